@@ -1,0 +1,61 @@
+"""What can go wrong, and what it means for the exit code.
+
+Library code raises these and never exits; `denoiser.__main__` is the one place that turns them into
+exit codes. Every message names the file or argument, says what is wrong and, as `hint`, what to do.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """The process's exit codes, which scripts may rely on."""
+
+    OK = 0
+    SOME_FAILED = 1
+    USAGE = 2
+    CANNOT_START = 3
+    INTERRUPTED = 130
+
+
+class DenoiserError(Exception):
+    """Base of all errors that are the user's to mend: one clear line, and what to do about it."""
+
+    exit_code = ExitCode.CANNOT_START
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}" if self.hint else self.message
+
+
+class UsageError(DenoiserError):
+    """A flag, argument or path that can't be what was meant."""
+
+    exit_code = ExitCode.USAGE
+
+
+class FileError(DenoiserError):
+    """One input file can't be read or written; the others go on."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+
+class ModelError(DenoiserError):
+    """A model is unknown, missing, damaged or of another kind."""
+
+
+class DeviceError(DenoiserError):
+    """The device or engine asked for is not to be had."""
+
+
+class PluginError(DenoiserError):
+    """A plugin can't be loaded or breaks a hook's contract."""
+
+
+class TrainingError(DenoiserError):
+    """Training can't start, or its result is not worth keeping."""
