@@ -1,0 +1,344 @@
+"""The forward passes in NumPy, straight from a model file's arrays: what nearly every job runs on.
+
+A patch's result must not depend on its neighbours, its place among them or the number of threads, to the last
+bit, or an output could never be reproduced. A matrix product promises nothing of the kind: how its kernels
+round depends on where in the matrix a row lies. So the patch network multiplies each patch by itself, in
+calls of the same shape, and the plain one, which would be too slow so, works on blocks of fixed size in which
+the place of a patch has been seen not to matter.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from denoiser.engines.blas import one_thread
+from denoiser.modelfile import ModelFile
+from denoiser.networks import PATCH
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+
+_WAYS = ("tokens", "channels")
+_FOLD_LIMIT = 4.0
+_PIXELS = PATCH * PATCH
+_MIXER_CHUNK = 16
+_MIXER_FLOATS = 4 << 20
+_BLOCKS = (16, 8, 4, 1)
+
+
+class Work(Protocol):
+    """One thread's buffers for one network, of use for up to `size` patches at a time."""
+
+    size: int
+
+    def run(self, given: Floats, result: Floats) -> None:
+        """Reconstruct up to `size` patches (n, 28, 28) into `result`, both contiguous float32."""
+
+
+class NumpyEngine:
+    """Computes a model with NumPy, on one thread for each core.
+
+    `jobs` is the number of threads, the caller's own included; None takes one for each core that the process
+    may use.
+    """
+
+    name = "numpy"
+    device = "cpu"
+
+    def __init__(self, model: ModelFile, *, jobs: int | None = None) -> None:
+        self.model = model
+        self.jobs = jobs or cores()
+        self._make: Callable[[], Work] = _MAKERS[model.kind](model)
+        self._idle: list[Work] = []
+        # Counts helpers over all calls at once: callers from many threads must not start many each.
+        self._helpers = threading.Semaphore(self.jobs - 1)
+
+    def reconstruct(self, patches: Floats) -> Floats:
+        """Reconstruct patches.
+
+        `patches` is (N, 28, 28), values about 0..1; anything but contiguous float32 is copied. Returns a new
+        float32 array of that shape, not clipped. Raises ValueError for another shape. Equal patches give
+        equal bytes in any company, any order and with any number of jobs.
+        """
+        given = np.ascontiguousarray(patches, np.float32)
+        if given.ndim != 3 or given.shape[1:] != (PATCH, PATCH):
+            raise ValueError(f"patches must be (N, {PATCH}, {PATCH}), not {given.shape}")
+        result = np.empty_like(given)
+        with one_thread(), self._work() as work:
+            chunks = _Chunks(given, result, work.size)
+            helpers = self._start(chunks)
+            try:
+                chunks.run(work)
+            finally:
+                for helper in helpers:
+                    helper.join()
+        if chunks.error is not None:
+            raise chunks.error
+        return result
+
+    def _start(self, chunks: _Chunks) -> list[threading.Thread]:
+        helpers: list[threading.Thread] = []
+        while len(helpers) < chunks.count - 1 and self._helpers.acquire(blocking=False):
+            helper = threading.Thread(target=self._help, args=(chunks,), name="denoiser", daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:  # the system gives no more threads: those there are do the work
+                self._helpers.release()
+                break
+            helpers.append(helper)
+        return helpers
+
+    def _help(self, chunks: _Chunks) -> None:
+        try:
+            with self._work() as work:
+                chunks.run(work)
+        except Exception:  # noqa: S110 - what failed while computing is kept, and raised by the caller
+            pass
+        finally:
+            self._helpers.release()
+
+    @contextmanager
+    def _work(self) -> Iterator[Work]:
+        try:
+            work = self._idle.pop()
+        except IndexError:
+            work = self._make()
+        try:
+            yield work
+        finally:
+            self._idle.append(work)
+
+    def close(self) -> None:
+        """Free the buffers; a later call makes new ones."""
+        self._idle.clear()
+
+
+class _Chunks:
+    """One call's patches, handed out piece by piece to whoever has time."""
+
+    def __init__(self, given: Floats, result: Floats, size: int) -> None:
+        self.given, self.result, self.size = given, result, size
+        self.count = -(-len(given) // size)
+        self.error: BaseException | None = None
+        self._next = itertools.count()  # its next() is atomic
+
+    def run(self, work: Work) -> None:
+        """Take pieces until none is left, or a thread has failed."""
+        try:
+            for index in self._next:
+                if index >= self.count or self.error is not None:
+                    return
+                part = slice(index * self.size, (index + 1) * self.size)
+                work.run(self.given[part], self.result[part])
+        except BaseException as error:
+            self.error = self.error or error
+            raise
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _plain(model: ModelFile) -> Callable[[], Work]:
+    weights = model.weights
+    matrices = (
+        weights["latent/kernel"],
+        weights["latent/bias"],
+        weights["pixels/kernel"],
+        weights["pixels/bias"],
+    )
+    size: list[int] = []
+
+    def make() -> Work:
+        if not size:
+            size.append(next(each for each in _BLOCKS if _Plain(each, *matrices).indifferent()))
+        return _Plain(size[0], *matrices)
+
+    return make
+
+
+class _Plain:
+    """decoder(encoder(x)) of an Autoencoder: two products, a ReLU and a sigmoid.
+
+    Patches are columns: BLAS computes those side by side, in lanes that round alike.
+    """
+
+    def __init__(self, size: int, into: Floats, into_bias: Floats, out: Floats, out_bias: Floats) -> None:
+        self.size = size
+        self._weights = (into.T, into_bias[:, None], out.T, out_bias[:, None])
+        self._columns = np.zeros((_PIXELS, size), np.float32)
+        self._latent = np.empty((into.shape[1], size), np.float32)
+        self._drawn = np.empty((_PIXELS, size), np.float32)
+
+    def run(self, given: Floats, result: Floats) -> None:
+        """See `Work`; a block that isn't full is filled up with zeros."""
+        into, into_bias, out, out_bias = self._weights
+        count, columns, latent, drawn = len(given), self._columns, self._latent, self._drawn
+        columns[:, :count] = given.reshape(count, _PIXELS).T
+        columns[:, count:] = 0.0
+        np.matmul(into, columns, out=latent)
+        np.add(latent, into_bias, out=latent)
+        np.maximum(latent, 0.0, out=latent)
+        np.matmul(out, latent, out=drawn)
+        np.add(drawn, out_bias, out=drawn)
+        # sigmoid(v) = 1 / (1 + exp(-v)); the limit keeps exp finite and is far beyond float32's last bit
+        np.negative(drawn, out=drawn)
+        np.minimum(drawn, 80.0, out=drawn)
+        np.exp(drawn, out=drawn)
+        np.add(drawn, 1.0, out=drawn)
+        np.divide(1.0, drawn, out=drawn)
+        result.reshape(count, _PIXELS)[...] = drawn[:, :count].T
+
+    def indifferent(self) -> bool:
+        """Whether one patch put in every place comes out the same, to the last bit, in all of them."""
+        patch = np.random.default_rng(0).random((1, PATCH, PATCH), dtype=np.float32)
+        result = np.empty((self.size, PATCH, PATCH), np.float32)
+        self.run(np.repeat(patch, self.size, axis=0), result)
+        bits = result.view(np.uint32)
+        return bool((bits == bits[0]).all())
+
+
+def _mixer(model: ModelFile) -> Callable[[], Work]:
+    folded = _Folded(model)
+    return lambda: _Mixer(model, folded)
+
+
+class _Step:
+    """One mixing: out(max(into(v), threshold)) is added to the state, then `constant`, if there is one."""
+
+    def __init__(self, into: Doubles, threshold: Doubles | None, out: Doubles) -> None:
+        self.into, self.out = _floats(into), _floats(out)
+        # One ReLU over 0 alone is faster than one over an array of zeros.
+        self.threshold: Floats | float = 0.0 if threshold is None else _floats(threshold)
+        self.constant: Floats | None = None
+
+
+class _Folded:
+    """A PatchAutoencoder's matrices, with what is additive folded into the ReLUs' thresholds.
+
+    relu(v + b) = max(v, -b) + b, and a constant added before a layer is another constant after it. So the
+    position and the biases travel through the network once, here, instead of with every patch. On the way
+    they grow, as no ReLU holds them back, and float32 would lose in them what they are added to: before they
+    exceed `_FOLD_LIMIT`, they are handed to the state and begin again at nothing. `end` is what is left to
+    add to the drawn tokens.
+    """
+
+    def __init__(self, model: ModelFile) -> None:
+        weights = {name: weight.astype(np.float64) for name, weight in model.weights.items()}
+        self.embed, self.draw = model.weights["embed/kernel"], model.weights["draw/kernel"]
+        self.steps: list[_Step] = []
+        self.end: Floats | None = None
+        biased = model.config["use_bias"]
+        constant = weights["position"] if biased else None
+        for name in (f"block{index}/{way}" for index in range(model.config["blocks"]) for way in _WAYS):
+            into, out = weights[f"{name}_in/kernel"], weights[f"{name}_out/kernel"]
+            columns = name.endswith("tokens")
+            if columns:
+                into, out = into.T, out.T
+            threshold = None
+            if constant is not None:
+                into_bias, out_bias = weights[f"{name}_in/bias"], weights[f"{name}_out/bias"]
+                if columns:
+                    inner = into @ constant + into_bias[:, None]
+                    grown = constant + out @ inner + out_bias[:, None]
+                else:
+                    inner = constant @ into + into_bias
+                    grown = constant + inner @ out + out_bias
+                threshold = -inner
+            self.steps.append(_Step(into, threshold, out))
+            if constant is not None:
+                constant = grown
+                if np.abs(constant).max() > _FOLD_LIMIT:
+                    self.steps[-1].constant = _floats(constant)
+                    constant = np.zeros_like(constant)
+        if constant is not None:
+            self.end = _floats(constant @ weights["draw/kernel"] + weights["draw/bias"])
+
+
+def _floats(array: Doubles) -> Floats:
+    return np.ascontiguousarray(array, np.float32)
+
+
+class _Mixer:
+    """decoder(encoder(x)) of a PatchAutoencoder."""
+
+    def __init__(self, model: ModelFile, folded: _Folded) -> None:
+        config = model.config
+        token, channels = config["token"], config["channels"]
+        side = PATCH // token
+        tokens = side * side
+        wide = max(config["token_hidden"] * channels, config["channel_hidden"] * tokens)
+        each = 2 * _PIXELS + 2 * tokens * channels + wide
+        self.size = size = max(1, min(_MIXER_CHUNK, _MIXER_FLOATS // each))
+        self._folded = folded
+        self._residual, self._center = config["residual"], config["center"]
+        self._gain = np.float32(config["gain"])
+        self._grid = (side, token, side, token)
+        self._signal = np.empty((size, PATCH, PATCH), np.float32)
+        self._cells = np.empty((size, tokens, token * token), np.float32)
+        self._state = np.empty((size, tokens, channels), np.float32)
+        self._change = np.empty((size, tokens, channels), np.float32)
+        inner = np.empty(size * wide, np.float32)
+        across = inner[: size * config["token_hidden"] * channels]
+        along = inner[: size * tokens * config["channel_hidden"]]
+        # The two kinds of mixing take turns in one buffer, which stays in the cache.
+        self._across = across.reshape(size, config["token_hidden"], channels)
+        self._along = along.reshape(size, tokens, config["channel_hidden"])
+
+    def run(self, given: Floats, result: Floats) -> None:
+        count, folded = len(given), self._folded
+        signal, cells = self._signal[:count], self._cells[:count]
+        state, change = self._state[:count], self._change[:count]
+        across, along = self._across[:count], self._along[:count]
+        side, token, _, _ = self._grid
+        grid = signal.reshape(count, *self._grid).transpose(0, 1, 3, 2, 4)
+        cut = cells.reshape(count, side, side, token, token)
+
+        means = given.reshape(count, _PIXELS).mean(axis=1)[:, None, None] if self._center else None
+        if means is None:
+            np.multiply(given, self._gain, out=signal)
+        else:
+            np.subtract(given, means, out=signal)
+            np.multiply(signal, self._gain, out=signal)
+        np.copyto(cut, grid)
+        np.matmul(cells, folded.embed, out=state)
+        for index, step in enumerate(folded.steps):
+            if index % 2 == 0:
+                np.matmul(step.into, state, out=across)
+                np.maximum(across, step.threshold, out=across)
+                np.matmul(step.out, across, out=change)
+            else:
+                np.matmul(state, step.into, out=along)
+                np.maximum(along, step.threshold, out=along)
+                np.matmul(along, step.out, out=change)
+            np.add(state, change, out=state)
+            if step.constant is not None:
+                np.add(state, step.constant, out=state)
+        np.matmul(state, folded.draw, out=cells)
+        if folded.end is not None:
+            np.add(cells, folded.end, out=cells)
+        np.copyto(grid, cut)
+        np.divide(signal, self._gain, out=signal)
+        if self._residual:
+            np.subtract(given, signal, out=result)
+        elif means is None:
+            np.copyto(result, signal)
+        else:
+            np.add(signal, means, out=result)
+
+
+_MAKERS: dict[str, Callable[[ModelFile], Callable[[], Work]]] = {
+    "Autoencoder": _plain,
+    "PatchAutoencoder": _mixer,
+}

@@ -1,0 +1,113 @@
+"""Writing a model as one small `.keras` file, and making a Keras model of one that was read.
+
+`model.save` keeps the optimizer's state, which is twice the size of the weights. `publish` leaves it out, can
+halve the weights themselves and packs large ones, in a file that plain Keras still loads.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import h5py
+import numpy as np
+
+from denoiser.atomic import replacing
+
+if TYPE_CHECKING:
+    from denoiser.modelfile import ModelFile
+
+Precision = Literal["float32", "float16"]
+_WEIGHTS = "model.weights.h5"
+_FORM = ("earliest", "latest")
+"""HDF5's oldest form, whatever the library's default: the one that `denoiser.hdf5` reads best."""
+_PLAIN_BYTES = 2_800_000
+"""Weights up to this size are stored as they are: unpacking costs a reader more time than reading."""
+
+
+def publish(
+    model: Any,
+    path: str | os.PathLike[str],
+    card: dict[str, Any] | None = None,
+    *,
+    precision: Precision = "float32",
+) -> Path:
+    """Write an Autoencoder or PatchAutoencoder as one compact `.keras` file, atomically.
+
+    `card` replaces the model's card in the file (None: the model's own is written). The optimizer's state is
+    left out; `model` itself is not changed. `precision="float16"` stores weights as float16, half the size:
+    whatever loads the file gets float32 weights with 11 significant bits. The folder is made if it is
+    missing. Returns the path.
+
+    Raises ValueError for a weight that is not finite or too large for the precision, OSError for a file that
+    can't be written.
+    """
+    path = Path(path)
+    config = model.get_config()
+    copy = type(model).from_config({**config, "card": model.card if card is None else card})
+    limit = np.finfo(precision).max
+    sources, targets = model.named_weights(), copy.named_weights()
+    for name, source in sources.items():
+        value = np.asarray(_numpy(source), np.float32)
+        if not np.all(np.abs(value) <= limit):
+            raise ValueError(f"weight {name} is not finite, or too large for {precision}")
+        targets[name].assign(value)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.keras"
+        copy.save(plain)
+        with replacing(path) as file:
+            _write(plain, file, precision)
+    return path
+
+
+def from_file(file: ModelFile) -> Any:
+    """Make the Keras model of a model file that `denoiser.modelfile.read` has checked, weights and card."""
+    from denoiser.models.autoencoder import Autoencoder
+    from denoiser.models.patch_autoencoder import PatchAutoencoder
+
+    classes = {"Autoencoder": Autoencoder, "PatchAutoencoder": PatchAutoencoder}
+    model = classes[file.kind](**file.config, card=file.card)
+    for name, variable in model.named_weights().items():
+        variable.assign(file.weights[name])
+    return model
+
+
+def _numpy(variable: Any) -> Any:
+    from keras import ops
+
+    return ops.convert_to_numpy(variable)
+
+
+def _write(source: Path, target: IO[bytes], precision: Precision) -> None:
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for member in old.namelist():
+            content = old.read(member)
+            if member == _WEIGHTS:
+                new.writestr(member, _weights(content, precision))
+            else:
+                new.writestr(member, content, zipfile.ZIP_DEFLATED)
+
+
+def _weights(content: bytes, precision: Precision) -> bytes:
+    """Write Keras's weights file anew in the precision asked for, packed if it is large."""
+    buffer = io.BytesIO()
+    with h5py.File(io.BytesIO(content), "r") as old, h5py.File(buffer, "w", libver=_FORM) as new:
+        arrays: dict[str, Any] = {}
+
+        def copy(name: str, item: Any) -> None:
+            if isinstance(item, h5py.Dataset):
+                arrays[name] = item[()].astype(precision)
+            else:
+                new.require_group(name).attrs.update(item.attrs)
+
+        old.visititems(copy)
+        pack = sum(value.nbytes for value in arrays.values()) > _PLAIN_BYTES
+        for name, value in arrays.items():
+            # `denoiser.modelfile` unpacks exactly this and nothing else.
+            packing = {"shuffle": True, "compression": "gzip", "chunks": value.shape} if pack else {}
+            new.create_dataset(name, data=value, **packing)
+    return buffer.getvalue()

@@ -1,0 +1,599 @@
+"""Both engines: the same results as one another and as the formulas, and the choice between them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from denoiser import engines, modelfile, networks, store
+from denoiser.engines import blas, numpy_engine, open_engine
+from denoiser.engines.numpy_engine import NumpyEngine
+from denoiser.errors import DeviceError, UsageError
+from denoiser.modelfile import ModelFile
+from tests import fakes
+
+SMALL = {"channels": 10, "blocks": 2, "token_hidden": 7, "channel_hidden": 9}
+VARIANTS: list[tuple[Any, dict[str, Any]]] = [
+    ("Autoencoder", {"latent_dim": 33}),
+    ("PatchAutoencoder", {}),
+    ("PatchAutoencoder", {**SMALL, "token": 7, "blocks": 3}),
+    ("PatchAutoencoder", {**SMALL, "residual": False, "gain": 2.0}),
+    ("PatchAutoencoder", {**SMALL, "residual": False, "center": False, "gain": 1.0, "token": 2}),
+    ("PatchAutoencoder", {**SMALL, "center": False, "blocks": 1}),
+    ("PatchAutoencoder", {**SMALL, "use_bias": False}),
+    ("PatchAutoencoder", {**SMALL, "use_bias": False, "residual": False, "token": 14}),
+    ("PatchAutoencoder", {**SMALL, "token": 28}),
+    ("PatchAutoencoder", {**SMALL, "token": 1, "channels": 3}),
+]
+IDS = [f"{kind}-{','.join(f'{k}={v}' for k, v in config.items())}" for kind, config in VARIANTS]
+Floats = npt.NDArray[np.float32]
+
+
+def random_model(kind: Any, config: dict[str, Any], *, bias: float = 0.3, seed: int = 0) -> ModelFile:
+    """A model of random weights, of the size that trained ones have."""
+    complete = networks.validate(kind, config)
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for name, slot in networks.layout(kind, complete).items():
+        size = bias if len(slot.shape) == 1 or name == "position" else 0.7 * slot.shape[0] ** -0.5
+        weights[name] = (size * rng.standard_normal(slot.shape)).astype(np.float32)
+    return ModelFile("random", Path("random.keras"), kind, complete, weights, {}, "0" * 64)
+
+
+def some_patches(count: int, seed: int = 1) -> Floats:
+    return np.random.default_rng(seed).random((count, 28, 28), dtype=np.float32)
+
+
+def formula(model: ModelFile, patches: Floats) -> npt.NDArray[np.float64]:
+    """The networks as they are written down, in double precision and with nothing clever."""
+    weights = {name: value.astype(np.float64) for name, value in model.weights.items()}
+    config = model.config
+
+    def dense(name: str, values: Any) -> Any:
+        return values @ weights[f"{name}/kernel"] + weights.get(f"{name}/bias", 0.0)
+
+    def relu(values: Any) -> Any:
+        return np.maximum(values, 0.0)
+
+    x = patches.astype(np.float64)
+    if model.kind == "Autoencoder":
+        drawn = dense("pixels", relu(dense("latent", x.reshape(-1, 784))))
+        return np.asarray(1 / (1 + np.exp(-drawn))).reshape(x.shape)
+    token, side = config["token"], 28 // config["token"]
+    mean = x.mean(axis=(1, 2), keepdims=True) if config["center"] else 0.0
+    cells = (config["gain"] * (x - mean)).reshape(-1, side, token, side, token)
+    h = dense("embed", cells.transpose(0, 1, 3, 2, 4).reshape(-1, side**2, token**2))
+    h = h + weights.get("position", 0.0)
+    for index in range(config["blocks"]):
+        inner = relu(dense(f"block{index}/tokens_in", h.swapaxes(1, 2)))
+        h = h + dense(f"block{index}/tokens_out", inner).swapaxes(1, 2)
+        h = h + dense(f"block{index}/channels_out", relu(dense(f"block{index}/channels_in", h)))
+    drawn = dense("draw", h).reshape(-1, side, side, token, token).transpose(0, 1, 3, 2, 4)
+    drawn = drawn.reshape(x.shape) / config["gain"]
+    return np.asarray(x - drawn if config["residual"] else drawn + mean)
+
+
+@pytest.mark.parametrize(("kind", "config"), VARIANTS, ids=IDS)
+def test_numpy_computes_the_formula(kind: Any, config: dict[str, Any]) -> None:
+    model = random_model(kind, config)
+    patches = some_patches(50)
+    expected = formula(model, patches)
+    result = open_engine(model, engine="numpy").reconstruct(patches)
+    assert (result.dtype, result.shape) == (np.float32, patches.shape)
+    assert np.abs(result - expected).max() < 1e-5
+    if kind == "PatchAutoencoder":
+        assert np.abs(expected - patches).max() > 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "config"), VARIANTS, ids=IDS)
+def test_engines_agree(kind: Any, config: dict[str, Any]) -> None:
+    model = random_model(kind, config)
+    patches = some_patches(40)
+    with_keras = open_engine(model, engine="keras", device="cpu", batch_size=16)
+    assert (with_keras.name, with_keras.device, with_keras.model) == ("keras", "cpu", model)
+    result = with_keras.reconstruct(patches)
+    assert (result.dtype, result.shape) == (np.float32, patches.shape)
+    assert np.abs(result - open_engine(model, engine="numpy").reconstruct(patches)).max() < 1e-4
+    assert np.abs(result - formula(model, patches)).max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["digits", "general", "document"])
+@pytest.mark.slow
+def test_engines_agree_on_bundled_models(name: str) -> None:
+    path = store.BUNDLED / f"{name}.keras"
+    if not path.exists():
+        pytest.skip(f"no weights of {name} are bundled")
+    model = modelfile.read(path)
+    patches = np.concatenate([some_patches(30), np.zeros((1, 28, 28)), np.ones((1, 28, 28))]).astype("f4")
+    patches[:10] = np.clip(0.5 + 0.2 * (patches[:10] - 0.5), 0, 1)
+    result = open_engine(model, engine="numpy").reconstruct(patches)
+    assert np.abs(result - formula(model, patches)).max() < 1e-5
+    with_keras = open_engine(model, engine="keras", device="cpu", batch_size=32).reconstruct(patches)
+    assert np.abs(result - with_keras).max() < 1e-4
+
+
+def test_large_constants_do_not_cost_precision() -> None:
+    """Folded biases grow from layer to layer; the results must not feel it."""
+    model = random_model("PatchAutoencoder", {"blocks": 8}, bias=3.0)
+    weights = {name: 2.0 * value if "_in/kernel" in name else value for name, value in model.weights.items()}
+    model = ModelFile(**{**vars(model), "weights": weights})
+    patches = some_patches(8)
+    expected = formula(model, patches)
+    scale = np.abs(expected - patches).max()
+    result = NumpyEngine(model).reconstruct(patches)
+    assert np.abs(result - expected).max() < 3e-5 * max(scale, 1.0)
+
+
+ALONE = {
+    kind: random_model(kind, config)
+    for kind, config in (
+        ("Autoencoder", {"latent_dim": 65}),
+        ("PatchAutoencoder", {"blocks": 1, "channels": 31}),
+    )
+}
+POOL = some_patches(130, seed=9)
+SINGLY = {
+    kind: np.concatenate([NumpyEngine(model, jobs=1).reconstruct(patch[None]) for patch in POOL])
+    for kind, model in ALONE.items()
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kind=st.sampled_from(sorted(ALONE)),
+    chosen=st.lists(st.integers(0, len(POOL) - 1), max_size=150),
+    jobs=st.integers(1, 4),
+)
+def test_equal_patches_give_equal_bytes_in_any_company(kind: str, chosen: list[int], jobs: int) -> None:
+    result = NumpyEngine(ALONE[kind], jobs=jobs).reconstruct(POOL[chosen])
+    assert result.tobytes() == SINGLY[kind][chosen].tobytes()
+
+
+@pytest.mark.parametrize("kind", sorted(ALONE))
+@pytest.mark.parametrize("count", [1, 4, 17, 49])
+def test_no_place_among_others_is_special(kind: str, count: int) -> None:
+    result = NumpyEngine(ALONE[kind]).reconstruct(np.repeat(POOL[:1], count, axis=0))
+    assert {row.tobytes() for row in result} == {SINGLY[kind][0].tobytes()}
+
+
+@pytest.mark.parametrize("safe", [16, 8, 4, 1])
+def test_blocks_are_as_large_as_places_do_not_matter(safe: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numpy_engine._Plain, "indifferent", lambda self: self.size <= safe)
+    engine = NumpyEngine(ALONE["Autoencoder"])
+    assert engine._make().size == safe
+    assert np.abs(engine.reconstruct(POOL) - SINGLY["Autoencoder"]).max() < 1e-6
+
+
+def test_inputs_of_all_forms() -> None:
+    engine = NumpyEngine(ALONE["PatchAutoencoder"])
+    patches = some_patches(20)
+    before = patches.copy()
+    expected = engine.reconstruct(patches)
+    np.testing.assert_array_equal(patches, before)
+    doubled = np.repeat(patches, 2, axis=0)
+    np.testing.assert_array_equal(engine.reconstruct(doubled[::2]), expected)
+    np.testing.assert_array_equal(engine.reconstruct(patches.astype(np.float64)), expected)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(
+        engine.reconstruct(patches.transpose(0, 2, 1).copy().transpose(0, 2, 1)), expected
+    )
+    patches.flags.writeable = False
+    assert engine.reconstruct(patches).flags.writeable
+    assert engine.reconstruct(patches[:0]).shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (2, 28, 27), (2, 784), (1, 28, 28, 1)])
+def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"patches must be \(N, 28, 28\)"):
+        NumpyEngine(ALONE["Autoencoder"]).reconstruct(np.zeros(shape, np.float32))
+
+
+@pytest.mark.parametrize("kind", sorted(ALONE))
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_many_threads_may_share_an_engine(kind: str, jobs: int) -> None:
+    engine = NumpyEngine(ALONE[kind], jobs=jobs)
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda start: engine.reconstruct(POOL[start : start + 70]), range(24)))
+    for start, result in enumerate(results):
+        assert result.tobytes() == SINGLY[kind][start : start + 70].tobytes()
+    engine.close()
+    assert engine.reconstruct(POOL[:3]).tobytes() == SINGLY[kind][:3].tobytes()
+
+
+def test_small_jobs_start_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = NumpyEngine(ALONE["PatchAutoencoder"], jobs=4)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a thread was started")
+
+    monkeypatch.setattr(threading, "Thread", refuse)
+    engine.reconstruct(POOL[:16])
+
+
+def test_no_more_threads_than_jobs() -> None:
+    engine = NumpyEngine(ALONE["PatchAutoencoder"], jobs=3)
+    engine.reconstruct(np.repeat(POOL, 3, axis=0))
+    assert 1 <= len(engine._idle) <= 3
+
+
+def test_it_works_where_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    engine = NumpyEngine(ALONE["PatchAutoencoder"], jobs=3)
+    for _ in range(3):
+        assert engine.reconstruct(POOL).tobytes() == SINGLY["PatchAutoencoder"].tobytes()
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_a_failure_in_any_thread_is_raised(jobs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = NumpyEngine(ALONE["PatchAutoencoder"], jobs=jobs)
+    work = engine._make()
+    original = type(work).run
+    calls = iter(range(1000))
+
+    def fail(self: Any, given: Floats, result: Floats) -> None:
+        if next(calls) == 4:
+            raise ArithmeticError("in the fifth piece")
+        original(self, given, result)
+
+    monkeypatch.setattr(type(work), "run", fail)
+    with pytest.raises(ArithmeticError, match="fifth"):
+        engine.reconstruct(POOL)
+    assert engine.reconstruct(POOL).tobytes() == SINGLY["PatchAutoencoder"].tobytes()
+
+
+def test_extreme_values_stay_quiet() -> None:
+    model = random_model("Autoencoder", {"latent_dim": 4}, bias=1e4)
+    with np.errstate(all="raise", under="ignore"):
+        result = NumpyEngine(model).reconstruct(some_patches(3))
+    assert np.isfinite(result).all()
+    assert result.min() >= 0
+    assert result.max() <= 1
+
+
+def test_numpy_needs_no_other_library(tmp_path: Path) -> None:
+    path = fakes.identity(tmp_path / "identity.keras")
+    program = (
+        "import sys, numpy as np\n"
+        "before = set(sys.modules)\n"
+        "from denoiser import modelfile\n"
+        "from denoiser.engines import open_engine\n"
+        "patches = np.random.default_rng(0).random((50, 28, 28), dtype='f4')\n"
+        "for device in ('auto', 'cpu'):\n"
+        "    engine = open_engine(modelfile.read(sys.argv[1]), device=device, jobs=2, patches=50)\n"
+        "    assert abs(engine.reconstruct(patches) - patches).max() < 1e-6\n"
+        "heavy = 'keras tensorflow h5py click concurrent.futures importlib.metadata asyncio'.split()\n"
+        "print([name for name in heavy if name in sys.modules and name not in before])"
+    )
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+class TestHoldingBlas:
+    @pytest.fixture
+    def knobs(self, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+        state = {"threads": 4, "calls": 0}
+
+        def put(count: int) -> None:
+            state.update(threads=count, calls=state["calls"] + 1)
+
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+        monkeypatch.setattr(blas, "_openblas", lambda: (lambda: state["threads"], put))
+        return state
+
+    def test_for_as_long_as_anybody_is_inside(self, knobs: dict[str, int]) -> None:
+        with blas.one_thread():
+            assert knobs["threads"] == 1
+            with blas.one_thread():
+                assert knobs["threads"] == 1
+            assert knobs["threads"] == 1
+        assert knobs == {"threads": 4, "calls": 2}
+
+    def test_after_a_failure_too(self, knobs: dict[str, int]) -> None:
+        with pytest.raises(KeyError), blas.one_thread():
+            raise KeyError
+        assert knobs["threads"] == 4
+
+    def test_not_where_it_is_held_already(
+        self, knobs: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        knobs["threads"] = 1
+        with blas.one_thread():
+            pass
+        monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+        with blas.one_thread():
+            pass
+        assert knobs["calls"] == 0
+
+    def test_finds_the_library_that_numpy_uses(self) -> None:
+        found = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]  # type: ignore[index]
+        if "openblas" not in found:
+            pytest.skip(f"NumPy uses {found} here")
+        knobs = blas._openblas()
+        assert knobs is not None
+        assert knobs[0]() >= 1
+
+
+class Choice:
+    """What `open_engine` does on a machine with, or without, a GPU, and what it imports."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, driver: bool, usable: bool) -> None:
+        import types
+
+        self.imported = False
+        module: Any = types.ModuleType("denoiser.engines.keras_engine")
+        choice = self
+
+        class Fake:
+            name = "keras"
+
+            def __init__(self, model: ModelFile, *, device: str, batch_size: int | None) -> None:
+                choice.imported = True
+                self.model, self.device, self.batch_size = model, device, batch_size
+
+        module.KerasEngine, module.gpu = Fake, lambda: "A GPU" if usable else None
+        monkeypatch.setitem(sys.modules, "denoiser.engines.keras_engine", module)
+        monkeypatch.setattr(engines, "may_have_gpu", lambda: driver)
+
+    def open(self, **options: Any) -> Any:
+        return open_engine(ALONE["PatchAutoencoder"], **options)
+
+
+MANY = 10**9
+
+
+class TestChoosing:
+    def test_without_a_gpu_it_is_numpy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        choice = Choice(monkeypatch, driver=False, usable=False)
+        assert choice.open().name == "numpy"
+        assert choice.open(patches=MANY).name == "numpy"
+        assert choice.open(device="cpu").name == "numpy"
+        assert not choice.imported
+
+    def test_a_gpu_is_taken_for_work_that_is_worth_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        choice = Choice(monkeypatch, driver=True, usable=True)
+        assert choice.open(patches=100).name == "numpy"
+        assert choice.open(patches=MANY).name == "keras"
+        assert choice.open().name == "keras"
+        assert choice.open(patches=MANY, device="cpu").name == "numpy"
+        assert choice.open(patches=MANY, engine="numpy").name == "numpy"
+        assert choice.open(patches=1, device="gpu", batch_size=7).batch_size == 7
+
+    def test_a_gpu_that_the_library_cannot_use_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert Choice(monkeypatch, driver=True, usable=False).open(patches=MANY).name == "numpy"
+
+    def test_keras_on_the_cpu_by_wish(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        choice = Choice(monkeypatch, driver=False, usable=False)
+        assert choice.open(engine="keras", device="cpu").device == "cpu"
+        assert choice.open(engine="keras").name == "keras"
+
+    def test_a_gpu_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        choice = Choice(monkeypatch, driver=False, usable=False)
+        for engine in (None, "keras"):
+            with pytest.raises(DeviceError, match="no GPU") as caught:
+                choice.open(engine=engine, device="gpu")
+            assert caught.value.hint
+        assert not choice.imported
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"engine": "numpy", "device": "gpu"}, "CPU only"),
+            ({"engine": "torch"}, "no engine 'torch'"),
+            ({"device": "tpu"}, "no device 'tpu'"),
+            ({"jobs": 0}, "jobs must be at least 1"),
+            ({"batch_size": -1}, "batch size must be at least 1"),
+        ],
+    )
+    def test_what_cannot_be(self, options: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(UsageError, match=words) as caught:
+            Choice(monkeypatch, driver=True, usable=True).open(**options)
+        assert "\n" not in str(caught.value)
+
+    def test_cost_of_a_patch(self) -> None:
+        model = random_model("PatchAutoencoder", {})
+        assert engines.multiply_adds(model) == 2 * 49 * 96 * (16 + 4 * (96 + 192))
+        assert engines.multiply_adds(ALONE["Autoencoder"]) == ALONE["Autoencoder"].parameters
+
+
+class TestLookingForAGpu:
+    @pytest.fixture(autouse=True)
+    def machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def put(self, monkeypatch: pytest.MonkeyPatch, *, traces: set[str], devices: int) -> None:
+        monkeypatch.setattr(os.path, "exists", lambda path: path in traces)
+        monkeypatch.setattr(engines, "_cuda_devices", lambda: devices)
+
+    @pytest.mark.parametrize(
+        ("traces", "devices", "expected"),
+        [
+            (set(), 1, False),
+            ({"/dev/nvidiactl"}, 1, True),
+            ({"/proc/driver/nvidia"}, 0, False),
+            ({"/dev/dxg"}, 1, True),
+            ({"/dev/kfd"}, 0, True),
+        ],
+    )
+    def test_by_its_driver(
+        self, traces: set[str], devices: int, expected: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.put(monkeypatch, traces=traces, devices=devices)
+        assert engines.may_have_gpu() is expected
+
+    @pytest.mark.parametrize(("visible", "expected"), [("", False), ("-1", False), (" ", False), ("0", True)])
+    def test_that_is_hidden(self, visible: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.put(monkeypatch, traces={"/dev/nvidiactl"}, devices=1)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert engines.may_have_gpu() is expected
+
+    def test_without_a_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        import ctypes
+
+        def missing(_: str) -> None:
+            raise OSError("no such library")
+
+        monkeypatch.setattr(ctypes, "CDLL", missing)
+        assert engines._cuda_devices() == 0
+
+
+@pytest.mark.slow
+class TestKerasEngine:
+    @pytest.fixture
+    def engine(self) -> Any:
+        from denoiser.engines.keras_engine import KerasEngine
+
+        return KerasEngine(ALONE["PatchAutoencoder"], device="cpu", batch_size=16)
+
+    def test_every_batch_has_one_shape(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = self.fake(monkeypatch)
+        for count in (0, 1, 16, 17, 40):
+            assert engine.reconstruct(POOL[:count]).tobytes() == POOL[:count].tobytes()
+        assert set(seen) == {16}
+
+    def test_too_little_memory_halves_the_batch(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = self.fake(monkeypatch, room=5)
+        assert engine.reconstruct(POOL[:20]).tobytes() == POOL[:20].tobytes()
+        assert seen == [16, 8, 4, 4, 4, 4, 4]
+        assert engine.batch_size == 4
+
+    def test_no_memory_at_all(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = self.fake(monkeypatch, room=0)
+        with pytest.raises(DeviceError, match="does not hold a single patch") as caught:
+            engine.reconstruct(POOL[:20])
+        assert caught.value.hint
+        assert seen == [16, 8, 4, 2, 1]
+
+    def test_other_failures_are_raised(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        from denoiser.engines import keras_engine
+
+        def fail(batch: Floats) -> Any:
+            raise ArithmeticError("something else")
+
+        monkeypatch.setattr(keras_engine, "compiled", lambda model, place: fail)
+        with pytest.raises(ArithmeticError):
+            engine.reconstruct(POOL[:2])
+
+    def fake(self, monkeypatch: pytest.MonkeyPatch, room: int = 1000) -> list[int]:
+        """Put a computation that changes nothing and has memory for `room` patches in the model's place."""
+        from denoiser.engines import keras_engine
+
+        seen: list[int] = []
+
+        class ResourceExhaustedError(Exception):
+            pass
+
+        def compute(batch: Floats) -> Floats:
+            seen.append(len(batch))
+            if len(batch) > room:
+                raise ResourceExhaustedError
+            return batch
+
+        monkeypatch.setattr(keras_engine, "compiled", lambda model, place: compute)
+        return seen
+
+    @pytest.mark.parametrize(
+        ("error", "expected"),
+        [
+            (MemoryError(), True),
+            (RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate"), True),
+            (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), True),
+            (RuntimeError("INTERNAL: something"), False),
+        ],
+    )
+    def test_knows_what_full_memory_looks_like(self, error: BaseException, expected: bool) -> None:
+        from denoiser.engines.keras_engine import out_of_memory
+
+        assert out_of_memory(error) is expected
+
+    def test_tensorflows_own_word_for_it(self) -> None:
+        tf = pytest.importorskip("tensorflow")
+        from denoiser.engines.keras_engine import out_of_memory
+
+        assert out_of_memory(tf.errors.ResourceExhaustedError(None, None, "OOM"))
+
+    def test_goes_on_unfused_where_fusing_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        keras = pytest.importorskip("keras")
+        tf = pytest.importorskip("tensorflow")
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("TensorFlow is not the backend")
+        original = tf.function
+
+        def function(forward: Any, *, jit_compile: bool, **options: Any) -> Any:
+            def fail(batch: Any) -> Any:
+                raise tf.errors.UnimplementedError(None, None, "no compiler for this device")
+
+            return fail if jit_compile else original(forward, jit_compile=False, **options)
+
+        monkeypatch.setattr(tf, "function", function)
+        engine = open_engine(ALONE["PatchAutoencoder"], engine="keras", device="cpu", batch_size=16)
+        for _ in range(2):
+            result = engine.reconstruct(POOL[:20])
+            assert np.abs(result - SINGLY["PatchAutoencoder"][:20]).max() < 1e-4
+
+    def test_many_threads_may_share_it_and_it_may_be_closed(self, engine: Any) -> None:
+        with ThreadPoolExecutor(4) as pool:
+            results = list(pool.map(lambda start: engine.reconstruct(POOL[start : start + 20]), range(12)))
+        engine.close()
+        results.append(engine.reconstruct(POOL[12:32]))
+        for start, result in enumerate(results):
+            assert np.abs(result - SINGLY["PatchAutoencoder"][start : start + 20]).max() < 1e-4
+
+    def test_refuses_other_shapes(self, engine: Any) -> None:
+        with pytest.raises(ValueError, match=r"patches must be \(N, 28, 28\)"):
+            engine.reconstruct(np.zeros((2, 784), np.float32))
+
+    def test_a_gpu_that_the_library_cannot_use(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from denoiser.engines import keras_engine
+
+        monkeypatch.setattr(keras_engine, "gpu", lambda: None)
+        with pytest.raises(DeviceError, match="finds no GPU") as caught:
+            keras_engine.KerasEngine(ALONE["Autoencoder"], device="gpu")
+        assert "denoiser[gpu]" in str(caught.value.hint)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_every_backend_and_a_clean_stderr(backend: str, tmp_path: Path) -> None:
+    import importlib.util
+
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    program = (
+        "import sys, numpy as np\n"
+        "from denoiser import modelfile\n"
+        "from denoiser.engines import open_engine\n"
+        "model = modelfile.read(sys.argv[1])\n"
+        "patches = np.random.default_rng(0).random((20, 28, 28), dtype='f4')\n"
+        "one, two = (open_engine(model, engine=each, device='cpu') for each in ('numpy', 'keras'))\n"
+        "assert abs(one.reconstruct(patches) - two.reconstruct(patches)).max() < 1e-4\n"
+        "import keras\n"
+        "print(keras.backend.backend())"
+    )
+    path = fakes.write_model(
+        tmp_path / "m.keras",
+        "PatchAutoencoder",
+        fakes.SMALL,
+        lambda name, shape: np.random.default_rng(len(name)).normal(0, 0.2, shape),
+    )
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.strip() == backend
+    if backend == "tensorflow":
+        assert done.stderr == ""
