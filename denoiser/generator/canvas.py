@@ -1,0 +1,120 @@
+"""What all the drawings are made of: lines, letters, words, fractal noise, soft edges."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+Array = npt.NDArray[np.float32]
+Shape = tuple[int, int]
+Random = np.random.Generator
+_STARTS = (*"bcdfghlmnprstvw", "br", "cl", "st", "tr")
+_ENDS = ("", "n", "r", "s", "l", "nt")
+
+
+def load_font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, `size` pixels high."""
+    return ImageFont.load_default(size)
+
+
+def draw_stroke(
+    draw: ImageDraw.ImageDraw, points: npt.NDArray[np.float64], width: float, ink: int = 255
+) -> None:
+    """A line with round ends and joints."""
+    path = [(float(x), float(y)) for x, y in points]
+    draw.line(path, fill=ink, width=max(1, round(width)), joint="curve")
+    for x, y in (path[0], path[-1]):
+        draw.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=ink)
+
+
+def curve(points: npt.NDArray[np.float64], fine: int = 8) -> npt.NDArray[np.float64]:
+    """A Catmull-Rom spline through the points."""
+    if len(points) < 3:
+        return points
+    padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
+    t = np.linspace(0.0, 1.0, fine, endpoint=False)[None, :, None]
+    a, b, c, d = (padded[i : len(padded) - 3 + i, None, :] for i in range(4))
+    spline = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+    return np.concatenate([spline.reshape(-1, 2), points[-1:]])
+
+
+def field(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: float = 0.5) -> Array:
+    """Fractal noise: smooth random hills `cell` pixels wide, and smaller ones on them.
+
+    Each octave is half as wide and `rough` times as high. Returns float32 `shape`, stretched to 0..1.
+    """
+    total = np.zeros(shape, dtype=np.float32)
+    height = 1.0
+    for _ in range(octaves):
+        coarse = tuple(max(2, math.ceil(side / cell) + 3) for side in shape)
+        hills = Image.fromarray(rng.standard_normal(coarse, dtype=np.float32))
+        offset = rng.uniform(0.0, 1.0, 2)
+        box = (offset[1], offset[0], offset[1] + shape[1] / cell, offset[0] + shape[0] / cell)
+        box = (box[0], box[1], min(box[2], coarse[1]), min(box[3], coarse[0]))
+        total += height * np.asarray(hills.resize((shape[1], shape[0]), Image.Resampling.BICUBIC, box))
+        height *= rough
+        cell = max(1.0, cell / 2)
+    low, high = float(total.min()), float(total.max())
+    return np.asarray((total - low) / max(high - low, 1e-6), dtype=np.float32)
+
+
+def blurred(image: Array, sigma: float) -> Array:
+    """A Gaussian blur with mirrored edges, in full precision; float32 of the same shape."""
+    if sigma <= 0:
+        return image
+    result = image
+    for axis in (0, 1):
+        size = result.shape[axis]
+        margin = min(size, math.ceil(4 * sigma))
+        padding = [(0, 0), (0, 0)]
+        padding[axis] = (margin, margin)
+        padded = np.pad(result, padding, mode="symmetric")
+        wave = np.fft.rfftfreq(padded.shape[axis])
+        filtered = np.exp(-2.0 * (math.pi * sigma * wave) ** 2)
+        spectrum = np.fft.rfft(padded, axis=axis) * (filtered[:, None] if axis == 0 else filtered)
+        smooth = np.fft.irfft(spectrum, padded.shape[axis], axis=axis)
+        result = smooth.take(np.arange(margin, margin + size), axis=axis).astype(np.float32)
+    return result
+
+
+def clipped(values: npt.NDArray[Any]) -> Array:
+    """Clip to 0..1, as float32."""
+    return np.asarray(np.clip(values, 0.0, 1.0), dtype=np.float32)
+
+
+def soft_step(values: npt.NDArray[Any], at: float, steep: float) -> Array:
+    """A soft step from 1 below `at` to 0 above it."""
+    return np.asarray(0.5 - 0.5 * np.tanh(0.5 * steep * (values - at)), dtype=np.float32)
+
+
+def pixel_grid(shape: Shape) -> tuple[Array, Array]:
+    """Row and column of every pixel, float32 (H, W) each."""
+    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
+    return y, x
+
+
+def words(rng: Random, number: int) -> list[str]:
+    """Made-up words that look like a language."""
+    result = []
+    for _ in range(number):
+        syllables = int(rng.integers(1, 4))
+        word = "".join(
+            _STARTS[rng.integers(len(_STARTS))] + "aeiou"[rng.integers(5)] + _ENDS[rng.integers(len(_ENDS))]
+            for _ in range(syllables)
+        )
+        result.append(str(rng.integers(2, 2000)) if rng.random() < 0.05 else word)
+    return result
+
+
+def filaments(draw: ImageDraw.ImageDraw, rng: Random, shape: Shape, *, number: int, width: int) -> None:
+    """Bent threads of several grays, on a canvas twice as large as `shape`."""
+    for _ in range(number):
+        start = rng.uniform(0, 1, 2) * (2 * shape[1], 2 * shape[0])
+        angle = rng.uniform(0, 2 * math.pi) + np.cumsum(rng.normal(0, 0.25, 6))
+        steps = np.stack([np.cos(angle), np.sin(angle)], axis=1) * 2 * min(shape) * rng.uniform(0.03, 0.12)
+        points = start + np.cumsum(steps, axis=0)
+        draw_stroke(draw, curve(points), float(rng.uniform(1, width)), int(rng.integers(60, 256)))

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from denoiser import noise
+from denoiser.errors import UsageError
+
+NAMES = ["correlated", "gaussian", "jpeg", "poisson", "quantize", "salt_pepper", "speckle", "stripes"]
+
+
+def patches(seed: int, number: int = 6, height: int = 28, width: int = 28) -> np.ndarray:
+    return np.random.default_rng(seed).random((number, height, width), dtype=np.float32)
+
+
+def test_the_promised_noises_are_there() -> None:
+    assert set(NAMES) <= set(noise.names())
+    for name in NAMES:
+        found = noise.get(name)
+        assert found.name == name
+        assert found.help
+        assert all(parameter.help for parameter in found.parameters.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(name=st.sampled_from(NAMES), seed=st.integers(0, 2**32), data=st.data())
+def test_range_seed_shape_and_identity(name: str, seed: int, data: st.DataObject) -> None:
+    shape = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40)))
+    clean = patches(seed, *shape)
+    before = clean.copy()
+    texts = []
+    for key, parameter in noise.get(name).parameters.items():
+        low, high = sorted(data.draw(st.floats(parameter.low, min(parameter.high, 256.0))) for _ in range(2))
+        texts.append(f"{key}={low!r}..{high!r}" if low < high else f"{key}={low!r}")
+    spoil = noise.parse(f"{name}:{','.join(texts)}")
+    first, second = (spoil(clean, np.random.default_rng(seed)) for _ in range(2))
+    assert first.dtype == np.float32
+    assert first.shape == clean.shape
+    assert first.min() >= 0.0
+    assert first.max() <= 1.0
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(clean, before)
+    untouched = noise.parse(f"{name}:{','.join([*texts, 'strength=0'])}")
+    np.testing.assert_array_equal(untouched(clean, np.random.default_rng(seed)), clean)
+
+
+@pytest.mark.parametrize(
+    "text", ["gaussian:sigma=0", "speckle:sigma=0", "salt_pepper:amount=0", "stripes:sigma=0"]
+)
+def test_no_noise_is_the_identity(text: str) -> None:
+    clean = patches(1)
+    np.testing.assert_array_equal(noise.parse(text)(clean, np.random.default_rng(0)), clean)
+
+
+@pytest.mark.parametrize(
+    ("text", "sigma"),
+    [
+        ("gaussian:sigma=0.05", 0.05),
+        ("correlated:sigma=0.05,blur=1.5", 0.05),
+        ("stripes:sigma=0.05", 0.05),
+        ("speckle:sigma=0.1", 0.05),
+        ("poisson:peak=200", 0.05),
+    ],
+)
+def test_strengths_are_what_they_say(text: str, sigma: float) -> None:
+    clean = np.full((400, 28, 28), 0.5, dtype=np.float32)
+    difference = noise.parse(text)(clean, np.random.default_rng(0)) - clean
+    assert difference.std() == pytest.approx(sigma, rel=0.05)
+    assert abs(float(difference.mean())) < 0.003
+
+
+def test_salt_and_pepper_counts() -> None:
+    clean = np.full((200, 28, 28), 0.5, dtype=np.float32)
+    noisy = noise.parse("salt_pepper:amount=0.2,salt=0.25")(clean, np.random.default_rng(0))
+    assert (noisy == 1.0).mean() == pytest.approx(0.05, rel=0.1)
+    assert (noisy == 0.0).mean() == pytest.approx(0.15, rel=0.1)
+
+
+def test_correlated_noise_is_correlated_and_white_noise_is_not() -> None:
+    clean = np.full((200, 28, 28), 0.5, dtype=np.float32)
+
+    def neighbours(text: str) -> float:
+        left = noise.parse(text)(clean, np.random.default_rng(0)) - clean
+        return float((left[:, :, 1:] * left[:, :, :-1]).mean() / left.var())
+
+    assert neighbours("correlated:sigma=0.05,blur=1") > 0.7
+    assert abs(neighbours("gaussian:sigma=0.05")) < 0.02
+    assert abs(neighbours("correlated:sigma=0.05,blur=0")) < 0.02
+
+
+def test_ranges_are_drawn_for_every_image() -> None:
+    clean = np.full((300, 28, 28), 0.5, dtype=np.float32)
+    levels = noise.parse("gaussian:sigma=0..0.2")(clean, np.random.default_rng(0)).std(axis=(1, 2))
+    assert levels.min() < 0.02
+    assert levels.max() > 0.16
+    assert levels.mean() == pytest.approx(0.1, abs=0.01)
+
+
+def test_jpeg_is_worse_at_lower_quality_and_does_not_depend_on_neighbours() -> None:
+    y, x = np.mgrid[0:28, 0:28] / 28
+    clean = np.stack([np.clip(0.5 + 0.5 * np.sin(9 * x * y + turn), 0, 1) for turn in range(20)]).astype(
+        np.float32
+    )
+    errors = [
+        float(np.abs(noise.parse(f"jpeg:quality={q}")(clean, np.random.default_rng(0)) - clean).mean())
+        for q in (5, 30, 95)
+    ]
+    assert errors[0] > errors[1] > errors[2]
+    alone = noise.get("jpeg")(clean[:1], np.random.default_rng(5), quality=20.0)
+    pair = noise.get("jpeg")(np.stack([clean[0], clean[7]]), np.random.default_rng(5), quality=20.0)
+    offsets = np.random.default_rng(5).integers(0, 8, (2, 1)), np.random.default_rng(5).integers(0, 8, (2, 2))
+    if (offsets[0][:, 0] == offsets[1][:, 0]).all():
+        np.testing.assert_array_equal(alone[0], pair[0])
+
+
+def test_chain_applies_in_order_and_names_itself() -> None:
+    chain = noise.parse(" gaussian:sigma=0..0.6 + quantize:levels=2 ")
+    noisy = chain(patches(3), np.random.default_rng(0))
+    assert set(np.unique(noisy)) <= {0.0, 1.0}
+    assert chain.name == "gaussian:sigma=0..0.6+quantize:levels=2"
+    assert noise.parse(chain.name).name == chain.name
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("gausian:sigma=0.1", "'gaussian'"),
+        ("nothing_like_it", "Known noises"),
+        ("gaussian:sgima=0.1", "'sigma'"),
+        ("gaussian:sigma", "key=value"),
+        ("gaussian:sigma=", "key=value"),
+        ("gaussian:sigma=lots", "neither a number"),
+        ("gaussian:sigma=0.5..0.1", "lower to a higher"),
+        ("gaussian:sigma=nan", "lower to a higher"),
+        ("gaussian:sigma=-0.1", "0 to 1"),
+        ("gaussian:sigma=25", "25/255"),
+        ("gaussian:sigma=0..25", "0.098"),
+        ("salt_pepper:amount=2", "out of range"),
+        ("gaussian:strength=1.5", "out of range"),
+        ("", "missing"),
+        ("gaussian+", "missing"),
+    ],
+)
+def test_mistakes_get_an_answer(text: str, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        noise.parse(text)
+    assert says in str(caught.value)
+
+
+def test_registered_noises_take_part() -> None:
+    def darker(
+        clean: np.ndarray, rng: np.random.Generator, *, by: float = 0.25, again: float = 0
+    ) -> np.ndarray:
+        return clean - by
+
+    noise.register("darker", darker, "takes light away")
+    try:
+        clean = patches(2)
+        by_text = noise.parse("darker:by=0.5")(clean, np.random.default_rng(0))
+        np.testing.assert_allclose(by_text, np.maximum(clean - 0.5, 0), atol=1e-6)
+        assert set(noise.get("darker").parameters) == {"by", "again"}
+        assert noise.parse("darker:by=0.1..0.2")(clean, np.random.default_rng(0)).shape == clean.shape
+    finally:
+        noise.unregister("darker")
+    with pytest.raises(UsageError):
+        noise.get("darker")
+    with pytest.raises(UsageError):
+        noise.register("two words", darker)
+
+
+def test_a_noise_of_the_wrong_shape_is_named() -> None:
+    noise.register("cropped", lambda clean, rng: clean[:, 1:])
+    try:
+        with pytest.raises(UsageError, match="cropped"):
+            noise.parse("cropped")(patches(1), np.random.default_rng(0))
+    finally:
+        noise.unregister("cropped")
+
+
+def test_mixture_shares_and_levels() -> None:
+    parsed = [(noise.parse("gaussian:sigma=0.2"), 3.0), (noise.parse("salt_pepper:amount=0.3"), 1.0)]
+    mixture = noise.Mixture(parsed, clean=0.2, levels=256)
+    clean = np.full((4000, 8, 8), 0.5, dtype=np.float32)
+    noisy = mixture(clean, np.random.default_rng(0))
+    on_levels = noisy * 255
+    np.testing.assert_allclose(on_levels, np.rint(on_levels), atol=1e-4)
+    rounded = np.float32(128 / 255)
+    untouched = (np.abs(noisy - rounded) < 1e-6).all(axis=(1, 2)).mean()
+    two_levels = np.isin(noisy, [np.float32(0), np.float32(1), rounded]).all(axis=(1, 2)).mean() - untouched
+    assert untouched == pytest.approx(0.2, abs=0.03)
+    assert two_levels == pytest.approx(0.2, abs=0.03)
+    assert "20% clean" in mixture.name
+    assert "60% gaussian:sigma=0.2" in mixture.name
