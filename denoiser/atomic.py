@@ -1,0 +1,87 @@
+"""Files that are either complete or not there.
+
+A file is written under a temporary name beside its destination and renamed when it is complete. The writer
+holds a lock on it meanwhile, so that a later run can tell what a killed one left behind, which it removes,
+from what a run beside it is still writing, which it leaves alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+try:
+    import fcntl
+except ImportError:  # Windows: an open file can't be removed there, which protects it as a lock does
+    fcntl = None  # type: ignore[assignment]
+
+SUFFIX = ".denoise-tmp"
+
+
+def _lock(file: IO[bytes]) -> bool:
+    """Take the lock without waiting; False where another process holds it."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks
+    return True
+
+
+def _create(destination: Path) -> tuple[Path, IO[bytes]]:
+    while True:
+        # Long names leave no room for more: the temporary one is cut, as its uniqueness is in the token.
+        path = destination.with_name(f".{destination.name[:100]}.{os.urandom(6).hex()}{SUFFIX}")
+        file = path.open("x+b")
+        # Between creating and locking it, a run that tidies up may have taken it for a dead one's.
+        if _lock(file) and path.exists():
+            return path, file
+        file.close()
+
+
+@contextlib.contextmanager
+def replacing(destination: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file for reading and writing that becomes `destination` when the block ends well.
+
+    Folders are made as needed. If the block raises, an existing destination stays as it was.
+
+    Raises:
+        OSError: the file can't be created, written or renamed.
+
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    path, file = _create(destination)
+    try:
+        with file:
+            yield file
+            file.flush()
+            if os.name != "nt":
+                path.replace(destination)
+        if os.name == "nt":
+            path.replace(destination)
+    except BaseException:
+        file.close()
+        path.unlink(missing_ok=True)
+        raise
+
+
+def sweep(folders: Iterable[Path]) -> int:
+    """Remove what killed runs left in these folders (not below them); returns how many files."""
+    removed = 0
+    for folder in folders:
+        try:
+            names = [name for name in os.listdir(folder) if name.endswith(SUFFIX)]  # noqa: PTH208 - faster
+        except OSError:
+            continue
+        for name in names:
+            with contextlib.suppress(OSError), (folder / name).open("r+b") as file:
+                if _lock(file):
+                    (folder / name).unlink()
+                    removed += 1
+    return removed

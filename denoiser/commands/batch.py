@@ -1,0 +1,183 @@
+"""`denoise run` over files and folders: what is stale, the work, and what is said about it."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+from collections.abc import Iterable
+from typing import IO, Any
+
+import click
+
+from denoiser import __version__, atomic
+from denoiser.commands import obtain
+from denoiser.commands.request import Request
+from denoiser.errors import UsageError
+from denoiser.files import Job, Walk, plan
+from denoiser.images import FORMATS
+from denoiser.pipeline import Pipeline
+from denoiser.reconstruct import Denoiser
+from denoiser.record import Record
+from denoiser.report import Report, Result, Status, progress_for, write_above
+
+
+class Batch:
+    """One run over files and folders."""
+
+    def __init__(self, request: Request, data: IO[bytes] | None) -> None:
+        assert request.out is not None  # noqa: S101 - checked already
+        self._request = request
+        self._data = data
+        self._jobs = _plan(request)
+        self._plugins = request.load_plugins()
+        self._record = Record(request.out)
+        self._report = Report()
+
+    def run(self) -> int:
+        """Do what is not up to date; returns the exit code."""
+        request = self._request
+        untrained = obtain.untrained(request)
+        if request.dry_run and untrained:
+            click.echo(f"Would train first: {obtain.durations(untrained)}.", err=True)
+            self._dry_run(self._jobs)
+        else:
+            with obtain.denoiser(request, self._plugins, pixels=_size(self._jobs)) as denoiser:
+                pipeline = Pipeline(denoiser, request.output(), self._record)
+                stale = self._stale(pipeline)
+                if request.dry_run:
+                    self._dry_run(stale)
+                elif stale:
+                    self._facts(denoiser, len(stale))
+                    self._work(pipeline, stale)
+        self._record.close()
+        self._print(self._report.as_dict())
+        if not request.quiet:
+            click.echo(self._summary(), err=True)
+        return self._report.exit_code
+
+    def _stale(self, pipeline: Pipeline) -> list[Job]:
+        """Jobs that are not up to date; tells of those that are."""
+        if self._request.force:
+            return self._jobs
+        stale = []
+        for job in self._jobs:
+            if pipeline.up_to_date(job):
+                self._tell(Result(job.source, job.destination, Status.UP_TO_DATE))
+            else:
+                stale.append(job)
+        strangers = [
+            job for job in stale if os.path.lexists(job.destination) and not self._record.knows(job.relative)
+        ]
+        if strangers:
+            more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
+            raise UsageError(
+                f"{strangers[0].destination}{more} exists and was not written by denoise.",
+                "Use --force to overwrite, or another --out.",
+            )
+        return stale
+
+    def _dry_run(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self._tell(Result(job.source, job.destination, Status.PLANNED))
+            if self._data is None:
+                click.echo(f"{job.source} -> {job.destination}")
+
+    def _facts(self, denoiser: Denoiser, count: int) -> None:
+        """The first line: version, model and its figure, device, plugins, how many images."""
+        if self._request.quiet:
+            return
+        engine = denoiser.engine()
+        model = "auto (digits or general)" if denoiser.auto else engine.model.name
+        figure = engine.model.card.get("summary")
+        facts = (
+            f"denoise {__version__}",
+            f"{model}: {figure}" if figure else model,
+            f"{engine.name} on {engine.device}",
+            ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
+            "1 image" if count == 1 else f"{count} images",
+        )
+        click.echo(" | ".join(facts), err=True)
+
+    def _work(self, pipeline: Pipeline, jobs: list[Job]) -> None:
+        request = self._request
+        atomic.sweep({job.destination.parent for job in jobs})
+        progress = progress_for(quiet=request.quiet or request.verbose)
+        progress.start(len(jobs), "images", "denoise")
+        try:
+            for done, result in enumerate(pipeline.run(jobs), 1):
+                self._tell(result)
+                progress.update(done)
+                if request.fail_fast and result.status is Status.FAILED:
+                    break
+        except KeyboardInterrupt:
+            self._report.interrupted = True
+        finally:
+            progress.finish()
+
+    def _print(self, row: dict[str, Any]) -> None:
+        """Write a JSON line, where JSON was asked for."""
+        if self._data is not None:
+            self._data.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape"))
+            self._data.flush()
+
+    def _tell(self, result: Result) -> None:
+        """Count a result, and say what a person should hear about it."""
+        request = self._request
+        fresh = self._report.add(result)
+        self._print(result.as_dict())
+        lines = []
+        if result.status is Status.FAILED:
+            lines.append(f"Error: {result.source} {result.error}")
+        elif request.verbose and result.status is not Status.PLANNED:
+            used = ", ".join(result.models)
+            by = f" by {used}" if used else ""
+            lines.append(f"{result.source} -> {result.output}: {result.status}{by}, {result.seconds:.2f} s")
+        if not request.quiet:
+            lines.extend(f"Note: {note}, first in {result.source}." for note in fresh)
+        if lines:
+            write_above("\n".join(lines))
+
+    def _summary(self) -> str:
+        text = str(self._report)
+        if self._report.interrupted:
+            return f"Interrupted: {text}. The same command goes on from here."
+        return text[:1].upper() + text[1:] + "."
+
+
+def _size(jobs: Iterable[Job]) -> int:
+    """About how many pixels there are: compressed or not, a byte stands for one or two."""
+    total = 0
+    for job in jobs:
+        with contextlib.suppress(OSError):
+            total += job.source.stat().st_size
+    return total
+
+
+def _plan(request: Request) -> list[Job]:
+    assert request.out is not None  # noqa: S101 - checked already
+    _suggest_commands(request.paths)
+    if request.compare is not None and request.compare.resolve() == request.out.resolve():
+        raise UsageError("--compare and --out name the same folder.", "Name two.")
+    return plan(
+        request.paths,
+        request.out,
+        walk=Walk(request.pattern, request.recursive, request.follow_links),
+        suffixes=None if request.format == "keep" else FORMATS[request.format][1],
+        aside=() if request.compare is None else (request.compare,),
+    )
+
+
+def _suggest_commands(paths: Iterable[str]) -> None:
+    """Where a path doesn't exist but a command is spelt nearly so, say that."""
+    context = click.get_current_context()
+    group = context.parent.command if context.parent else None
+    names = list(group.commands) if isinstance(group, click.Group) else []
+    for path in paths:
+        if not os.path.lexists(path):
+            near = difflib.get_close_matches(path, names, 1)
+            if near:
+                raise UsageError(
+                    f"{path}: no such file or folder.", f"Did you mean the command: denoise {near[0]}"
+                )

@@ -1,0 +1,103 @@
+"""From a request to a denoiser: the model that was named, trained first where it has no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from denoiser import modelfile, store
+from denoiser.commands.request import Request
+from denoiser.errors import ModelError, UsageError
+from denoiser.reconstruct import Denoiser
+from denoiser.report import progress_for
+
+if TYPE_CHECKING:
+    from denoiser.modelfile import ModelFile
+    from denoiser.plugins import Plugins
+
+
+def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -> Denoiser:
+    """Make the denoiser that was asked for; a model or device that can't be had raises before any work.
+
+    `pixels` is about how many there are to clean, None if nobody knows.
+    """
+    model: str | ModelFile = request.model
+    if request.weights is not None:
+        model = _weights(request)
+    else:
+        for network in untrained(request):
+            _trained(request, network)
+    denoiser = Denoiser(
+        model,
+        mode=request.mode,  # type: ignore[arg-type]  # Click has checked the choice
+        size=request.size,  # type: ignore[arg-type]
+        quality=request.quality,
+        stride=request.stride,
+        strength=request.strength,
+        engine=request.engine,
+        device=request.device,
+        jobs=request.jobs,
+        batch_size=request.batch_size,
+        plugins=plugins,
+        work=None if pixels is None else pixels // 81,  # at the default overlap, patches are 9 pixels apart
+    )
+    denoiser.engine()
+    return denoiser
+
+
+def untrained(request: Request) -> list[str]:
+    """Those networks that the job needs and that have no weights."""
+    if request.weights is not None:
+        return [] if request.weights.exists() else [request.model]
+    # "auto" always needs both: which image goes where shows only when it is read.
+    names = ("digits", "general") if request.model == "auto" else (request.model,)
+    return [name for name in names if store.find(name) is None]
+
+
+def _weights(request: Request) -> ModelFile:
+    """Read `--weights`, trained first where the file does not exist."""
+    assert request.weights is not None  # noqa: S101 - the caller saw to it
+    network = store.NETWORKS.get(request.model)
+    if network is None:
+        raise UsageError(
+            f"--weights goes with a network's name, and {request.model} is none.",
+            f"The networks are {', '.join(store.NETWORKS)}. To use a model file by itself: --model FILE.",
+        )
+    if not request.weights.exists():
+        return _trained(request, request.model, request.weights)
+    model = modelfile.read(request.weights, name=request.model)
+    if model.kind != network.kind:
+        raise ModelError(
+            f"{request.weights} holds an {model.kind}, and {request.model} is a {network.kind}.",
+            "Name the network that it was trained for.",
+        )
+    return model
+
+
+def durations(networks: Iterable[str]) -> str:
+    """Say how long training each of these takes."""
+    from denoiser.training import DEFAULT_MINUTES
+
+    return ", ".join(f"{name} (about {DEFAULT_MINUTES[name]:g} minutes)" for name in networks)
+
+
+def _trained(request: Request, network: str, destination: Path | None = None) -> ModelFile:
+    """Train a network that has no weights, telling so, and return it."""
+    from denoiser.training import train_network
+
+    if not request.train:
+        raise ModelError(
+            f"The network {network} has no weights, and --no-train forbids making them.", "Leave it out."
+        )
+    path = destination or store.path_for(network)
+    if not request.quiet:
+        click.echo(
+            f"No weights yet: training {durations([network])}. "
+            f"The result will be weaker than the bundled weights and is saved as {path}.",
+            err=True,
+        )
+    train_network(network, path, data=request.data, progress=progress_for(quiet=request.quiet))
+    return modelfile.read(path, name=network)

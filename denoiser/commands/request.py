@@ -1,0 +1,92 @@
+"""What a `denoise run` was asked for, checked, and turned into the objects that do it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from denoiser.errors import UsageError
+
+if TYPE_CHECKING:
+    from denoiser.pipeline import Output
+    from denoiser.plugins import Plugins
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options as given; each is described by its help text."""
+
+    paths: tuple[str, ...]
+    out: Path | None
+    model: str
+    weights: Path | None
+    data: Path | None
+    train: bool
+    mode: str | None
+    size: str
+    quality: str
+    stride: int | None
+    strength: float
+    device: str
+    engine: str | None
+    jobs: int | None
+    batch_size: int | None
+    pattern: str | None
+    recursive: bool
+    follow_links: bool
+    format: str
+    color: bool
+    max_megapixels: float
+    force: bool
+    dry_run: bool
+    fail_fast: bool
+    plugins: tuple[str, ...]
+    installed_plugins: bool
+    compare: Path | None
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+    def check(self) -> None:
+        """Refuse combinations that can't be meant."""
+        if not self.paths:
+            raise UsageError("Nothing to clean.", "Name files or folders: denoise ./scans --out ./clean")
+        if "-" in self.paths:
+            if len(self.paths) > 1:
+                raise UsageError("- stands for stdin and can't be mixed with other inputs.", "Give it alone.")
+            if self.as_json:
+                raise UsageError("- and --json would both write to stdout.", "Leave one out.")
+            if self.out is not None:
+                raise UsageError(
+                    "- writes to stdout, so --out has no use.", "Leave --out away and redirect stdout."
+                )
+            if self.compare is not None or self.dry_run:
+                raise UsageError("- goes with neither --compare nor --dry-run.", "Leave them out.")
+        elif self.out is None:
+            raise UsageError("Where should the results go?", "Add --out DIR, for example: --out ./clean")
+        if self.weights is not None and self.model == "auto":
+            raise UsageError(
+                "--weights holds the weights of one network.", "Name it: --model digits, general or document."
+            )
+        if self.quiet and self.verbose:
+            raise UsageError("--quiet and --verbose exclude each other.", "Leave one out.")
+
+    def load_plugins(self) -> Plugins:
+        """Load the plugins; one that can't be is an error."""
+        from denoiser import plugins
+
+        chain = plugins.load(self.plugins, installed=self.installed_plugins)
+        plugins.insist(chain)
+        return chain
+
+    def output(self) -> Output:
+        """Say what to write."""
+        from denoiser.pipeline import Output
+
+        return Output(
+            format=None if self.format == "keep" else self.format,
+            color=self.color,
+            max_megapixels=self.max_megapixels,
+            compare=self.compare,
+        )

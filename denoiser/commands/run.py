@@ -1,0 +1,88 @@
+"""`denoise [run]`: the main job."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import IO, Any
+
+import click
+
+from denoiser.commands import options
+from denoiser.commands.help import Command
+from denoiser.commands.request import Request
+from denoiser.errors import ExitCode
+
+
+@click.command(
+    cls=Command,
+    params=options.PARAMETERS,
+    examples=(
+        ("denoise ./scans --out ./clean", "clean a folder, mirrored under ./clean"),
+        ("denoise page.tif --model document --out ./clean", "a dirty page to white paper"),
+        ("denoise ./scans --out ./clean --compare ./look", "and see what changed"),
+        ("denoise ./scans --out ./clean --strength 0.7", "keep some of the grain"),
+        ("denoise - < noisy.png > clean.png", "one image from stdin to stdout"),
+    ),
+)
+def run(**given: Any) -> int:
+    """Clean images (the default command).
+
+    PATHS are files, folders, glob patterns, or `-` for stdin to stdout. A folder's content goes straight into
+    DIR, its tree mirrored; one file goes to DIR under its name; several inputs keep their names under DIR.
+    Finished files are skipped next time.
+    """
+    request = Request(**given)
+    request.check()
+    # Pillow warns about odd metadata in words that help nobody here; damage comes as an error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    if request.verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        logging.getLogger("denoiser").setLevel(logging.DEBUG)
+    return _stream(request) if request.paths == ("-",) else _batch(request)
+
+
+@contextlib.contextmanager
+def _stdout_for_data() -> Iterator[IO[bytes]]:
+    """Give stdout to the data alone: whatever else prints there, plugins or libraries, goes to stderr."""
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(os.dup(saved), "wb") as data:
+            yield data
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _stream(request: Request) -> int:
+    from denoiser.commands import obtain
+    from denoiser.errors import FileError
+    from denoiser.pipeline import Pipeline
+
+    content = sys.stdin.buffer.read()
+    with _stdout_for_data() as data:
+        with obtain.denoiser(request, request.load_plugins()) as denoiser:
+            try:
+                result, outcome = Pipeline(denoiser, request.output()).stream(content)
+            except FileError as error:
+                raise FileError(f"stdin {error.message}", error.hint) from error
+        if not request.quiet:
+            for note in outcome.notes:
+                click.echo(f"Note: {note}.", err=True)
+        data.write(result)
+    return ExitCode.OK
+
+
+def _batch(request: Request) -> int:
+    from denoiser.commands.batch import Batch
+
+    with contextlib.ExitStack() as stack:
+        data = stack.enter_context(_stdout_for_data()) if request.as_json else None
+        return Batch(request, data).run()

@@ -1,0 +1,203 @@
+"""Which file becomes which: inputs to jobs, checked before any work.
+
+The folder tree is mirrored, names are kept, two inputs never share one output, and no input is ever
+written to. Listing folders is the only thing this module does to the disk.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from denoiser.errors import UsageError
+
+_PLAIN = "png apng tif tiff jpg jpeg jpe jfif bmp dib pgm ppm pbm pnm webp gif jp2 j2k"
+SUFFIXES = frozenset(f".{ending}" for ending in _PLAIN.split())
+"""Endings that make a file in a folder an image. A file named by itself may be called anything."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to clean: `relative` is its place under the output folder, `destination` the whole path."""
+
+    source: Path
+    destination: Path
+    relative: str
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How folders are searched.
+
+    Attributes:
+        pattern: file names (or paths below the folder, where it has a slash) must match it; None: any image.
+        recursive: whether folders in folders are searched.
+        follow_links: whether links to folders are.
+        suffixes: endings that count as images, in lower case.
+
+    """
+
+    pattern: str | None = None
+    recursive: bool = True
+    follow_links: bool = False
+    suffixes: frozenset[str] = SUFFIXES
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key by which page9 comes before page10, whatever the case."""
+    parts = re.split(r"([0-9]+)", text.casefold())
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def plan(
+    inputs: Sequence[str],
+    out: Path,
+    *,
+    walk: Walk | None = None,
+    suffixes: Sequence[str] | None = None,
+    aside: Iterable[Path] = (),
+) -> list[Job]:
+    """List the jobs for files, folders and glob patterns.
+
+    Args:
+        inputs: paths, or patterns for what the shell did not expand.
+        out: the output folder; it need not exist.
+        walk: how folders are searched.
+        suffixes: endings an output may have where the format is given (".tif", ".tiff"); the first is put in
+            place of any other. None keeps each file's own.
+        aside: more folders that hold outputs, left out of the walk as `out` is.
+
+    Returns:
+        Jobs in natural order, folder by folder.
+
+    Raises:
+        UsageError: no such path, nothing found, an output that is an input, or two inputs for one output.
+
+    """
+    walk = walk or Walk()
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file, not a folder.", "Name a folder with --out.")
+    roots = [root for text in inputs for root in _expand(text)]
+    several = len(roots) > 1
+    hidden = [_real(folder) for folder in (out, *aside)]
+    jobs: dict[Path, Job] = {}
+    for root in roots:
+        if root.is_dir():
+            if _real(root) == hidden[0]:
+                raise UsageError(
+                    f"The output folder {out} is the input folder {root}.", "Name another folder with --out."
+                )
+            prefix = Path(_name(root)) if several else Path()
+            found = _walk(root, walk, hidden)
+        else:
+            prefix, found = Path(), iter((root.relative_to(root.parent),))
+            root = root.parent
+        for below in found:
+            relative = prefix / below
+            if suffixes is not None and relative.suffix.lower() not in suffixes:
+                relative = relative.with_suffix(suffixes[0])
+            source = root / below
+            # The same file named twice (once by itself, once by its folder) is one job.
+            jobs.setdefault(_identity(source, relative), Job(source, out / relative, relative.as_posix()))
+    if not jobs:
+        wanted = f"matching {walk.pattern}" if walk.pattern else "of a known image type"
+        raise UsageError(
+            f"No images found in {', '.join(map(str, roots))}.",
+            f"There is no file {wanted} there; the known types end in {' '.join(sorted(walk.suffixes))}.",
+        )
+    _refuse_collisions(list(jobs.values()))
+    return list(jobs.values())
+
+
+def _identity(source: Path, relative: Path) -> Path:
+    return Path(os.path.abspath(source)) / relative  # noqa: PTH100 - resolving links would merge distinct inputs
+
+
+def _real(path: Path) -> str:
+    return os.path.normcase(path.resolve())
+
+
+def _name(folder: Path) -> str:
+    """What a folder is called, also where it was given as `.` or `..`."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def _expand(text: str) -> list[Path]:
+    path = Path(text)
+    if path.exists():
+        return [path]
+    if path.is_symlink():
+        raise UsageError(f"{text} is a link to nothing.")
+    if glob.has_magic(text):
+        matches = sorted(glob.glob(text, recursive=True), key=natural_key)  # noqa: PTH207 - any root
+        if matches:
+            return [Path(match) for match in matches]
+        raise UsageError(f"No file matches {text}.")
+    raise UsageError(f"{text}: no such file or folder.")
+
+
+def _walk(root: Path, walk: Walk, hidden: Sequence[str]) -> Iterator[Path]:
+    """Yield images below `root`, relative to it, each folder's files before its folders."""
+    matches = _matcher(walk)
+    seen: set[tuple[int, int]] = set()
+
+    def visit(folder: Path, below: Path) -> Iterator[Path]:
+        status = folder.stat()
+        # A link that leads back up would be walked for ever.
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: natural_key(entry.name))
+        except PermissionError as error:
+            raise UsageError(f"The folder {folder} can't be read: {error.strerror}.") from error
+        folders = []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=walk.follow_links):
+                folders.append(entry.name)
+            elif not entry.is_dir() and matches(below / entry.name):
+                yield below / entry.name
+        for name in folders:
+            if walk.recursive and _real(folder / name) not in hidden:
+                yield from visit(folder / name, below / name)
+
+    return visit(root, Path())
+
+
+def _matcher(walk: Walk) -> Callable[[Path], bool]:
+    pattern = walk.pattern
+    if pattern is None:
+        return lambda path: path.suffix.lower() in walk.suffixes
+    if "/" in pattern:
+        return lambda path: fnmatch.fnmatch(path.as_posix(), pattern)
+    return lambda path: fnmatch.fnmatch(path.name, pattern)
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    # On file systems that ignore case, A.png and a.png are one file.
+    fold = str.casefold if sys.platform in ("darwin", "win32") else str
+    sources = {_real(job.source): job.source for job in jobs}
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        other = taken.setdefault(fold(job.relative), job)
+        if other is not job:
+            raise UsageError(
+                f"{other.source} and {job.source} would both be written to {job.destination}.",
+                "Run them separately with different --out folders, or rename one.",
+            )
+        # An existing link at the destination is replaced, not followed, so only the folder is resolved.
+        target = os.path.normcase(Path(_real(job.destination.parent)) / job.destination.name)
+        if target in sources:
+            raise UsageError(
+                f"The output {job.destination} is an input; inputs are never written to.",
+                "Name another folder with --out.",
+            )

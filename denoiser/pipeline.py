@@ -1,0 +1,298 @@
+"""From files to files: reads, cleans and writes every job, and reports each one.
+
+Small images are cleaned in groups that share a batch; everything else goes by itself, page by page, so that
+memory is that of a page. Whatever is wrong with a file fails that file and no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from PIL import Image
+
+from denoiser import atomic, images
+from denoiser.errors import DenoiserError, FileError
+from denoiser.files import Job
+from denoiser.patches import PATCH, Floats, whole_from_image
+from denoiser.reconstruct import Cleaned, Denoiser
+from denoiser.record import Record, Stamp, digest
+from denoiser.report import Result, Status
+
+log = logging.getLogger(__name__)
+
+GROUP_FILES = 64
+GROUP_BYTES = 4 << 20
+SMALL_PIXELS = 128 * 128
+IN_MEMORY = 32 << 20
+"""Files up to this many bytes are read at once; larger ones stay on the disk while they are decoded."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What to write, apart from the pixels: the format (None: as the input), colour, guards, comparison."""
+
+    format: str | None = None
+    color: bool = False
+    max_megapixels: float = 500.0
+    compare: Path | None = None
+
+
+@dataclass
+class _Work:
+    """A file on its way."""
+
+    job: Job
+    started: float
+    stamp: Stamp
+    file: IO[bytes]
+    source: images.ImageFile
+    models: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    pages: int = 0
+
+
+class Pipeline:
+    """Cleans jobs with one denoiser.
+
+    Args:
+        denoiser: what cleans arrays.
+        output: how results are written.
+        record: where finished outputs are noted; None keeps no record.
+
+    """
+
+    def __init__(
+        self, denoiser: Denoiser, output: Output | None = None, record: Record | None = None
+    ) -> None:
+        self._denoiser = denoiser
+        self._output = output or Output()
+        self._record = record
+
+    @property
+    def made_with(self) -> str:
+        """Digest of everything but the input that decides an output."""
+        return digest([self._denoiser.signature, self._output.format, self._output.color])
+
+    def up_to_date(self, job: Job) -> bool:
+        """Whether a job's output exists, complete, made from this input with these settings."""
+        if self._record is None or not job.destination.is_file():
+            return False
+        if self._output.compare is not None and not self._comparison(job, 0, 1).exists():
+            return False
+        return self._record.up_to_date(job.relative, job.source, self.made_with)
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
+        """Clean the jobs in order, yielding one result each; raises nothing but what stops everything."""
+        for group in _groups(jobs):
+            if self._record is not None:
+                self._record.begin(job.relative for job in group)
+            yield from self._group(group)
+
+    def _group(self, group: Sequence[Job]) -> Iterator[Result]:
+        batch: list[tuple[_Work, images.Picture, list[Floats]]] = []
+        for job in group:
+            started = time.perf_counter()
+            try:
+                work = self._open(job, started)
+                if work.source.count == 1 and _pixels(work.source) <= SMALL_PIXELS:
+                    picture = next(work.source.pages())
+                    batch.append((work, picture, self._prepare(picture)))
+                else:
+                    self._write(work, self._pages(work))
+                    yield self._finish(work)
+            except Exception as error:
+                yield self._failed(job, error, started)
+        if batch:
+            yield from self._batch(batch)
+
+    def _batch(self, batch: list[tuple[_Work, images.Picture, list[Floats]]]) -> Iterator[Result]:
+        """Clean small pictures together, then write them one by one."""
+        planes = [plane for _, _, mine in batch for plane in mine]
+        try:
+            cleaned = iter(self._denoiser.clean(planes))
+        except MemoryError as error:
+            yield from (self._failed(work.job, error, work.started) for work, _, _ in batch)
+            return
+        for work, picture, mine in batch:
+            results = [next(cleaned) for _ in mine]
+            try:
+                self._write(work, iter([self._complete(work, picture, results)]))
+                yield self._finish(work)
+            except Exception as error:
+                yield self._failed(work.job, error, work.started)
+
+    def _open(self, job: Job, started: float) -> _Work:
+        try:
+            file: IO[bytes] = job.source.open("rb")
+        except OSError as error:
+            raise FileError(f"can't be read: {error.strerror}.") from error
+        status = os.fstat(file.fileno())
+        if status.st_size == 0:
+            file.close()
+            raise FileError("is empty.")
+        if status.st_size <= IN_MEMORY:
+            with file:
+                content = file.read()
+            checksum = hashlib.sha256(content).hexdigest()
+            file = io.BytesIO(content)
+        else:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            file.seek(0)
+        stamp = Stamp(status.st_size, status.st_mtime_ns, checksum)
+        return _Work(job, started, stamp, file, self._image(file, job.source))
+
+    def _image(self, file: IO[bytes], path: Path) -> images.ImageFile:
+        output = self._output
+        return images.ImageFile(file, path, color=output.color, max_megapixels=output.max_megapixels)
+
+    def _prepare(self, picture: images.Picture) -> list[Floats]:
+        """Return the planes to clean: one for gray, three for colour, after the plugins' first half."""
+        return [self._denoiser.plugins.preprocess(plane, picture.page) for plane in _planes(picture.pixels)]
+
+    def _pages(self, work: _Work) -> Iterator[images.Picture]:
+        for picture in work.source.pages():
+            cleaned = self._denoiser.clean(self._prepare(picture))
+            yield self._complete(work, picture, cleaned)
+
+    def _complete(self, work: _Work, picture: images.Picture, cleaned: Sequence[Cleaned]) -> images.Picture:
+        """The plugins' second half, the planes together again, and the comparison if one is wanted."""
+        planes = [
+            self._denoiser.plugins.postprocess(result.pixels, original, picture.page)
+            for result, original in zip(cleaned, _planes(picture.pixels), strict=True)
+        ]
+        pixels = planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
+        done = picture.with_pixels(pixels)
+        work.models[cleaned[0].model] += 1
+        work.pages += 1
+        work.notes.extend(done.notes)
+        if self._output.compare is not None:
+            path = self._comparison(work.job, picture.page.index, picture.page.count)
+            with atomic.replacing(path) as file:
+                compare(picture.pixels, pixels).save(file, "PNG")
+        return done
+
+    def _comparison(self, job: Job, index: int, count: int) -> Path:
+        folder = self._output.compare or Path()
+        page = f".page{index + 1}" if count > 1 else ""
+        return folder / f"{job.relative}{page}.png"
+
+    def _target(self, work: _Work) -> str:
+        named = self._output.format
+        return images.FORMATS[named][0] if named else work.source.format
+
+    def _write(self, work: _Work, pictures: Iterator[images.Picture]) -> None:
+        destination = work.job.destination
+        if destination.is_dir():
+            raise FileError(
+                f"can't be written: {destination} is a folder.", "Remove it, or use another --out."
+            )
+        try:
+            with atomic.replacing(destination) as file:
+                notes = images.write(file, pictures, self._target(work), count=work.source.count)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise FileError(f"can't be written to {destination}: {reason}.") from error
+        work.notes.extend(notes)
+
+    def _finish(self, work: _Work) -> Result:
+        work.file.close()
+        job = work.job
+        if self._record is not None:
+            self._record.done(job.relative, job.source, work.stamp, self.made_with)
+        return Result(
+            job.source,
+            job.destination,
+            Status.DONE,
+            pages=work.pages,
+            models=work.models,
+            notes=tuple(dict.fromkeys(work.notes)),
+            seconds=time.perf_counter() - work.started,
+        )
+
+    def _failed(self, job: Job, error: Exception, started: float) -> Result:
+        if isinstance(error, DenoiserError):
+            text = str(error)
+        elif isinstance(error, MemoryError):
+            text = "needs more memory than there is."
+        else:
+            # A fault of our own; the user still gets the file's name and goes on, the log has the rest.
+            log.debug("%s", job.source, exc_info=error)
+            text = (
+                f"failed unexpectedly: {type(error).__name__}: {error}. Run with --verbose for the details."
+            )
+        return Result(
+            job.source, job.destination, Status.FAILED, error=text, seconds=time.perf_counter() - started
+        )
+
+    def stream(self, content: bytes) -> tuple[bytes, Result]:
+        """Clean one image from memory to memory, all its pages; raises FileError."""
+        started = time.perf_counter()
+        path = Path("-")
+        if not content:
+            raise FileError("is empty.")
+        file, result = io.BytesIO(content), io.BytesIO()
+        job = Job(path, path, "-")
+        work = _Work(job, started, Stamp(len(content), 0), file, self._image(file, path))
+        work.notes.extend(
+            images.write(result, self._pages(work), self._target(work), count=work.source.count)
+        )
+        return result.getvalue(), self._finish(work)
+
+
+def _pixels(source: images.ImageFile) -> int:
+    width, height = source.size
+    return width * height
+
+
+def _planes(pixels: Floats) -> list[Floats]:
+    if pixels.ndim == 2:
+        return [pixels]
+    return [np.ascontiguousarray(pixels[:, :, channel]) for channel in range(pixels.shape[2])]
+
+
+def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Runs of small files that are worth a batch together; the order stays."""
+    group: list[Job] = []
+    total = 0
+    for job in jobs:
+        try:
+            size = job.source.stat().st_size
+        except OSError:
+            size = 0
+        if group and (len(group) >= GROUP_FILES or total + size > GROUP_BYTES):
+            yield group
+            group, total = [], 0
+        group.append(job)
+        total += size
+    if group:
+        yield group
+
+
+def compare(before: Floats, after: Floats) -> Image.Image:
+    """Before, after, and four times their difference around middle gray, side by side as an 8-bit image.
+
+    Where whole mode gave 28x28, the original is shown as the network saw it.
+    """
+    if after.shape[:2] != before.shape[:2] and before.ndim == 2 and after.shape == (PATCH, PATCH):
+        before = whole_from_image(before, darken=False)[0]
+    parts = [before, after]
+    if before.shape == after.shape:
+        parts.append(np.clip(0.5 + 4.0 * (before - after), 0.0, 1.0))
+    height = max(part.shape[0] for part in parts)
+    gap = max(2, height // 100)
+    framed = []
+    for part in parts:
+        missing = ((0, height - part.shape[0]), (0, gap), *((0, 0) for _ in part.shape[2:]))
+        framed.append(np.pad(part, missing, constant_values=1.0))
+    joined = np.concatenate(framed, axis=1)[:, :-gap]
+    return Image.fromarray(images.quantize(joined, 8))

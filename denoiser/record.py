@@ -1,0 +1,128 @@
+"""What each output was made from and with, so that a finished output is skipped next time as `make` would.
+
+The record is `.denoise.jsonl` in the output folder: one line appended for each finished file, so that a kill
+loses nothing and the cost of a long run stays linear. A line that says an output is *being* written comes
+first: it tells an output of ours, whose finishing line a kill prevented, from a stranger's file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NAME = ".denoise.jsonl"
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """An input file's state: size in bytes, modification time in nanoseconds, and SHA-256 of its content."""
+
+    size: int
+    mtime_ns: int
+    sha256: str | None = None
+
+
+def digest(value: Any) -> str:
+    """Hash anything JSON can hold, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _absolute(path: Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - a link is an input of its own
+
+
+class Record:
+    """The record of one output folder. Nothing is created before the first line is written.
+
+    Several runs may share a folder: every line is one `write` to a file opened for appending.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+        self._entries: dict[str, dict[str, Any]] = {}
+        self._file: int | None = None
+        self._torn = False
+        self._read()
+
+    def _read(self) -> None:
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        self._torn = bool(content) and not content.endswith(b"\n")
+        for line in content.splitlines():
+            try:
+                entry = json.loads(line)
+                self._entries[entry["output"]] = entry
+            except (ValueError, KeyError, TypeError):
+                continue  # the torn end of a killed run's last line: that file is simply made again
+
+    def knows(self, output: str) -> bool:
+        """Whether this output was written, or begun, by us."""
+        return output in self._entries
+
+    def up_to_date(self, output: str, source: Path, made_with: str) -> bool:
+        """Whether the record says that `output` was made from `source` as it is now, with these settings.
+
+        The caller has seen that the output exists. Same size and time is the same input; another time or
+        place but the same content, as after a copy or a checkout, is too.
+        """
+        entry = self._entries.get(output)
+        if entry is None or entry.get("made_with") != made_with:
+            return False
+        try:
+            status = source.stat()
+            if entry.get("size") != status.st_size:
+                return False
+            if entry.get("mtime_ns") == status.st_mtime_ns and entry.get("source") == _absolute(source):
+                return True
+            with source.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == entry.get("sha256")
+        except OSError:
+            return False
+
+    def begin(self, outputs: Iterable[str]) -> None:
+        """Note that these outputs are about to be written."""
+        self._append({"output": output, "begun": True} for output in outputs)
+
+    def done(self, output: str, source: Path, stamp: Stamp, made_with: str) -> None:
+        """Note that an output is complete, and what it was made from and with."""
+        self._append(
+            [
+                {
+                    "output": output,
+                    "source": _absolute(source),
+                    "size": stamp.size,
+                    "mtime_ns": stamp.mtime_ns,
+                    "sha256": stamp.sha256,
+                    "made_with": made_with,
+                }
+            ]
+        )
+
+    def _append(self, entries: Iterable[dict[str, Any]]) -> None:
+        lines = []
+        for entry in entries:
+            self._entries[entry["output"]] = entry
+            lines.append(json.dumps(entry, ensure_ascii=False, separators=(",", ":")))
+        if not lines:
+            return
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        text = "\n".join(lines) + "\n"
+        if self._torn:
+            text, self._torn = "\n" + text, False
+        os.write(self._file, text.encode("utf-8", "surrogateescape"))
+
+    def close(self) -> None:
+        """Close the file; the record can still be asked, and opens it again to write."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None

@@ -1,0 +1,76 @@
+"""What all tests share: a store of their own, a way to call the command, and images to call it on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from denoiser import __main__ as command
+from tests import fakes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call of the command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store, so that no test sees the models of whoever runs it."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("DENOISER_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def denoise(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Call the command line in this process, through the function that the entry point calls."""
+
+    def call(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        code = command.run([os.fspath(each) if isinstance(each, Path) else str(each) for each in arguments])
+        captured = capfd.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Path:
+    """A model file that changes nothing."""
+    return fakes.identity(tmp_path / "models" / "identity.keras")
+
+
+@pytest.fixture
+def flattener(tmp_path: Path) -> Path:
+    """A model file that replaces each patch by its mean."""
+    return fakes.flattener(tmp_path / "models" / "flattener.keras")
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """A small folder of images in a tree."""
+    rng = np.random.default_rng(7)
+    folder = tmp_path / "scans"
+    (folder / "box").mkdir(parents=True)
+    for name, shape in (("a.png", (40, 60)), ("b.png", (33, 70)), ("box/c.tif", (64, 64))):
+        Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def umask() -> Iterator[None]:
+    """A known umask."""
+    old = os.umask(0o022)
+    yield
+    os.umask(old)
