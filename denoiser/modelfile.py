@@ -1,9 +1,9 @@
 """Reading a `.keras` file without Keras, and trusting nothing in it.
 
-The command's usual way needs NumPy alone: importing TensorFlow would take longer than most jobs. A model file
-may come from anywhere, so that its network must be one of ours, its settings in range and its weights of the
-right shape and finite before anything is computed with it. Nothing is unpickled, no other file is opened on
-its behalf, and no size that it states is believed before it was compared with what is allowed.
+The command's usual way needs NumPy and h5py alone: importing TensorFlow would take longer than most jobs. A
+model file may come from anywhere, so that its network must be one of ours, its settings in range and its
+weights of the right shape and finite before anything is computed with it. Nothing is unpickled, no other file
+is opened on its behalf, and no size that it states is believed before it was compared with what is allowed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
-from denoiser import hdf5, networks
+from denoiser import networks
 from denoiser.errors import ModelError
 from denoiser.networks import Kind, Mode, Slot
 
@@ -33,6 +34,10 @@ _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _PACKAGE = "denoiser>"
 _KERAS_OWN = frozenset({"name", "trainable", "dtype"})
 _LEFT = frozenset({"optimizer"})
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_MAX_DEPTH, _MAX_ARRAYS = 16, 10_000
+# What h5py raises for files that are damaged inside is not documented either.
+_HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError)
 _MAX_CONFIG = 4 << 20
 _MAX_OVERHEAD = 8 << 20
 # Adam keeps two more arrays for every weight, some optimizers three.
@@ -52,7 +57,6 @@ _ZIP_ERRORS = (
 )
 
 _RETRAIN = "Use another copy of it, or train a new one with: denoise train"
-_REWRITE = "Load it with Keras and write it again with denoiser.models.publish."
 _OURS = "Only models written by `denoise train` or by `denoiser.models` can be used."
 
 
@@ -136,7 +140,7 @@ def _content(path: Path) -> bytes:
 
 
 def _archive(content: bytes) -> zipfile.ZipFile:
-    if content.startswith(hdf5.SIGNATURE):
+    if content.startswith(_HDF5):
         raise _FaultError("is an HDF5 file, not a .keras file", _OURS)
     if not content.startswith(b"PK"):
         raise _FaultError("is not a .keras file", _OURS)
@@ -204,15 +208,36 @@ def _settings(kind: Kind, settings: dict[str, Any]) -> tuple[dict[str, Any], dic
 
 def _weights(content: bytes, slots: dict[str, Slot]) -> Weights:
     try:
-        arrays = hdf5.arrays(content, leave=_LEFT)
-        _complete(arrays.keys(), {slot.path for slot in slots.values()})
-        return {name: _weight(name, arrays[slot.path], slot.shape) for name, slot in slots.items()}
-    except hdf5.HostileError as error:
-        raise _FaultError(f"is not to be trusted: its {_WEIGHTS} has {error}", _OURS) from None
-    except hdf5.UnusualError as error:
-        raise _FaultError(f"is written in an unusual way: its {_WEIGHTS} has {error}", _REWRITE) from None
-    except hdf5.DamagedError:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            _complete(_arrays(file), {slot.path for slot in slots.values()})
+            return {name: _weight(name, file[slot.path], slot.shape) for name, slot in slots.items()}
+    except _HDF5_ERRORS:
         raise _FaultError(f"is damaged: its {_WEIGHTS} is no sound HDF5 file") from None
+
+
+def _arrays(file: h5py.File) -> set[str]:
+    """Names of all arrays outside of what is left; raises _FaultError where a link leads anywhere else."""
+    found: set[str] = set()
+
+    def visit(group: h5py.Group, below: str, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            raise _FaultError(f"is not to be trusted: its {_WEIGHTS} has groups without end", _OURS)
+        for name in group:
+            if below == "" and name in _LEFT:
+                continue
+            # Neither the file of an external link nor what a soft link names is looked at.
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise _FaultError(f"is not to be trusted: its {_WEIGHTS} has links", _OURS)
+            item = group[name]
+            if isinstance(item, h5py.Group):
+                visit(item, f"{below}{name}/", depth + 1)
+            else:
+                found.add(below + name)
+            if len(found) > _MAX_ARRAYS:
+                raise _FaultError(f"has weights that its network has no place for: {below}{name}")
+
+    visit(file, "", 0)
+    return found
 
 
 def _complete(found: Set[str], expected: Set[str]) -> None:
@@ -227,13 +252,17 @@ def _more(names: list[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def _weight(name: str, array: hdf5.Array, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+def _weight(name: str, array: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    if not isinstance(array, h5py.Dataset):
+        raise _FaultError(f"is damaged: its {_WEIGHTS} has no array for {name}")
+    if array.is_virtual or array.external:
+        raise _FaultError(f"is not to be trusted: its {_WEIGHTS} has arrays that are kept elsewhere", _OURS)
     if array.shape != shape:
         raise _FaultError(f"has weights of the wrong shape: {name} is {array.shape}, not {shape}")
-    if array.dtype is None:
+    if array.dtype.kind != "f":
         raise _FaultError(f"has weights that are no floating-point numbers: {name}")
     with np.errstate(over="ignore"):
-        weight = np.array(array.read(), np.float32)
+        weight = np.array(array[()], np.float32)
     if not np.isfinite(weight).all():
         raise _FaultError(f"has weights that are not finite: {name}")
     weight.flags.writeable = False

@@ -66,7 +66,6 @@ PARAMETERS: dict[Kind, dict[str, Parameter]] = {
         "center": Parameter(True),
         "gain": Parameter(4.0, 1e-3, 1e3),
         "use_bias": Parameter(True),
-        "merge_sigma": Parameter(10.0, 0.5, 1e3),
     },
 }
 

@@ -275,7 +275,7 @@ def test_numpy_needs_no_other_library(tmp_path: Path) -> None:
         "for device in ('auto', 'cpu'):\n"
         "    engine = open_engine(modelfile.read(sys.argv[1]), device=device, jobs=2, patches=50)\n"
         "    assert abs(engine.reconstruct(patches) - patches).max() < 1e-6\n"
-        "heavy = 'keras tensorflow h5py click concurrent.futures importlib.metadata asyncio'.split()\n"
+        "heavy = 'keras tensorflow click concurrent.futures importlib.metadata asyncio'.split()\n"
         "print([name for name in heavy if name in sys.modules and name not in before])"
     )
     done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, check=True)

@@ -130,15 +130,15 @@ class TestAGoodFile:
         assert modelfile.read(with_setting(good, "card", None)).card == {}
 
     def test_defaults_fill_what_it_leaves_out(self, good: Path) -> None:
-        model = modelfile.read(with_config(good, lambda all_: all_["config"].pop("merge_sigma") and None))
-        assert model.config["merge_sigma"] == 10.0
+        model = modelfile.read(with_config(good, lambda all_: all_["config"].pop("gain") and None))
+        assert model.config["gain"] == 4.0
 
 
-def test_reads_without_keras_or_h5py(good: Path) -> None:
+def test_reads_without_keras(good: Path) -> None:
     program = (
         "import sys, denoiser.modelfile as m\n"
         "m.read(sys.argv[1])\n"
-        "print([name for name in ('keras', 'tensorflow', 'h5py', 'click') if name in sys.modules])"
+        "print([name for name in ('keras', 'tensorflow', 'click') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program, good], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -341,13 +341,6 @@ class TestImpossibleWeights:
 
         assert "lacks the weights" in refusal(with_weights(good, change)).message
 
-    def test_never_written(self, good: Path) -> None:
-        def change(file: Any) -> None:
-            del file[EMBED]
-            file.create_dataset(EMBED, (16, 4), "f4")
-
-        assert "unusual way" in refusal(with_weights(good, change)).message
-
 
 class TestAHostileFile:
     @pytest.mark.parametrize("where", [EMBED, "elsewhere"])
@@ -392,16 +385,6 @@ class TestAHostileFile:
         path.write_bytes(content)
         assert "is damaged" in refusal(path).message
 
-    def test_an_array_that_unpacks_to_far_more(self, good: Path) -> None:
-        def change(file: Any) -> None:
-            import zlib
-
-            del file[EMBED]
-            made = file.create_dataset(EMBED, (16, 4), "f4", chunks=(16, 4), shuffle=True, compression="gzip")
-            made.id.write_direct_chunk((0, 0), zlib.compress(bytes(64 << 20)))
-
-        assert "is damaged" in refusal(with_weights(good, change)).message
-
     @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     def test_packed_in_an_unusual_way(self, good: Path, method: int) -> None:
         assert "unusual way" in refusal(rewrite(good, members(good), compression=method)).message
@@ -417,21 +400,16 @@ class TestAHostileFile:
 
     @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(
-        inside=st.booleans(),
         changes=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=6),
     )
-    def test_changed_anywhere(self, good: Path, inside: bool, changes: list[tuple[int, int]]) -> None:
-        """Read or refused, never anything else: with the checksum of the archive mended, or not."""
+    def test_changed_anywhere(self, good: Path, changes: list[tuple[int, int]]) -> None:
+        """Read or refused, never anything else: the archive's checksums see what was changed."""
         original = good.read_bytes()
         try:
-            content = members(good)
-            target = bytearray(content[WEIGHTS] if inside else original)
+            target = bytearray(original)
             for place, value in changes:
                 target[place % len(target)] = value
-            if inside:
-                rewrite(good, {**content, WEIGHTS: bytes(target)})
-            else:
-                good.write_bytes(target)
+            good.write_bytes(target)
             try:
                 modelfile.read(good)
             except ModelError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from denoiser import modelfile, store
+from denoiser import engines, modelfile, store
 from denoiser.commands.request import Request
 from denoiser.errors import ModelError, UsageError
 from denoiser.reconstruct import Denoiser
@@ -24,6 +24,10 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
 
     `pixels` is about how many there are to clean, None if nobody knows.
     """
+    # Before any training: minutes later would be a bad moment to learn of it.
+    engines.require(
+        engine=request.engine, device=request.device, jobs=request.jobs, batch_size=request.batch_size
+    )
     model: str | ModelFile = request.model
     if request.weights is not None:
         model = _weights(request)

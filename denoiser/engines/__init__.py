@@ -68,11 +68,9 @@ def open_engine(
     Raises UsageError for values that don't exist or don't go together, DeviceError for a GPU that isn't there
     or can't be used.
     """
-    _check(engine, device, jobs, batch_size)
+    require(engine=engine, device=device, jobs=jobs, batch_size=batch_size)
     if engine == "numpy" or (engine is None and device == "cpu"):
         return _numpy(model, jobs)
-    if device == "gpu" and not may_have_gpu():
-        raise DeviceError("There is no GPU that TensorFlow could use.", "Use --device cpu, or leave it out.")
     if engine is None and device == "auto" and (not _worth(model, patches) or not may_have_gpu()):
         return _numpy(model, jobs)
     from denoiser.engines.keras_engine import KerasEngine, gpu
@@ -82,7 +80,10 @@ def open_engine(
     return KerasEngine(model, device=device, batch_size=batch_size)
 
 
-def _check(engine: str | None, device: str, jobs: int | None, batch_size: int | None) -> None:
+def require(
+    *, engine: str | None = None, device: str = "auto", jobs: int | None = None, batch_size: int | None = None
+) -> None:
+    """Raise what `open_engine` would raise for these, as far as it shows before a model is there."""
     if engine not in (None, *ENGINES):
         raise UsageError(f"There is no engine {engine!r}.", f"The engines are {' and '.join(ENGINES)}.")
     if device not in DEVICES:
@@ -92,6 +93,8 @@ def _check(engine: str | None, device: str, jobs: int | None, batch_size: int | 
     for name, value in (("jobs", jobs), ("batch size", batch_size)):
         if value is not None and value < 1:
             raise UsageError(f"The {name} must be at least 1, not {value}.")
+    if device == "gpu" and not may_have_gpu():
+        raise DeviceError("There is no GPU that TensorFlow could use.", "Use --device cpu, or leave it out.")
 
 
 def _numpy(model: ModelFile, jobs: int | None) -> Engine:

@@ -177,7 +177,6 @@ class PatchAutoencoder(keras.Model):
     `center` takes each patch's mean off before and puts it back after, `gain` scales in between. A `residual`
     network draws what is to be removed, any other the clean patch itself. `use_bias=False` leaves out every
     additive constant: with `center`, adding to or scaling a patch then does the same to its reconstruction.
-    `merge_sigma` (pixels) is the width of the Gaussian that overlapping reconstructions are best merged with.
 
     `card` is the model card, a plain JSON dict that is saved with the model. Raises ValueError for values
     that `denoiser.networks` doesn't allow. All weights exist as soon as the model is made.
@@ -197,7 +196,6 @@ class PatchAutoencoder(keras.Model):
         center: bool = True,
         gain: float = 4.0,
         use_bias: bool = True,
-        merge_sigma: float = 10.0,
         card: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -213,7 +211,6 @@ class PatchAutoencoder(keras.Model):
                 "center": center,
                 "gain": gain,
                 "use_bias": use_bias,
-                "merge_sigma": merge_sigma,
             },
         )
         super().__init__(**kwargs)
@@ -222,11 +219,6 @@ class PatchAutoencoder(keras.Model):
         self.encoder = PatchEncoder(config, name="encoder", dtype=self.dtype_policy)
         self.decoder = PatchDecoder(config, name="decoder", dtype=self.dtype_policy)
         self.built = True  # every weight exists: nothing waits for a first input
-
-    @property
-    def merge_sigma(self) -> float:
-        """The width, in pixels, of the Gaussian to merge overlapping reconstructions with."""
-        return float(self.config["merge_sigma"])
 
     @property
     def card(self) -> dict[str, Any]:

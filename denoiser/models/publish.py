@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Precision = Literal["float32", "float16"]
 _WEIGHTS = "model.weights.h5"
-_FORM = ("earliest", "latest")
-"""HDF5's oldest form, whatever the library's default: the one that `denoiser.hdf5` reads best."""
 _PLAIN_BYTES = 2_800_000
 """Weights up to this size are stored as they are: unpacking costs a reader more time than reading."""
 
@@ -95,7 +93,7 @@ def _write(source: Path, target: IO[bytes], precision: Precision) -> None:
 def _weights(content: bytes, precision: Precision) -> bytes:
     """Write Keras's weights file anew in the precision asked for, packed if it is large."""
     buffer = io.BytesIO()
-    with h5py.File(io.BytesIO(content), "r") as old, h5py.File(buffer, "w", libver=_FORM) as new:
+    with h5py.File(io.BytesIO(content), "r") as old, h5py.File(buffer, "w") as new:
         arrays: dict[str, Any] = {}
 
         def copy(name: str, item: Any) -> None:
