@@ -178,6 +178,21 @@ def test_noise_goes() -> None:
     assert np.mean(np.square(result - scene)) < np.mean(np.square(noisy - scene)) / 5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["general", "digits"])
+def test_engines_agree_before_rounding(model: str) -> None:
+    """A whole run, cut, computed and merged: at most 1e-4 apart."""
+    rng = np.random.default_rng(8)
+    scene = generator.scene(rng, (150, 190))
+    image = np.clip(scene + rng.normal(0, 0.1, scene.shape), 0, 1).astype(np.float32)
+    results = []
+    for engine in ("numpy", "keras"):
+        with Denoiser(model, engine=engine, device="cpu", size="input") as d:
+            results += d.clean([image, 1 - image[:40, :30]])
+    for first, second in zip(results[:2], results[2:], strict=True):
+        assert np.abs(first.pixels - second.pixels).max() <= 1e-4
+
+
 # --- auto --------------------------------------------------------------------------------------------------
 
 
