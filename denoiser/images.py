@@ -38,10 +38,12 @@ _ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
 _TIFF_TAGS = (254, 269, 270, 271, 272, 282, 283, 285, 296, 297, 305, 306, 315, 33432)
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT = 258, 262, 254, 339
 _MIN_IS_WHITE = 0
+_UNSIGNED, _SIGNED = 1, 2
 _BILEVEL = frozenset(("group3", "group4", "tiff_ccitt", "tiff_thunderscan", "tiff_raw_16"))
 
 BECAME_GRAY = "colour became gray (--color keeps it)"
 BECAME_8_BIT = "1 bit became 8 bit, as gray edges need it"
+FEW_BITS_BECAME_8 = "few bits became 8 bit, as clean tones lie between them"
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,10 @@ class ImageFile:
         """Bits a sample, from the header; refuses what Pillow would reduce to 8 bits in silence."""
         image = self._image
         mode = image.mode
+        if self._tag(_SAMPLE_FORMAT, (_UNSIGNED,))[0] == _SIGNED:
+            raise FileError(
+                "has signed pixels, half of whose range has no gray.", "Convert it to unsigned 16 bit."
+            )
         if mode == "1":
             return 1
         if mode.startswith("I;16"):
@@ -238,6 +244,8 @@ class ImageFile:
             red, green, blue = (np.asarray(image.getchannel(band)) for band in "RGB")
             if np.array_equal(red, green) and np.array_equal(red, blue):
                 return image.convert("LA" if image.mode == "RGBA" else "L")
+        elif self.format == "PNG" and mode == "L" and _png_depth(self._image) < 8:
+            notes.append(FEW_BITS_BECAME_8)
         elif mode == "L" and "transparency" in image.info:
             return image.convert("LA")
         elif mode in ("PA", "RGBa", "La"):
