@@ -36,7 +36,7 @@ _ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
 # TIFF tags that describe the page and not its coding: description, make, model, resolution, page name and
 # number, software, date, artist, copyright.
 _TIFF_TAGS = (254, 269, 270, 271, 272, 282, 283, 285, 296, 297, 305, 306, 315, 33432)
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT = 258, 262, 254, 339
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT, _PAGE_NUMBER = 258, 262, 254, 339, 297
 _MIN_IS_WHITE = 0
 _UNSIGNED, _SIGNED = 1, 2
 _BILEVEL = frozenset(("group3", "group4", "tiff_ccitt", "tiff_thunderscan", "tiff_raw_16"))
@@ -378,6 +378,9 @@ def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, 
         elif compression == "jpeg" and page.depth > 8:
             compression = None
         options["compression"] = compression or "tiff_adobe_deflate"
+        if options["compression"] != "raw" and _PAGE_NUMBER in options.get("tiffinfo", ()):
+            # Pillow hands libtiff this pair of numbers in a way that writes rubbish; the order says it too.
+            del options["tiffinfo"][_PAGE_NUMBER]
     elif target == "JPEG":
         tables = options.pop("qtables", None)
         if not tables or options.get("subsampling", -1) < 0:
