@@ -17,11 +17,11 @@ Flags = npt.NDArray[np.bool_]
 
 #: What a glyph may leave over after the averaging: a part for the network's own error, a part of the noise.
 #: Set on MNIST's training digits against crops of photographs, icons and text; see benchmarks/gate.py.
-ALLOWED = 0.018
-ALLOWED_OF_NOISE = 0.8
+ALLOWED = 0.01
+ALLOWED_OF_NOISE = 0.9
 
 #: A glyph's ink is bright: where `digits` draws nothing but gray it makes the best of something else.
-INK = 0.95
+INK = 0.96
 
 # The mean of noise clipped at 0 over its deviation, both of a normal variable's upper half with the lower one
 # at 0: sqrt(1 / 2 pi) / sqrt(1 / 2 - 1 / 2 pi).

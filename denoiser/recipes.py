@@ -26,7 +26,7 @@ Pair = tuple[Array, Array]
 
 _SPLIT_SEED = 12345
 _DIGITS_HELD_OUT = 5000
-_DRAWN = 40_000
+_DRAWN = 24_000
 _CROPS_HELD_OUT = 2048
 _PAGE = (480, 360)
 
@@ -36,8 +36,9 @@ class Recipe:
     """The settings of one network's training.
 
     network: a name of `denoiser.store.NETWORKS`, which says what is built; `config` overrides its arguments.
-    floor: see `denoiser.training.weights_of`. minutes: the budget when none is given. precision: of the
-    published weights. levels: the noises whose figures go on the model card.
+    floor: see `denoiser.training.weights_of`. shift: half of the glyphs are moved by up to so many pixels, as
+    crops in real life are not centred. minutes: the budget when none is given.
+    precision: of the published weights. levels: the noises whose figures go on the model card.
     """
 
     network: str
@@ -46,6 +47,7 @@ class Recipe:
     batch_size: int = 256
     learning_rate: float = 2e-3
     floor: float = 3 / 255
+    shift: int = 0
     minutes: float = 20.0
     precision: Literal["float32", "float16"] = "float16"
     levels: tuple[str, ...] = ()
@@ -93,6 +95,7 @@ RECIPES: dict[str, Recipe] = {
         batch_size=128,
         learning_rate=3e-3,
         floor=0.2,
+        shift=2,
         minutes=2.0,
         levels=tuple(f"gaussian:sigma={sigma}" for sigma in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
     ),
@@ -170,6 +173,8 @@ def _digits(recipe: Recipe, data: Path | None, seed: int, share: float, *, downl
             state["order"] = np.append(state["order"], rng.permutation(len(taught)))
         chosen, state["order"] = state["order"][:number], state["order"][number:]
         clean = taught[chosen].astype(np.float32) / np.float32(255.0)
+        if recipe.shift:
+            clean = images.shifted(clean, rng, pixels=recipe.shift)
         return recipe.noise(clean, rng), clean
 
     return _lesson(recipe, feed, held.astype(np.float32) / np.float32(255.0), len(taught), about, terms)

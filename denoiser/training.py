@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser.errors import TrainingError
+from denoiser.quiet import quietly
 from denoiser.recipes import RECIPES, Lesson, Recipe, lesson_for
 
 if TYPE_CHECKING:
@@ -192,8 +193,12 @@ class _Averages:
         self.average: list[Array] = []
         self._best: tuple[float, list[Array]] | None = None
 
+    def _current(self) -> list[Array]:
+        # A copy: some backends hand out views of the weights themselves.
+        return [np.array(value, dtype=np.float32) for value in self._model.get_weights()]
+
     def add(self, step: int) -> None:
-        current = self._model.get_weights()
+        current = self._current()
         if not self.average:
             self.average = current
             return
@@ -204,7 +209,7 @@ class _Averages:
             average += (1.0 - keep) * value
 
     def check(self, history: History, fraction: float, loss: float) -> None:
-        current = self._model.get_weights()
+        current = self._current()
         self._model.set_weights(self.average)
         errors = errors_of(self._model, self._noisy, self._clean)
         self._model.set_weights(current)
@@ -327,10 +332,11 @@ def train_network(
     lesson = lesson_for(recipe, data=data, seed=seed, minutes=minutes, download=download)
     steps = None if epochs is None else max(1, epochs * lesson.epoch // recipe.batch_size)
 
-    import keras
+    with quietly():  # the first weights wake TensorFlow, which looks for GPUs and talks about it
+        import keras
 
-    keras.utils.set_random_seed(seed)
-    model = _model(recipe, start)
+        keras.utils.set_random_seed(seed)
+        model = _model(recipe, start)
     progress.start(100.0, "%", f"training {network}")
     try:
         history = fit(

@@ -207,3 +207,13 @@ def test_blur_keeps_the_mean_and_flat_images() -> None:
     assert smooth.mean() == pytest.approx(image.mean(), abs=0.02)
     assert smooth.std() < 0.3 * image.std()
     np.testing.assert_allclose(generator.blurred(np.full((9, 9), 0.7, np.float32), 3.0), 0.7, atol=1e-5)
+
+
+def test_shifted_patches_lose_nothing() -> None:
+    clean = np.random.default_rng(0).random((400, 9, 9), dtype=np.float32)
+    moved = data.shifted(clean, np.random.default_rng(1), pixels=2, share=0.5)
+    np.testing.assert_allclose(np.sort(moved.reshape(400, -1)), np.sort(clean.reshape(400, -1)))
+    stayed = (moved == clean).all(axis=(1, 2))
+    assert 0.4 < stayed.mean() < 0.65
+    ways = [(np.roll(clean[0], (a, b), (0, 1))) for a in range(-2, 3) for b in range(-2, 3)]
+    assert any(np.array_equal(moved[0], way) for way in ways)
