@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import denoiser
 from denoiser import data, formats, noise, plugins, recipes
+from denoiser.errors import PluginError, UsageError
 from tests.test_plugins import Denoise, plugin
 
 DUST = """
@@ -128,6 +130,21 @@ def test_a_step_that_fails_stops_the_training(
     assert outcome.code == 3
     assert "0.png: plugin bad returned an array of shape" in outcome.err
     assert not (store / "models").exists()
+
+
+def test_training_for_a_job_and_from_python_goes_through_plugins_too(
+    denoise: Denoise, store: Path, pictures: Path, tmp_path: Path
+) -> None:
+    bad = plugin(tmp_path, "bad", "@hookimpl\ndef preprocess(image):\n    return image[0]\n")
+    job = (pictures, "--out", tmp_path / "o", "--model", "document", "--data", pictures, "--plugin", bad)
+    outcome = denoise(*job)
+    assert outcome.code == 3
+    assert "0.png: plugin bad returned an array of shape" in outcome.err
+    assert not (tmp_path / "o").exists()
+    with pytest.raises(PluginError, match="plugin bad returned"):
+        denoiser.train("general", data=pictures, plugins=[bad])
+    with pytest.raises(UsageError, match="no option x"):
+        denoiser.train("general", data=pictures, plugins=[bad], plugin_options={"bad.x": 1})
 
 
 @pytest.mark.slow
