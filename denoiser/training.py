@@ -443,7 +443,7 @@ def train(
     from denoiser.plugins import load
 
     chain = load([str(each) for each in plugins], installed=False, options=plugin_options or {})
-    recipe = prepared(RECIPES[network], chain) if network in RECIPES else None
+    recipe = prepared(RECIPES[network], chain) if chain and network in RECIPES else None
     path = Path(destination) if destination is not None else store.path_for(network)
     folder = Path(data) if data is not None else None
     train_network(network, path, data=folder, minutes=minutes, epochs=epochs, seed=seed, recipe=recipe)

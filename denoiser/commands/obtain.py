@@ -101,7 +101,7 @@ def _trained(request: Request, plugins: Plugins, network: str, destination: Path
             f"The result will be weaker than the bundled weights and is saved as {path}.",
             err=True,
         )
-    recipe = prepared(RECIPES[network], plugins)
+    recipe = prepared(RECIPES[network], plugins) if plugins else None
     progress = progress_for(quiet=request.quiet)
     train_network(network, path, data=request.data, recipe=recipe, progress=progress)
     return modelfile.read(path, name=network)
