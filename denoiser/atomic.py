@@ -34,10 +34,10 @@ def _lock(file: IO[bytes]) -> bool:
     return True
 
 
-def _create(destination: Path) -> tuple[Path, IO[bytes]]:
+def _create(destination: Path, ending: str = "") -> tuple[Path, IO[bytes]]:
     while True:
         # Long names leave no room for more: the temporary one is cut, as its uniqueness is in the token.
-        path = destination.with_name(f".{destination.name[:100]}.{os.urandom(6).hex()}{SUFFIX}")
+        path = destination.with_name(f".{destination.name[:100]}.{os.urandom(6).hex()}{SUFFIX}{ending}")
         file = path.open("x+b")
         # Between creating and locking it, a run that tidies up may have taken it for a dead one's.
         if _lock(file) and path.exists():
@@ -71,12 +71,41 @@ def replacing(destination: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextlib.contextmanager
+def replacing_path(destination: Path) -> Iterator[Path]:
+    """As `replacing`, for writers that want a path: an empty file beside `destination`, with its ending.
+
+    The writer may replace that file by another; it is locked only while it does not.
+
+    Raises:
+        OSError: the file can't be created, written or renamed.
+
+    """
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    path, file = _create(destination, destination.suffix)
+    try:
+        with file:
+            yield path
+            if os.name != "nt":
+                path.replace(destination)
+        if os.name == "nt":
+            path.replace(destination)
+    except BaseException:
+        file.close()
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _is_temporary(name: str) -> bool:
+    return name.endswith(SUFFIX) or (name.startswith(".") and Path(name).stem.endswith(SUFFIX))
+
+
 def sweep(folders: Iterable[Path]) -> int:
     """Remove what killed runs left in these folders (not below them); returns how many files."""
     removed = 0
     for folder in folders:
         try:
-            names = [name for name in os.listdir(folder) if name.endswith(SUFFIX)]  # noqa: PTH208 - faster
+            names = [name for name in os.listdir(folder) if _is_temporary(name)]  # noqa: PTH208 - faster
         except OSError:
             continue
         for name in names:

@@ -12,7 +12,8 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from denoiser.errors import TrainingError
+from denoiser.errors import FileError, TrainingError
 
 log = logging.getLogger(__name__)
 
@@ -97,19 +98,29 @@ def _download(split: Split) -> Bytes | None:
     return np.ascontiguousarray(train if split == "train" else test, dtype=np.uint8)
 
 
-def images(folder: Path) -> list[Array]:
+@dataclass(frozen=True)
+class Reader:
+    """How the user's images are read: `read(path)` gives float32 (H, W) pages in 0..1; and the endings."""
+
+    read: Callable[[Path], list[Array]]
+    suffixes: frozenset[str]
+
+
+def images(folder: Path, reader: Reader | None = None) -> list[Array]:
     """Every image of a folder and its subfolders, as gray.
 
+    reader: what reads a file, where plugins have a say in it; its FileError means a file that can't be read.
     Returns float32 (H, W) arrays in 0..1, in the order of their paths; 16-bit images keep their levels.
     A file that can't be read is left out, with a warning in the log.
     Raises TrainingError where there is none to read.
     """
     found = []
+    reader = reader or _GRAY
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _IMAGES and path.is_file():
+        if path.suffix.lower() in reader.suffixes and path.is_file():
             try:
-                found.append(gray(path))
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                found.extend(reader.read(path))
+            except (FileError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 log.warning("%s is left out of training: %s", path, error)
     if not found:
         raise TrainingError(
@@ -129,6 +140,9 @@ def gray(path: Path) -> Array:
                 raise ValueError("it has pixels that are not numbers")
             return np.asarray(np.clip(pixels / top, 0.0, 1.0), dtype=np.float32)
         return np.asarray(upright.convert("L"), dtype=np.float32) / np.float32(255.0)
+
+
+_GRAY = Reader(lambda path: [gray(path)], frozenset(_IMAGES))
 
 
 def crops(

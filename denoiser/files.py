@@ -11,7 +11,7 @@ import glob
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,7 @@ def plan(
     *,
     walk: Walk | None = None,
     suffixes: Sequence[str] | None = None,
+    renamed: Mapping[str, str] | None = None,
     aside: Iterable[Path] = (),
 ) -> list[Job]:
     """List the jobs for files, folders and glob patterns.
@@ -71,6 +72,8 @@ def plan(
         walk: how folders are searched.
         suffixes: endings an output may have where the format is given (".tif", ".tiff"); the first is put in
             place of any other. None keeps each file's own.
+        renamed: where files keep their own, the endings, in lower case, that an output can't have, and what
+            takes their place.
         aside: more folders that hold outputs, left out of the walk as `out` is.
 
     Returns:
@@ -102,6 +105,8 @@ def plan(
             relative = prefix / below
             if suffixes is not None and relative.suffix.lower() not in suffixes:
                 relative = relative.with_suffix(suffixes[0])
+            elif suffixes is None and renamed and relative.suffix.lower() in renamed:
+                relative = relative.with_suffix(renamed[relative.suffix.lower()])
             source = root / below
             # The same file named twice (once by itself, once by its folder) is one job.
             jobs.setdefault(_identity(source, relative), Job(source, out / relative, relative.as_posix()))

@@ -30,6 +30,21 @@ Value = float | Array
 Function = Callable[..., npt.NDArray[Any]]
 
 
+class Register(Protocol):
+    """What a plugin's `register_noise` is given: see `register`."""
+
+    def __call__(
+        self,
+        name: str,
+        function: Function,
+        help: str = "",  # noqa: A002  as in `register`
+        *,
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> None:
+        """Add a noise."""
+        ...
+
+
 class Spoiler(Protocol):
     """Something that makes clean images noisy; `name` says what it does in the syntax of `parse`."""
 

@@ -6,6 +6,7 @@ memory is that of a page. Whatever is wrong with a file fails that file and no o
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -20,7 +21,7 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
-from denoiser import atomic, images
+from denoiser import atomic, formats, images
 from denoiser.errors import DenoiserError, FileError
 from denoiser.files import Job
 from denoiser.patches import PATCH, Floats, whole_from_image
@@ -55,10 +56,14 @@ class _Work:
     started: float
     stamp: Stamp
     file: IO[bytes]
-    source: images.ImageFile
+    source: images.ImageFile | formats.PluginFile
     models: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     pages: int = 0
+
+
+class _Unwritten(Exception):  # noqa: N818 - not an error
+    """No plugin wanted to write a file; raised to leave no trace of the attempt."""
 
 
 class Pipeline:
@@ -149,7 +154,14 @@ class Pipeline:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
             file.seek(0)
         stamp = Stamp(status.st_size, status.st_mtime_ns, checksum)
-        return _Work(job, started, stamp, file, self._image(file, job.source))
+        source = formats.read(
+            job.source,
+            self._denoiser.plugins,
+            lambda: self._image(file, job.source),
+            color=self._output.color,
+            max_megapixels=self._output.max_megapixels,
+        )
+        return _Work(job, started, stamp, file, source)
 
     def _image(self, file: IO[bytes], path: Path) -> images.ImageFile:
         output = self._output
@@ -197,12 +209,26 @@ class Pipeline:
                 f"can't be written: {destination} is a folder.", "Remove it, or use another --out."
             )
         try:
-            with atomic.replacing(destination) as file:
-                notes = images.write(file, pictures, self._target(work), count=work.source.count)
+            notes = self._write_by_plugin(work, pictures)
+            if notes is None:
+                with atomic.replacing(destination) as file:
+                    notes = images.write(file, pictures, self._target(work), count=work.source.count)
         except OSError as error:
             reason = error.strerror or str(error)
             raise FileError(f"can't be written to {destination}: {reason}.") from error
         work.notes.extend(notes)
+
+    def _write_by_plugin(self, work: _Work, pictures: Iterator[images.Picture]) -> list[str] | None:
+        """Let a plugin write it, if one is for such files and wants to; else no page is taken."""
+        destination, plugins = work.job.destination, self._denoiser.plugins
+        if not plugins.writes(destination):
+            return None
+        with contextlib.suppress(_Unwritten), atomic.replacing_path(destination) as path:
+            notes = formats.write(path, plugins, pictures, count=work.source.count)
+            if notes is None:
+                raise _Unwritten
+            return notes
+        return None
 
     def _finish(self, work: _Work) -> Result:
         work.file.close()
@@ -249,7 +275,7 @@ class Pipeline:
         return result.getvalue(), self._finish(work)
 
 
-def _pixels(source: images.ImageFile) -> int:
+def _pixels(source: images.ImageFile | formats.PluginFile) -> int:
     width, height = source.size
     return width * height
 

@@ -37,8 +37,9 @@ class Recipe:
 
     network: a name of `denoiser.store.NETWORKS`, which says what is built; `config` overrides its arguments.
     floor: see `denoiser.training.weights_of`. shift: half of the glyphs are moved by up to so many pixels, as
-    crops in real life are not centred. minutes: the budget when none is given.
-    precision: of the published weights. levels: the noises whose figures go on the model card.
+    crops in real life are not centred. minutes: the budget when none is given. precision: of the published
+    weights. levels: the noises whose figures go on the model card. reader: what reads the user's images,
+    where plugins have a say in it.
     """
 
     network: str
@@ -51,6 +52,7 @@ class Recipe:
     minutes: float = 20.0
     precision: Literal["float32", "float16"] = "float16"
     levels: tuple[str, ...] = ()
+    reader: images.Reader | None = None
 
     @property
     def kind(self) -> Kind:
@@ -153,7 +155,7 @@ def _digits(recipe: Recipe, data: Path | None, seed: int, share: float, *, downl
         terms = "Yann LeCun, Corinna Cortes and Christopher Burges; freely available for research"
         order = np.random.default_rng(_SPLIT_SEED).permutation(len(found))
     elif data is not None:
-        glyphs = [_glyph_sized(image) for image in images.images(data)]
+        glyphs = [_glyph_sized(image) for image in images.images(data, recipe.reader)]
         found = np.rint(np.stack(glyphs) * 255.0).astype(np.uint8)
         about, terms = f"{len(found)} images of the user's own", "the user's"
         order = np.random.default_rng(_SPLIT_SEED).permutation(len(found))
@@ -188,7 +190,7 @@ def _glyph_sized(image: Array) -> Array:
 
 def _general(recipe: Recipe, data: Path | None, seed: int, share: float) -> Lesson:
     if data is not None:
-        found = images.images(data)
+        found = images.images(data, recipe.reader)
         about, terms = f"{len(found)} images of the user's own", "the user's"
     else:
         rng = np.random.default_rng(seed)
@@ -208,7 +210,7 @@ def _general(recipe: Recipe, data: Path | None, seed: int, share: float) -> Less
 def _document(recipe: Recipe, data: Path | None, seed: int, share: float) -> Lesson:
     rng = np.random.default_rng(seed)
     if data is not None:
-        pages = images.images(data)
+        pages = images.images(data, recipe.reader)
         about, terms = f"{len(pages)} clean pages of the user's own, with drawn dirt", "the user's"
     else:
         pages = [generator.page(rng, _PAGE) for _ in range(max(10, int(60 * share)))]

@@ -62,11 +62,12 @@ class Denoiser:
         jobs: threads to compute with; None: one for each core this process may use.
         batch_size: patches a batch on the keras engine; None: the engine's own.
         plugins: Python files or module names, in order, or a chain that was loaded already.
+        plugin_options: "NAME.KEY" to a value, for the plugins' options.
         work: how many patches the whole job will have, which decides whether a GPU is worth its start;
             None: many.
 
     Raises:
-        UsageError: a value out of its range.
+        UsageError: a value out of its range, or a plugin option that is not one.
         ModelError: an unknown, missing or damaged model.
         DeviceError: no such device.
         PluginError: a plugin that can't be loaded.
@@ -87,6 +88,7 @@ class Denoiser:
         jobs: int | None = None,
         batch_size: int | None = None,
         plugins: Iterable[str | Path] | plugins.Plugins = (),
+        plugin_options: Mapping[str, Any] | None = None,
         work: int | None = None,
     ) -> None:
         _one_of("mode", mode, (None, "whole", "tile"))
@@ -106,6 +108,7 @@ class Denoiser:
         self._lock = threading.RLock()
         self._engines: dict[str, Engine] = {}
         self.plugins = _chain(plugins)
+        self.plugins.configure(plugin_options or {})
         self.auto = model == AUTO
         self.models: dict[str, ModelFile] = {}
         if isinstance(model, ModelFile):

@@ -14,7 +14,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -435,15 +435,22 @@ def train(
     minutes: float | None = None,
     epochs: int | None = None,
     seed: int = 0,
+    plugins: Iterable[str | os.PathLike[str]] = (),
+    plugin_options: Mapping[str, Any] | None = None,
 ) -> Path:
     """Train a known network and return where its model file is.
 
     destination: the file to write; without it the user's own store, where `denoiser.Denoiser` and the command
-    find it by the network's name. The rest is as `train_network` has it, and so are its errors.
+    find it by the network's name. plugins, plugin_options: as for `denoiser.Denoiser`; they change the
+    user's images before they are learnt from. The rest is as `train_network` has it, and so are its errors.
     """
     from denoiser import store
+    from denoiser.formats import prepared
+    from denoiser.plugins import load
 
+    chain = load([str(each) for each in plugins], installed=False, options=plugin_options or {})
+    recipe = prepared(RECIPES[network], chain) if chain and network in RECIPES else None
     path = Path(destination) if destination is not None else store.path_for(network)
     folder = Path(data) if data is not None else None
-    train_network(network, path, data=folder, minutes=minutes, epochs=epochs, seed=seed)
+    train_network(network, path, data=folder, minutes=minutes, epochs=epochs, seed=seed, recipe=recipe)
     return path

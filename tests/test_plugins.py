@@ -164,6 +164,11 @@ def test_printing_plugins_do_not_spoil_data(scans: Path, identity: Path, tmp_pat
     job = [*command, str(scans), "--out", str(tmp_path / "o"), "--json", *options]
     done = subprocess.run(job, capture_output=True, check=True)
     assert [json.loads(line) for line in done.stdout.splitlines()]
+    for name in ("plugins", "noises"):
+        listing = [*command, name, "--json", "--no-plugins", "--plugin", str(noisy)]
+        done = subprocess.run(listing, capture_output=True, check=True)
+        assert json.loads(done.stdout)
+        assert b"hello" in done.stderr
 
 
 def test_a_changed_plugin_makes_outputs_stale(
@@ -214,6 +219,18 @@ def test_an_installed_plugin_that_fails_stops_a_run_and_only_warns_elsewhere(
     assert [each["name"] for each in listed["loaded"]] == ["good"]
     assert listed["failed"][0]["name"] == "broken"
     assert denoise("--help").code == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [("--jobs", 2), ("--engine", "keras", "--device", "cpu")])
+def test_plugins_work_with_jobs_and_on_both_engines(
+    denoise: Denoise, scans: Path, identity: Path, tmp_path: Path, options: tuple[object, ...]
+) -> None:
+    half = plugin(tmp_path, "half", "@hookimpl\ndef preprocess(image):\n    return image / 2\n")
+    outcome = denoise(scans, "--out", tmp_path / "o", "--model", identity, "--plugin", half, *options)
+    assert outcome.code == 0, outcome.err
+    for name in ("a.png", "b.png", "box/c.tif"):
+        np.testing.assert_allclose(pixels(tmp_path / "o" / name), pixels(scans / name) / 2, atol=1)
 
 
 def test_plugins_are_listed(denoise: Denoise) -> None:

@@ -15,9 +15,11 @@ from denoiser import __version__, atomic
 from denoiser.commands import obtain
 from denoiser.commands.request import Request
 from denoiser.errors import UsageError
-from denoiser.files import Job, Walk, plan
+from denoiser.files import SUFFIXES, Job, Walk, plan
+from denoiser.formats import UNWRITTEN
 from denoiser.images import FORMATS
 from denoiser.pipeline import Pipeline
+from denoiser.plugins import Plugins
 from denoiser.reconstruct import Denoiser
 from denoiser.record import Record
 from denoiser.report import Report, Result, Status, progress_for, write_above
@@ -30,8 +32,8 @@ class Batch:
         assert request.out is not None  # noqa: S101 - checked already
         self._request = request
         self._data = data
-        self._jobs = _plan(request)
         self._plugins = request.load_plugins()
+        self._jobs = _plan(request, self._plugins)
         self._record = Record(request.out)
         self._report = Report()
 
@@ -155,16 +157,19 @@ def _size(jobs: Iterable[Job]) -> int:
     return total
 
 
-def _plan(request: Request) -> list[Job]:
+def _plan(request: Request, plugins: Plugins) -> list[Job]:
     assert request.out is not None  # noqa: S101 - checked already
     _suggest_commands(request.paths)
     if request.compare is not None and request.compare.resolve() == request.out.resolve():
         raise UsageError("--compare and --out name the same folder.", "Name two.")
+    read = plugins.suffixes("read_pages")
+    unwritten = read - plugins.suffixes("write_pages") - SUFFIXES
     return plan(
         request.paths,
         request.out,
-        walk=Walk(request.pattern, request.recursive, request.follow_links),
+        walk=Walk(request.pattern, request.recursive, request.follow_links, SUFFIXES | read),
         suffixes=None if request.format == "keep" else FORMATS[request.format][1],
+        renamed=dict.fromkeys(unwritten, UNWRITTEN),
         aside=() if request.compare is None else (request.compare,),
     )
 

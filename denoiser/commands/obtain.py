@@ -30,10 +30,10 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
     )
     model: str | ModelFile = request.model
     if request.weights is not None:
-        model = _weights(request)
+        model = _weights(request, plugins)
     else:
         for network in untrained(request):
-            _trained(request, network)
+            _trained(request, plugins, network)
     denoiser = Denoiser(
         model,
         mode=request.mode,  # type: ignore[arg-type]  # Click has checked the choice
@@ -61,7 +61,7 @@ def untrained(request: Request) -> list[str]:
     return [name for name in names if store.find(name) is None]
 
 
-def _weights(request: Request) -> ModelFile:
+def _weights(request: Request, plugins: Plugins) -> ModelFile:
     """Read `--weights`, trained first where the file does not exist."""
     assert request.weights is not None  # noqa: S101 - the caller saw to it
     network = store.NETWORKS.get(request.model)
@@ -71,7 +71,7 @@ def _weights(request: Request) -> ModelFile:
             f"The networks are {', '.join(store.NETWORKS)}. To use a model file by itself: --model FILE.",
         )
     if not request.weights.exists():
-        return _trained(request, request.model, request.weights)
+        return _trained(request, plugins, request.model, request.weights)
     model = modelfile.read(request.weights, name=request.model)
     if model.kind != network.kind:
         raise ModelError(
@@ -88,8 +88,10 @@ def durations(networks: Iterable[str]) -> str:
     return ", ".join(f"{name} (about {DEFAULT_MINUTES[name]:g} minutes)" for name in networks)
 
 
-def _trained(request: Request, network: str, destination: Path | None = None) -> ModelFile:
+def _trained(request: Request, plugins: Plugins, network: str, destination: Path | None = None) -> ModelFile:
     """Train a network that has no weights, telling so, and return it."""
+    from denoiser.formats import prepared
+    from denoiser.recipes import RECIPES
     from denoiser.training import train_network
 
     if not request.train:
@@ -103,5 +105,7 @@ def _trained(request: Request, network: str, destination: Path | None = None) ->
             f"The result will be weaker than the bundled weights and is saved as {path}.",
             err=True,
         )
-    train_network(network, path, data=request.data, progress=progress_for(quiet=request.quiet))
+    recipe = prepared(RECIPES[network], plugins) if plugins else None
+    progress = progress_for(quiet=request.quiet)
+    train_network(network, path, data=request.data, recipe=recipe, progress=progress)
     return modelfile.read(path, name=network)

@@ -11,6 +11,32 @@ from denoiser.commands.help import GroupedOption
 MODEL, INPUT, OUTPUT = "Model", "Which files", "What is written"
 WORK, PLUGINS, MESSAGES = "How it is computed", "Plugins", "Messages"
 
+LOADING: list[click.Parameter] = [
+    GroupedOption(
+        ["--plugin", "plugins"],
+        heading=PLUGINS,
+        multiple=True,
+        metavar="FILE|MODULE",
+        help="Use it. Repeatable.",
+    ),
+    GroupedOption(
+        ["--no-plugins", "installed_plugins"],
+        heading=PLUGINS,
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Leave out those of installed packages.",
+    ),
+    GroupedOption(
+        ["--plugin-option", "plugin_options"],
+        heading=PLUGINS,
+        multiple=True,
+        metavar="NAME.KEY=VALUE",
+        help="Set an option of a plugin, such as invert.threshold=0.4. Repeatable.",
+    ),
+]
+"""Which plugins, for every command that has to do with them."""
+
 PARAMETERS: list[click.Parameter] = [
     click.Argument(["paths"], nargs=-1, metavar="PATHS..."),
     GroupedOption(
@@ -158,21 +184,7 @@ PARAMETERS: list[click.Parameter] = [
         metavar="N",
         help="Patches a batch (keras engine).",
     ),
-    GroupedOption(
-        ["--plugin", "plugins"],
-        heading=PLUGINS,
-        multiple=True,
-        metavar="FILE|MODULE",
-        help="Use it. Repeatable.",
-    ),
-    GroupedOption(
-        ["--no-plugins", "installed_plugins"],
-        heading=PLUGINS,
-        is_flag=True,
-        flag_value=False,
-        default=True,
-        help="Leave out those of installed packages.",
-    ),
+    *LOADING,
     GroupedOption(
         ["--dry-run"], heading=MESSAGES, is_flag=True, help="Say what would be done, and do nothing."
     ),

@@ -43,6 +43,7 @@ class Request:
     fail_fast: bool
     plugins: tuple[str, ...]
     installed_plugins: bool
+    plugin_options: tuple[str, ...]
     compare: Path | None
     as_json: bool
     quiet: bool
@@ -76,7 +77,7 @@ class Request:
         """Load the plugins; one that can't be is an error."""
         from denoiser import plugins
 
-        chain = plugins.load(self.plugins, installed=self.installed_plugins)
+        chain = plugins.load(self.plugins, installed=self.installed_plugins, options=self.plugin_options)
         plugins.insist(chain)
         return chain
 

@@ -47,7 +47,7 @@ def run(**given: Any) -> int:
 
 
 @contextlib.contextmanager
-def _stdout_for_data() -> Iterator[IO[bytes]]:
+def stdout_for_data() -> Iterator[IO[bytes]]:
     """Give stdout to the data alone: whatever else prints there, plugins or libraries, goes to stderr."""
     sys.stdout.flush()
     saved = os.dup(1)
@@ -67,7 +67,7 @@ def _stream(request: Request) -> int:
     from denoiser.pipeline import Pipeline
 
     content = sys.stdin.buffer.read()
-    with _stdout_for_data() as data:
+    with stdout_for_data() as data:
         with obtain.denoiser(request, request.load_plugins()) as denoiser:
             try:
                 result, outcome = Pipeline(denoiser, request.output()).stream(content)
@@ -84,5 +84,5 @@ def _batch(request: Request) -> int:
     from denoiser.commands.batch import Batch
 
     with contextlib.ExitStack() as stack:
-        data = stack.enter_context(_stdout_for_data()) if request.as_json else None
+        data = stack.enter_context(stdout_for_data()) if request.as_json else None
         return Batch(request, data).run()

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from denoiser.commands.help import Command, GroupedOption
+from denoiser.commands import options
+from denoiser.commands.help import Command, GroupedOption, option
+from denoiser.commands.plugins import load
+from denoiser.commands.run import stdout_for_data
 from denoiser.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from denoiser.modelfile import ModelFile
+    from denoiser.noise import Noise
+    from denoiser.plugins import Plugins
     from denoiser.recipes import Recipe
 
 WHAT, HOW, RESULT = "What is learnt", "How it is learnt", "The result"
@@ -72,6 +79,7 @@ PARAMETERS: list[click.Parameter] = [
         heading=RESULT,
         help="Keep it even if it is worse than doing nothing.",
     ),
+    *options.LOADING,
     GroupedOption(["--quiet", "-q"], is_flag=True, heading=RESULT, help="Errors only."),
 ]
 
@@ -92,16 +100,27 @@ def train(**given: Any) -> None:
     built-in generator draws. Ctrl-C keeps the best so far.
     """
     from denoiser import store
-    from denoiser.report import progress_for
-    from denoiser.training import train_network
+    from denoiser.plugins import insist
 
-    network, name, quiet = given["network"], given["name"] or given["network"], given["quiet"]
+    network, name = given["network"], given["name"] or given["network"]
     if given["minutes"] is not None and given["epochs"] is not None:
         raise UsageError("--minutes and --epochs are two budgets.", "Give one.")
     destination = store.path_for(name)
     if destination.exists() and not given["force"]:
         raise ModelError(f"You have a model called {name} already.", "Choose another --name, or use --force.")
-    recipe = _recipe(network, given["noises"])
+    plugins = load(**{each.name: given[each.name] for each in options.LOADING if each.name})
+    insist(plugins)
+    with plugins.noises():
+        _train(network, name, destination, plugins, given)
+
+
+def _train(network: str, name: str, destination: Path, plugins: Plugins, given: dict[str, Any]) -> None:
+    from denoiser.formats import prepared
+    from denoiser.report import progress_for
+    from denoiser.training import train_network
+
+    quiet = given["quiet"]
+    recipe = prepared(_recipe(network, given["noises"]), plugins)
     start = _start(network, given["start"])
     if not quiet:
         begin = f"from {start.name}" if start else "from scratch"
@@ -161,26 +180,43 @@ def _tell(card: dict[str, Any], name: str, path: Path) -> None:
 
 @click.command(
     cls=Command,
+    params=list(options.LOADING),
     examples=(("denoise noises", "names, parameters and their ranges"),),
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one list.")
-def noises(*, as_json: bool) -> None:
+@option("--json", "as_json", is_flag=True, heading="Output", help="Print JSON, one list.")
+def noises(*, as_json: bool, **which: Any) -> None:
     """List the noises that `denoise train` can add. All values are on the 0..1 scale."""
     from denoiser import noise
 
-    found = [noise.get(name) for name in noise.names()]
-    if as_json:
-        listed = [
-            {
-                "name": each.name,
-                "help": each.help,
-                "parameters": {key: dataclasses.asdict(value) for key, value in each.parameters.items()},
-            }
-            for each in found
-        ]
-        click.echo(json.dumps(listed, indent=2))
-        return
-    for each in found:
-        click.echo(f"{each.name}: {each.help}")
-        for key, value in each.parameters.items():
-            click.echo(f"    {key}={value.default:g}  {value.low:g} to {value.high:g}, {value.help}")
+    with stdout_for_data() as data:
+        plugins = load(**which)
+        for failed in plugins.failed:
+            click.echo(f"{failed.name} from {failed.origin} failed to load: {failed.error}", err=True)
+        with plugins.noises():
+            found = [noise.get(name) for name in noise.names()]
+        if as_json:
+            text = json.dumps([_as_dict(each) for each in found], indent=2)
+        else:
+            text = "\n".join(line for each in found for line in _lines(each))
+        data.write(f"{text}\n".encode())
+
+
+def _as_dict(noise: Noise) -> dict[str, Any]:
+    """The noise as plain JSON, which knows no infinity: a parameter without a bound has null."""
+    parameters = {
+        key: {
+            name: None if value in (math.inf, -math.inf) else value
+            for name, value in dataclasses.asdict(parameter).items()
+        }
+        for key, parameter in noise.parameters.items()
+    }
+    return {"name": noise.name, "help": noise.help, "parameters": parameters}
+
+
+def _lines(noise: Noise) -> Iterator[str]:
+    yield f"{noise.name}: {noise.help}"
+    for key, value in noise.parameters.items():
+        bounded = math.isfinite(value.low) or math.isfinite(value.high)
+        limits = f"{value.low:g} to {value.high:g}" if bounded else ""
+        about = ", ".join(filter(None, (limits, value.help)))
+        yield f"    {key}={value.default:g}  {about}".rstrip()
