@@ -35,9 +35,10 @@ def _lock(file: IO[bytes]) -> bool:
 
 
 def _create(destination: Path, ending: str = "") -> tuple[Path, IO[bytes]]:
+    # Long names leave no room for more: the temporary one is cut, as its uniqueness is in the token.
+    short = os.fsencode(destination.name)[:100].decode(errors="ignore")
     while True:
-        # Long names leave no room for more: the temporary one is cut, as its uniqueness is in the token.
-        path = destination.with_name(f".{destination.name[:100]}.{os.urandom(6).hex()}{SUFFIX}{ending}")
+        path = destination.with_name(f".{short}.{os.urandom(6).hex()}{SUFFIX}{ending}")
         file = path.open("x+b")
         # Between creating and locking it, a run that tidies up may have taken it for a dead one's.
         if _lock(file) and path.exists():

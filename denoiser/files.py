@@ -108,7 +108,7 @@ def plan(
             elif suffixes is None and renamed and relative.suffix.lower() in renamed:
                 relative = relative.with_suffix(renamed[relative.suffix.lower()])
             source = root / below
-            # The same file named twice (once by itself, once by its folder) is one job.
+            # The same file named twice is one job.
             jobs.setdefault(_identity(source, relative), Job(source, out / relative, relative.as_posix()))
     if not jobs:
         wanted = f"matching {walk.pattern}" if walk.pattern else "of a known image type"
@@ -125,7 +125,7 @@ def _identity(source: Path, relative: Path) -> Path:
 
 
 def _real(path: Path) -> str:
-    return os.path.normcase(path.resolve())
+    return os.path.normcase(os.path.realpath(path))  # Path.resolve() raises where a link leads to itself
 
 
 def _name(folder: Path) -> str:
@@ -161,21 +161,28 @@ def _walk(root: Path, walk: Walk, hidden: Sequence[str]) -> Iterator[Path]:
         try:
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: natural_key(entry.name))
-        except PermissionError as error:
+        except OSError as error:
             raise UsageError(f"The folder {folder} can't be read: {error.strerror}.") from error
         folders = []
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=walk.follow_links):
+            if _is_folder(entry, follow=walk.follow_links):
                 folders.append(entry.name)
-            elif not entry.is_dir() and matches(below / entry.name):
+            elif not _is_folder(entry, follow=True) and matches(below / entry.name):
                 yield below / entry.name
         for name in folders:
             if walk.recursive and _real(folder / name) not in hidden:
                 yield from visit(folder / name, below / name)
 
     return visit(root, Path())
+
+
+def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError:
+        return False  # such as a link to itself, which will fail by itself when it is read
 
 
 def _matcher(walk: Walk) -> Callable[[Path], bool]:

@@ -30,6 +30,7 @@ FORMATS = {
 
 WRITABLE = frozenset(("PNG", "TIFF", "JPEG", "BMP", "PPM", "WEBP", "GIF", "JPEG2000"))
 _SAME_AS = {"MPO": "JPEG", "DIB": "BMP"}
+_LONGEST = {"JPEG": 65500, "WEBP": 16383}
 _SIXTEEN_BIT = frozenset(("PNG", "TIFF", "PPM", "JPEG2000"))
 _ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
 
@@ -151,6 +152,8 @@ class ImageFile:
                 yield self._decode(index)
             except FileError as error:
                 raise FileError(where + error.message, error.hint) from error
+            except MemoryError:
+                raise
             except Exception as error:  # as above: decoders raise nearly anything
                 raise FileError(f"{where}can't be decoded: {_fault(error)}.") from error
 
@@ -186,7 +189,7 @@ class ImageFile:
                 image = image.convert("L")
         elif icc and mode not in ("L", "LA", "I;16", "I;16B", "1", "F"):
             icc = None
-        pixels, span = self._scaled(image, depth)
+        pixels, span = self._scaled(image, depth, notes)
         page = Page(self.path, index, self.count, depth, mode, _dpi(dpi), icc, exif)
         return Picture(pixels, page, alpha, span, self.format, options, tuple(notes))
 
@@ -260,7 +263,7 @@ class ImageFile:
             notes.append(BECAME_GRAY)
         return image
 
-    def _scaled(self, image: Image.Image, depth: int) -> tuple[Floats, tuple[float, float]]:
+    def _scaled(self, image: Image.Image, depth: int, notes: list[str]) -> tuple[Floats, tuple[float, float]]:
         raw = np.asarray(image)
         if depth == 32:
             if not np.isfinite(raw).all():
@@ -268,6 +271,8 @@ class ImageFile:
             low, high = float(raw.min()), float(raw.max())
             # Floating-point files state no range; values outside of 0..1 are taken on their own scale.
             span = (0.0, 1.0) if low >= 0.0 and high <= 1.0 else (low, high if high > low else low + 1.0)
+            if span != (0.0, 1.0):
+                notes.append("values outside of 0..1 were taken on their own scale")
             return np.asarray((raw - span[0]) / (span[1] - span[0]), np.float32), span
         top = np.float32(65535.0 if depth == 16 else 255.0)
         pixels = raw.astype(np.float32) / top
@@ -436,6 +441,11 @@ class ImageWriter:
         """Encode the next page."""
         image = _encodable(picture, self._target, self.notes)
         options = _save_options(picture, self._target, self.notes)
+        longest = _LONGEST.get(self._target)
+        if longest is not None and max(image.size) > longest:
+            raise FileError(
+                f"is {image.width}x{image.height}, and {self._target} holds {longest} pixels a side."
+            )
         if self._pages is None:
             image.save(self._file, self._target, **options)
         else:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import os
+import stat
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,12 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image
 
 from denoiser import atomic, formats, images
+from denoiser.comparison import Comparisons
 from denoiser.errors import DenoiserError, FileError
 from denoiser.files import Job
-from denoiser.patches import PATCH, Floats, whole_from_image
+from denoiser.patches import Floats
 from denoiser.reconstruct import Cleaned, Denoiser
 from denoiser.record import Record, Stamp, digest
 from denoiser.report import Result, Status
@@ -45,7 +46,7 @@ class Output:
     format: str | None = None
     color: bool = False
     max_megapixels: float = 500.0
-    compare: Path | None = None
+    compare: Comparisons | None = None
 
 
 @dataclass
@@ -92,9 +93,9 @@ class Pipeline:
         """Whether a job's output exists, complete, made from this input with these settings."""
         if self._record is None or not job.destination.is_file():
             return False
-        if self._output.compare is not None and not self._comparison(job, 0, 1).exists():
+        if self._output.compare is not None and not self._output.compare.exists(job.relative):
             return False
-        return self._record.up_to_date(job.relative, job.source, self.made_with)
+        return self._record.up_to_date(job.relative, job.source, job.destination, self.made_with)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
         """Clean the jobs in order, yielding one result each; raises nothing but what stops everything."""
@@ -113,15 +114,18 @@ class Pipeline:
                     picture = next(work.source.pages())
                     batch.append((work, picture, self._prepare(picture)))
                 else:
+                    yield from self._batch(batch)  # what came before is told of before
                     self._write(work, self._pages(work))
                     yield self._finish(work)
             except Exception as error:
+                yield from self._batch(batch)
                 yield self._failed(job, error, started)
-        if batch:
-            yield from self._batch(batch)
+        yield from self._batch(batch)
 
     def _batch(self, batch: list[tuple[_Work, images.Picture, list[Floats]]]) -> Iterator[Result]:
-        """Clean small pictures together, then write them one by one."""
+        """Clean small pictures together, write them one by one, and empty the batch."""
+        batch, rest = batch[:], batch
+        rest.clear()
         planes = [plane for _, _, mine in batch for plane in mine]
         try:
             cleaned = iter(self._denoiser.clean(planes))
@@ -138,6 +142,8 @@ class Pipeline:
 
     def _open(self, job: Job, started: float) -> _Work:
         try:
+            if not stat.S_ISREG(job.source.stat().st_mode):
+                raise FileError("is not a regular file.")
             file: IO[bytes] = job.source.open("rb")
         except OSError as error:
             raise FileError(f"can't be read: {error.strerror}.") from error
@@ -188,15 +194,9 @@ class Pipeline:
         work.pages += 1
         work.notes.extend(done.notes)
         if self._output.compare is not None:
-            path = self._comparison(work.job, picture.page.index, picture.page.count)
-            with atomic.replacing(path) as file:
-                compare(picture.pixels, pixels).save(file, "PNG")
+            page = picture.page
+            self._output.compare.write(work.job.relative, page.index, page.count, picture.pixels, pixels)
         return done
-
-    def _comparison(self, job: Job, index: int, count: int) -> Path:
-        folder = self._output.compare or Path()
-        page = f".page{index + 1}" if count > 1 else ""
-        return folder / f"{job.relative}{page}.png"
 
     def _target(self, work: _Work) -> str:
         named = self._output.format
@@ -234,7 +234,8 @@ class Pipeline:
         work.file.close()
         job = work.job
         if self._record is not None:
-            self._record.done(job.relative, job.source, work.stamp, self.made_with)
+            size = job.destination.stat().st_size
+            self._record.done(job.relative, job.source, work.stamp, self.made_with, output_size=size)
         return Result(
             job.source,
             job.destination,
@@ -256,6 +257,8 @@ class Pipeline:
             text = (
                 f"failed unexpectedly: {type(error).__name__}: {error}. Run with --verbose for the details."
             )
+        if self._record is not None:
+            self._record.failed(job.relative)
         return Result(
             job.source, job.destination, Status.FAILED, error=text, seconds=time.perf_counter() - started
         )
@@ -269,9 +272,11 @@ class Pipeline:
         file, result = io.BytesIO(content), io.BytesIO()
         job = Job(path, path, "-")
         work = _Work(job, started, Stamp(len(content), 0), file, self._image(file, path))
-        work.notes.extend(
-            images.write(result, self._pages(work), self._target(work), count=work.source.count)
-        )
+        try:
+            notes = images.write(result, self._pages(work), self._target(work), count=work.source.count)
+        except OSError as error:
+            raise FileError(f"can't be encoded as {self._target(work)}: {error}.") from error
+        work.notes.extend(notes)
         return result.getvalue(), self._finish(work)
 
 
@@ -302,23 +307,3 @@ def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
         total += size
     if group:
         yield group
-
-
-def compare(before: Floats, after: Floats) -> Image.Image:
-    """Before, after, and four times their difference around middle gray, side by side as an 8-bit image.
-
-    Where whole mode gave 28x28, the original is shown as the network saw it.
-    """
-    if after.shape[:2] != before.shape[:2] and before.ndim == 2 and after.shape == (PATCH, PATCH):
-        before = whole_from_image(before, darken=False)[0]
-    parts = [before, after]
-    if before.shape == after.shape:
-        parts.append(np.clip(0.5 + 4.0 * (before - after), 0.0, 1.0))
-    height = max(part.shape[0] for part in parts)
-    gap = max(2, height // 100)
-    framed = []
-    for part in parts:
-        missing = ((0, height - part.shape[0]), (0, gap), *((0, 0) for _ in part.shape[2:]))
-        framed.append(np.pad(part, missing, constant_values=1.0))
-    joined = np.concatenate(framed, axis=1)[:, :-gap]
-    return Image.fromarray(images.quantize(joined, 8))

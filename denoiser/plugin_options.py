@@ -26,7 +26,7 @@ def defaults(declared: Any, plugin: str) -> Any:
         return declared()
     except PluginError:
         raise
-    except Exception as error:  # somebody else's code
+    except (Exception, SystemExit) as error:  # somebody else's code
         raise PluginError(
             f"Plugin {plugin}: its Options can't be made: {error}.",
             "Give each field a default that is right.",
@@ -52,7 +52,7 @@ def changed(options: Any, plugin: str, values: Mapping[str, Any]) -> Any:
         read[key] = _value(kinds[key], value, f"{plugin}.{key}={value}")
     try:
         return dataclasses.replace(options, **read)
-    except Exception as error:  # the plugin's own checks
+    except (Exception, SystemExit) as error:  # the plugin's own checks
         shown = ", ".join(f"{plugin}.{key}={value}" for key, value in values.items())
         raise UsageError(f"{shown}: the plugin refuses it: {str(error).rstrip('.')}.") from error
 

@@ -227,7 +227,7 @@ class Plugins:
                 self.add(point.load(), point.name, point.dist.version if point.dist else "", origin)
             except PluginError as error:
                 self.failed.append(Failed(point.name, origin, str(error)))
-            except Exception as error:  # somebody else's code, at import
+            except (Exception, SystemExit) as error:  # somebody else's code, at import
                 log.debug("plugin %s", point.name, exc_info=True)
                 self.failed.append(
                     Failed(point.name, origin, f"{type(error).__name__}: {_first_line(error)}")
@@ -377,7 +377,7 @@ def blamed(plugin: str, where: str) -> Iterator[None]:
     """Turn whatever a plugin's code raises into a FileError that names it."""
     try:
         yield
-    except Exception as error:  # somebody else's code: whatever it raises fails this file alone
+    except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises fails this file alone
         log.debug("plugin %s", plugin, exc_info=True)
         raise FileError(
             f"plugin {plugin} failed in {where}: {type(error).__name__}: {_first_line(error)}."
@@ -456,7 +456,7 @@ def _load_file(path: Path) -> tuple[ModuleType, str]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # somebody else's code, at import
+    except (Exception, SystemExit) as error:  # somebody else's code, at import
         del sys.modules[name]
         log.debug("plugin %s", path, exc_info=True)
         what = f"{type(error).__name__}: {_first_line(error)}{_line_of(error, path)}"
@@ -494,7 +494,7 @@ def _load_module(name: str) -> tuple[ModuleType, str]:
         raise PluginError(
             f"The plugin {name} fails on loading: {_first_line(error)}.", "Install what it needs."
         ) from error
-    except Exception as error:  # somebody else's code, at import
+    except (Exception, SystemExit) as error:  # somebody else's code, at import
         log.debug("plugin %s", name, exc_info=True)
         raise PluginError(
             f"The plugin {name} fails on loading: {type(error).__name__}: {_first_line(error)}."

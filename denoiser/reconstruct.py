@@ -128,6 +128,12 @@ class Denoiser:
                     hint = f"Train them with: denoise train --model {name}"
                     raise ModelError(f"The network {name} has no weights.", hint)
                 model = read(path, name=name if name in store.NETWORKS else None)
+                network = store.NETWORKS.get(name)
+                if network is not None and model.kind != network.kind:
+                    raise ModelError(
+                        f"{path} holds an {model.kind}, and {name} is a {network.kind}.",
+                        "Rename or remove that file.",
+                    )
                 self.models[name] = self.models[model.name] = model
             return self.models[name]
 
@@ -190,6 +196,11 @@ class Denoiser:
         if isinstance(images, np.ndarray):
             if images.ndim == 2:
                 return self.reconstruct([images])[0]
+            if images.ndim == 3 and images.shape[2] in (3, 4) and min(images.shape[:2]) > 4:
+                raise UsageError(
+                    f"An array of shape {images.shape} looks like colour, which is not a stack of images.",
+                    "Clean its channels one by one.",
+                )
             if images.ndim != 3 or not len(images):
                 raise UsageError(f"An array of shape {images.shape} is not (H, W) or (N, H, W).")
             results = self.reconstruct(list(images))

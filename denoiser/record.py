@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from denoiser.errors import UsageError
+
 NAME = ".denoise.jsonl"
 
 
@@ -46,6 +48,7 @@ class Record:
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
         self._entries: dict[str, dict[str, Any]] = {}
+        self._before: dict[str, dict[str, Any] | None] = {}
         self._file: int | None = None
         self._torn = False
         self._read()
@@ -53,32 +56,38 @@ class Record:
     def _read(self) -> None:
         try:
             content = self._path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
+        except OSError as error:
+            raise UsageError(
+                f"The record {self._path} can't be read: {error.strerror}.",
+                "Remove it, or use another folder.",
+            ) from error
         self._torn = bool(content) and not content.endswith(b"\n")
         for line in content.splitlines():
             try:
                 entry = json.loads(line)
                 self._entries[entry["output"]] = entry
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # the torn end of a killed run's last line: that file is simply made again
 
     def knows(self, output: str) -> bool:
         """Whether this output was written, or begun, by us."""
-        return output in self._entries
+        return output in self._entries and not self._entries[output].get("failed")
 
-    def up_to_date(self, output: str, source: Path, made_with: str) -> bool:
+    def up_to_date(self, output: str, source: Path, destination: Path, made_with: str) -> bool:
         """Whether the record says that `output` was made from `source` as it is now, with these settings.
 
-        The caller has seen that the output exists. Same size and time is the same input; another time or
-        place but the same content, as after a copy or a checkout, is too.
+        The output must have the size at `destination` that was written: an emptied one is made again. The
+        same size and time is the same input; another time or place but the same content, as after a copy or
+        a checkout, is too.
         """
         entry = self._entries.get(output)
         if entry is None or entry.get("made_with") != made_with:
             return False
         try:
             status = source.stat()
-            if entry.get("size") != status.st_size:
+            if entry.get("size") != status.st_size or entry.get("output_size") != destination.stat().st_size:
                 return False
             if entry.get("mtime_ns") == status.st_mtime_ns and entry.get("source") == _absolute(source):
                 return True
@@ -89,9 +98,14 @@ class Record:
 
     def begin(self, outputs: Iterable[str]) -> None:
         """Note that these outputs are about to be written."""
-        self._append({"output": output, "begun": True} for output in outputs)
+        self._before = {output: self._entries.get(output) for output in outputs}
+        self._append({"output": output, "begun": True} for output in self._before)
 
-    def done(self, output: str, source: Path, stamp: Stamp, made_with: str) -> None:
+    def failed(self, output: str) -> None:
+        """Note that an output that was begun was not written: what is there is what was there before."""
+        self._append([self._before.get(output) or {"output": output, "failed": True}])
+
+    def done(self, output: str, source: Path, stamp: Stamp, made_with: str, *, output_size: int) -> None:
         """Note that an output is complete, and what it was made from and with."""
         self._append(
             [
@@ -102,6 +116,7 @@ class Record:
                     "mtime_ns": stamp.mtime_ns,
                     "sha256": stamp.sha256,
                     "made_with": made_with,
+                    "output_size": output_size,
                 }
             ]
         )
@@ -110,7 +125,7 @@ class Record:
         lines = []
         for entry in entries:
             self._entries[entry["output"]] = entry
-            lines.append(json.dumps(entry, ensure_ascii=False, separators=(",", ":")))
+            lines.append(json.dumps(entry, separators=(",", ":")))
         if not lines:
             return
         if self._file is None:
@@ -119,7 +134,7 @@ class Record:
         text = "\n".join(lines) + "\n"
         if self._torn:
             text, self._torn = "\n" + text, False
-        os.write(self._file, text.encode("utf-8", "surrogateescape"))
+        os.write(self._file, text.encode("ascii"))
 
     def close(self) -> None:
         """Close the file; the record can still be asked, and opens it again to write."""

@@ -38,7 +38,11 @@ class Network:
 
 NETWORKS: Mapping[str, Network] = {
     "digits": Network("Autoencoder", "digit and glyph crops", {"latent_dim": 1024}),
-    "general": Network("PatchAutoencoder", "photographs, micrographs, pages: removes noise, keeps the rest"),
+    "general": Network(
+        "PatchAutoencoder",
+        "photographs, micrographs, pages: removes noise, keeps the rest",
+        {"use_bias": False},
+    ),
     "document": Network(
         "PatchAutoencoder",
         "dirty documents: paper to white, stains away, ink kept",

@@ -373,7 +373,10 @@ def _model(recipe: Recipe, start: ModelFile | None) -> Any:
 
     if start is not None:
         if start.kind != recipe.kind:
-            raise TrainingError(f"{start.path} is a {start.kind}; this recipe trains a {recipe.kind}.")
+            raise TrainingError(
+                f"{start.path} is an {start.kind}, and {recipe.network} is a {recipe.kind}.",
+                "Choose with --model.",
+            )
         return models.from_file(start)
     return getattr(models, recipe.kind)(**recipe.arguments)
 

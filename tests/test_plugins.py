@@ -96,6 +96,7 @@ FAULTS = {
     "nan": ("    return image * np.nan", "NaN or infinite"),
     "empty": ("    return image[:0]", r"an array of shape \(0, "),
     "in place": ("    image[:] = 0", "read-only"),
+    "exits": ("    raise SystemExit(0)", "failed in preprocess: SystemExit"),
 }
 
 
@@ -124,6 +125,7 @@ BROKEN = {
     "wrapper": ("@hookimpl(wrapper=True)\ndef preprocess(image):\n    return (yield)\n", "wrapper"),
     "syntax": ("def preprocess(image:\n", "fails on loading: SyntaxError"),
     "import": ("import no_such_module\n", "No module named 'no_such_module'"),
+    "exits": ("raise SystemExit(0)\n", "SystemExit"),
     "raises": ("raise RuntimeError('boom')\n", r"RuntimeError: boom \(line 3\)"),
 }
 

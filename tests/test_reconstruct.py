@@ -69,13 +69,14 @@ def test_one_denoiser_serves_many_threads(flattener: Path) -> None:
     "image",
     [
         np.zeros((2, 3, 4, 5)),
+        np.zeros((40, 50, 3), np.uint8),
         np.zeros((0, 4)),
         np.full((4, 4), np.nan),
         np.full((4, 4), 255.0),
         np.zeros((4, 4), np.int32),
         np.zeros((4, 4), complex),
     ],
-    ids=["4-d", "empty", "nan", "range", "int32", "complex"],
+    ids=["4-d", "colour", "empty", "nan", "range", "int32", "complex"],
 )
 def test_what_is_no_image_is_refused(identity: Path, image: np.ndarray) -> None:
     with pytest.raises(UsageError):

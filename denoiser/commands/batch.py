@@ -7,6 +7,7 @@ import difflib
 import json
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -14,7 +15,7 @@ import click
 from denoiser import __version__, atomic
 from denoiser.commands import obtain
 from denoiser.commands.request import Request
-from denoiser.errors import UsageError
+from denoiser.errors import ModelError, UsageError
 from denoiser.files import SUFFIXES, Job, Walk, plan
 from denoiser.formats import UNWRITTEN
 from denoiser.images import FORMATS
@@ -41,6 +42,10 @@ class Batch:
         """Do what is not up to date; returns the exit code."""
         request = self._request
         untrained = obtain.untrained(request)
+        if untrained and not request.train:
+            raise ModelError(
+                f"The network {untrained[0]} has no weights, and --no-train forbids making them."
+            )
         if request.dry_run and untrained:
             click.echo(f"Would train first: {obtain.durations(untrained)}.", err=True)
             self._dry_run(self._jobs)
@@ -84,14 +89,14 @@ class Batch:
         for job in jobs:
             self._tell(Result(job.source, job.destination, Status.PLANNED))
             if self._data is None:
-                click.echo(f"{job.source} -> {job.destination}")
+                click.echo(os.fsencode(f"{job.source} -> {job.destination}"))
 
     def _facts(self, denoiser: Denoiser, count: int) -> None:
         """The first line: version, model and its figure, device, plugins, how many images."""
         if self._request.quiet:
             return
         engine = denoiser.engine()
-        model = "auto (digits or general)" if denoiser.auto else engine.model.name
+        model = "auto, digits or general" if denoiser.auto else engine.model.name
         figure = engine.model.card.get("summary")
         facts = (
             f"denoise {__version__}",
@@ -104,6 +109,8 @@ class Batch:
 
     def _work(self, pipeline: Pipeline, jobs: list[Job]) -> None:
         request = self._request
+        for option, folder in (("--out", request.out), ("--compare", request.compare)):
+            _make(option, folder)
         atomic.sweep({job.destination.parent for job in jobs})
         progress = progress_for(quiet=request.quiet or request.verbose)
         progress.start(len(jobs), "images", "denoise")
@@ -121,7 +128,7 @@ class Batch:
     def _print(self, row: dict[str, Any]) -> None:
         """Write a JSON line, where JSON was asked for."""
         if self._data is not None:
-            self._data.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "surrogateescape"))
+            self._data.write((json.dumps(row) + "\n").encode("ascii"))
             self._data.flush()
 
     def _tell(self, result: Result) -> None:
@@ -144,8 +151,32 @@ class Batch:
     def _summary(self) -> str:
         text = str(self._report)
         if self._report.interrupted:
+            text = text if self._report.counts else "0 cleaned"
             return f"Interrupted: {text}. The same command goes on from here."
         return text[:1].upper() + text[1:] + "."
+
+
+def _make(option: str, folder: Path | None) -> None:
+    """Make a folder for results before any work, so that one that can't be is said once."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"The folder {folder} of {option} can't be made: {error.strerror}.", "Name another."
+        ) from error
+
+
+def _apart(compare: Path, jobs: Iterable[Job], out: Path) -> None:
+    """Refuse a folder for comparisons in which they could meet inputs or outputs."""
+    own, results = (Path(os.path.realpath(folder)) for folder in (compare, out))
+    if own.is_relative_to(results) or results.is_relative_to(own):
+        raise UsageError("--compare and --out must not lie in one another.", "Name two folders side by side.")
+    for job in jobs:
+        if Path(os.path.realpath(job.source)).is_relative_to(own):
+            raise UsageError(
+                f"The input {job.source} lies in {compare}, the --compare folder.", "Name another."
+            )
 
 
 def _size(jobs: Iterable[Job]) -> int:
@@ -160,11 +191,9 @@ def _size(jobs: Iterable[Job]) -> int:
 def _plan(request: Request, plugins: Plugins) -> list[Job]:
     assert request.out is not None  # noqa: S101 - checked already
     _suggest_commands(request.paths)
-    if request.compare is not None and request.compare.resolve() == request.out.resolve():
-        raise UsageError("--compare and --out name the same folder.", "Name two.")
     read = plugins.suffixes("read_pages")
     unwritten = read - plugins.suffixes("write_pages") - SUFFIXES
-    return plan(
+    jobs = plan(
         request.paths,
         request.out,
         walk=Walk(request.pattern, request.recursive, request.follow_links, SUFFIXES | read),
@@ -172,6 +201,9 @@ def _plan(request: Request, plugins: Plugins) -> list[Job]:
         renamed=dict.fromkeys(unwritten, UNWRITTEN),
         aside=() if request.compare is None else (request.compare,),
     )
+    if request.compare is not None:
+        _apart(request.compare, jobs, request.out)
+    return jobs
 
 
 def _suggest_commands(paths: Iterable[str]) -> None:

@@ -11,6 +11,16 @@ Examples = Sequence[tuple[str, str]]
 _LAST = "Other"
 
 
+class NamedPath(click.Path):
+    """A path that is not empty: `--out "$UNSET"` must not mean the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Refuse the empty name."""
+        if value == "":
+            self.fail("an empty name stands for nothing; is a variable in the command not set?", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 class GroupedOption(click.Option):
     """An option that help shows under a heading."""
 

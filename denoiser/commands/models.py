@@ -101,6 +101,8 @@ def _find(name: str) -> Any:
     from denoiser import store
     from denoiser.errors import ModelError
 
+    if name == "auto":
+        raise ModelError("auto is no model but a choice, for each image, between digits and general.")
     found = store.find(name)
     if found is None:
         raise ModelError(

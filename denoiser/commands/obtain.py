@@ -107,5 +107,5 @@ def _trained(request: Request, plugins: Plugins, network: str, destination: Path
         )
     recipe = prepared(RECIPES[network], plugins) if plugins else None
     progress = progress_for(quiet=request.quiet)
-    train_network(network, path, data=request.data, recipe=recipe, progress=progress)
+    train_network(network, path, data=request.data, recipe=recipe, progress=progress, download=True)
     return modelfile.read(path, name=network)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from denoiser.commands.help import GroupedOption
+from denoiser.commands.help import GroupedOption, NamedPath
 
 MODEL, INPUT, OUTPUT = "Model", "Which files", "What is written"
 WORK, PLUGINS, MESSAGES = "How it is computed", "Plugins", "Messages"
@@ -67,7 +67,7 @@ PARAMETERS: list[click.Parameter] = [
     GroupedOption(
         ["--out", "-o"],
         heading=OUTPUT,
-        type=click.Path(path_type=Path),
+        type=NamedPath(path_type=Path),
         metavar="DIR",
         help="Folder for the results.",
     ),
@@ -100,7 +100,7 @@ PARAMETERS: list[click.Parameter] = [
     GroupedOption(
         ["--compare"],
         heading=OUTPUT,
-        type=click.Path(path_type=Path, file_okay=False),
+        type=NamedPath(path_type=Path, file_okay=False),
         metavar="DIR",
         help="Also write before | after | difference there, as PNG.",
     ),
@@ -121,14 +121,14 @@ PARAMETERS: list[click.Parameter] = [
     GroupedOption(
         ["--weights"],
         heading=MODEL,
-        type=click.Path(path_type=Path, dir_okay=False),
+        type=NamedPath(path_type=Path, dir_okay=False),
         metavar="FILE",
         help="The named network's weights; trained and saved there if missing.",
     ),
     GroupedOption(
         ["--data"],
         heading=MODEL,
-        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        type=NamedPath(path_type=Path, exists=True, file_okay=False),
         metavar="DIR",
         help="Clean images to train on, if training is needed.",
     ),

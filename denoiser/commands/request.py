@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,6 +54,12 @@ class Request:
         """Refuse combinations that can't be meant."""
         if not self.paths:
             raise UsageError("Nothing to clean.", "Name files or folders: denoise ./scans --out ./clean")
+        if "" in self.paths:
+            raise UsageError("An empty name stands for nothing.", "Is a variable in the command not set?")
+        if not math.isfinite(self.max_megapixels):
+            raise UsageError(f"--max-megapixels is {self.max_megapixels}.", "Give a number.")
+        if self.batch_size is not None and self.engine == "numpy":
+            raise UsageError("--batch-size is for the keras engine.", "Leave it out, or add --engine keras.")
         if "-" in self.paths:
             if len(self.paths) > 1:
                 raise UsageError("- stands for stdin and can't be mixed with other inputs.", "Give it alone.")
@@ -83,11 +90,12 @@ class Request:
 
     def output(self) -> Output:
         """Say what to write."""
+        from denoiser.comparison import Comparisons
         from denoiser.pipeline import Output
 
         return Output(
             format=None if self.format == "keep" else self.format,
             color=self.color,
             max_megapixels=self.max_megapixels,
-            compare=self.compare,
+            compare=None if self.compare is None else Comparisons(self.compare, force=self.force),
         )

@@ -15,7 +15,7 @@ import click
 from denoiser.commands import options
 from denoiser.commands.help import Command
 from denoiser.commands.request import Request
-from denoiser.errors import ExitCode
+from denoiser.errors import ExitCode, UsageError
 
 
 @click.command(
@@ -49,6 +49,8 @@ def run(**given: Any) -> int:
 @contextlib.contextmanager
 def stdout_for_data() -> Iterator[IO[bytes]]:
     """Give stdout to the data alone: whatever else prints there, plugins or libraries, goes to stderr."""
+    if sys.stdout is None:
+        raise UsageError("stdout is closed, and the results would go there.", "Redirect it into a file.")
     sys.stdout.flush()
     saved = os.dup(1)
     os.dup2(2, 1)
@@ -66,6 +68,8 @@ def _stream(request: Request) -> int:
     from denoiser.errors import FileError
     from denoiser.pipeline import Pipeline
 
+    if sys.stdin is None:
+        raise UsageError("stdin is closed, and - stands for it.", "Redirect an image into it.")
     content = sys.stdin.buffer.read()
     with stdout_for_data() as data:
         with obtain.denoiser(request, request.load_plugins()) as denoiser:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from denoiser.commands import options
-from denoiser.commands.help import Command, GroupedOption, option
+from denoiser.commands.help import Command, GroupedOption, NamedPath, option
 from denoiser.commands.plugins import load
 from denoiser.commands.run import stdout_for_data
 from denoiser.errors import ModelError, UsageError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 WHAT, HOW, RESULT = "What is learnt", "How it is learnt", "The result"
 
 PARAMETERS: list[click.Parameter] = [
-    click.Argument(["images"], required=False, type=click.Path(path_type=Path, exists=True, file_okay=False)),
+    click.Argument(["images"], required=False, type=NamedPath(path_type=Path, exists=True, file_okay=False)),
     GroupedOption(
         ["--noise", "noises"],
         multiple=True,
@@ -63,7 +63,7 @@ PARAMETERS: list[click.Parameter] = [
     GroupedOption(
         ["--seed"],
         metavar="N",
-        type=click.IntRange(0),
+        type=click.IntRange(0, 2**32 - 1),
         default=0,
         show_default=True,
         heading=HOW,
@@ -103,6 +103,8 @@ def train(**given: Any) -> None:
     from denoiser.plugins import insist
 
     network, name = given["network"], given["name"] or given["network"]
+    if given["minutes"] is not None and not math.isfinite(given["minutes"]):
+        raise UsageError(f"--minutes is {given['minutes']}.", "Give a number.")
     if given["minutes"] is not None and given["epochs"] is not None:
         raise UsageError("--minutes and --epochs are two budgets.", "Give one.")
     destination = store.path_for(name)
