@@ -16,7 +16,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,17 +65,28 @@ _OURS = "Only models written by `denoise train` or by `denoiser.models` can be u
 class ModelFile:
     """A model read from a file and checked: what to compute, and with which weights.
 
-    `config` holds the network's complete constructor arguments, without the card; `weights` read-only float32
-    arrays under the names of `denoiser.networks.layout`; `digest` the SHA-256 of the file, in hex.
+    `config` holds the network's complete constructor arguments, without the card; `digest` the SHA-256 of the
+    file, in hex; `packed` the file's own HDF5 file of weights.
     """
 
     name: str
     path: Path
     kind: Kind
     config: dict[str, Any]
-    weights: Weights
     card: dict[str, Any]
     digest: str
+    packed: bytes = field(repr=False)
+
+    @cached_property
+    def weights(self) -> Weights:
+        """Read-only float32 arrays under the names of `denoiser.networks.layout`, unpacked on first use.
+
+        Raises ModelError where they are not what the network needs.
+        """
+        try:
+            return _weights(self.packed, networks.layout(self.kind, self.config))
+        except _FaultError as fault:
+            raise ModelError(f"{self.path} {fault.words}.", fault.hint) from None
 
     @property
     def mode(self) -> Mode:
@@ -84,7 +96,7 @@ class ModelFile:
     @property
     def parameters(self) -> int:
         """The number of weights."""
-        return sum(weight.size for weight in self.weights.values())
+        return networks.parameters(self.kind, self.config)
 
 
 class _FaultError(Exception):
@@ -95,10 +107,11 @@ class _FaultError(Exception):
         self.words, self.hint = words, hint
 
 
-def read(path: str | Path, *, name: str | None = None) -> ModelFile:
+def read(path: str | Path, *, name: str | None = None, unpack: bool = True) -> ModelFile:
     """Read and check a model file written by `denoiser.models.publish` or by Keras's `model.save`.
 
-    `name` is what to call the model; None: the file's own name. An optimizer's state is left unread.
+    `name` is what to call the model; None: the file's own name. An optimizer's state is left unread. Without
+    `unpack`, the weights are only checked for damage of the file, and unpacked when they are first used.
 
     Raises ModelError for a file that is missing, can't be read, is damaged, holds another kind of model, or
     holds one of ours with impossible settings or weights.
@@ -109,13 +122,15 @@ def read(path: str | Path, *, name: str | None = None) -> ModelFile:
         archive = _archive(content)
         kind, settings = _network(_member(archive, _CONFIG, _MAX_CONFIG))
         card, config = _settings(kind, settings)
-        slots = networks.layout(kind, config)
         allowed = _BYTES_A_WEIGHT * networks.parameters(kind, config) + _MAX_OVERHEAD
-        weights = _weights(_member(archive, _WEIGHTS, allowed), slots)
+        packed = _member(archive, _WEIGHTS, allowed)
     except _FaultError as fault:
         raise ModelError(f"{path} {fault.words}.", fault.hint) from None
     digest = hashlib.sha256(content).hexdigest()
-    return ModelFile(name or path.stem, path, kind, config, weights, card, digest)
+    model = ModelFile(name or path.stem, path, kind, config, card, digest, packed)
+    if unpack:
+        _ = model.weights
+    return model
 
 
 def _content(path: Path) -> bytes:

@@ -55,7 +55,9 @@ def _resample(image: Floats, shape: tuple[int, int]) -> Floats:
 def background(image: Floats) -> float:
     """Median of the outermost pixels of a float32 (H, W) image: what surrounds its content."""
     edges = (image[0], image[-1], image[1:-1, 0], image[1:-1, -1])
-    return float(np.median(np.concatenate(edges)))
+    ordered = np.sort(np.concatenate(edges))
+    # np.median would do, and import masked arrays for it, which is a tenth of the time to a first result.
+    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def whole_from_image(image: Floats, *, darken: bool = True) -> tuple[Floats, Whole]:

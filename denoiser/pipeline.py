@@ -23,7 +23,7 @@ import numpy as np
 
 from denoiser import atomic, formats, images
 from denoiser.comparison import Comparisons
-from denoiser.errors import DenoiserError, FileError
+from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
 from denoiser.files import Job
 from denoiser.patches import Floats
 from denoiser.reconstruct import Cleaned, Denoiser
@@ -247,6 +247,8 @@ class Pipeline:
         )
 
     def _failed(self, job: Job, error: Exception, started: float) -> Result:
+        if isinstance(error, ModelError | DeviceError):
+            raise error  # no file's fault: it would fail them all
         if isinstance(error, DenoiserError):
             text = str(error)
         elif isinstance(error, MemoryError):

@@ -216,6 +216,8 @@ class Plugins:
 
     def add_installed(self) -> None:
         """Load the plugins of installed packages; one that fails is kept in `failed`."""
+        if not _any_installed():
+            return
         from importlib.metadata import entry_points
 
         for point in entry_points(group=GROUP):
@@ -434,6 +436,20 @@ def _hooks() -> list[str]:
     from denoiser import hookspecs
 
     return [name for name in vars(hookspecs.Hooks) if not name.startswith("_")]
+
+
+def _any_installed() -> bool:
+    """Whether an installed package may have plugins; the far slower importlib.metadata then decides."""
+    declared = f"[{GROUP}]".encode()
+    for folder in sys.path:
+        if folder.endswith((".zip", ".egg")):
+            return True  # not worth looking into
+        for ending in ("dist-info", "egg-info"):
+            for path in Path(folder or ".").glob(f"*.{ending}/entry_points.txt"):
+                with contextlib.suppress(OSError):
+                    if declared in path.read_bytes():
+                        return True
+    return False
 
 
 def _first_line(error: BaseException) -> str:

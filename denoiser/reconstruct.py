@@ -127,7 +127,8 @@ class Denoiser:
                 if path is None:
                     hint = f"Train them with: denoise train --model {name}"
                     raise ModelError(f"The network {name} has no weights.", hint)
-                model = read(path, name=name if name in store.NETWORKS else None)
+                # With "auto", one of the two models may never be used, and unpacking takes time.
+                model = read(path, name=name if name in store.NETWORKS else None, unpack=not self.auto)
                 network = store.NETWORKS.get(name)
                 if network is not None and model.kind != network.kind:
                     raise ModelError(
@@ -144,6 +145,15 @@ class Denoiser:
             if name not in self._engines:
                 self._engines[name] = self._open(self._load(name))
             return self._engines[name]
+
+    def probe(self) -> Engine:
+        """Open an engine to see that it can be, with "auto" the smaller one; raises as `Denoiser` does."""
+        return self.engine(_GLYPHS if self.auto else None)
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The card of the model for pictures, or of the only one."""
+        return self._load(self._main).card
 
     def close(self) -> None:
         """Free the engines; using it again opens them again."""

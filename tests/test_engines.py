@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -40,6 +41,13 @@ IDS = [f"{kind}-{','.join(f'{k}={v}' for k, v in config.items())}" for kind, con
 Floats = npt.NDArray[np.float32]
 
 
+def with_weights(model: ModelFile, weights: Any) -> ModelFile:
+    """The same model with other weights, as if they had been unpacked from its file."""
+    changed = dataclasses.replace(model)
+    vars(changed)["weights"] = weights
+    return changed
+
+
 def random_model(kind: Any, config: dict[str, Any], *, bias: float = 0.3, seed: int = 0) -> ModelFile:
     """A model of random weights, of the size that trained ones have."""
     complete = networks.validate(kind, config)
@@ -48,7 +56,7 @@ def random_model(kind: Any, config: dict[str, Any], *, bias: float = 0.3, seed: 
     for name, slot in networks.layout(kind, complete).items():
         size = bias if len(slot.shape) == 1 or name == "position" else 0.7 * slot.shape[0] ** -0.5
         weights[name] = (size * rng.standard_normal(slot.shape)).astype(np.float32)
-    return ModelFile("random", Path("random.keras"), kind, complete, weights, {}, "0" * 64)
+    return with_weights(ModelFile("random", Path("random.keras"), kind, complete, {}, "0" * 64, b""), weights)
 
 
 def some_patches(count: int, seed: int = 1) -> Floats:
@@ -128,7 +136,7 @@ def test_large_constants_do_not_cost_precision() -> None:
     """Folded biases grow from layer to layer; the results must not feel it."""
     model = random_model("PatchAutoencoder", {"blocks": 8}, bias=3.0)
     weights = {name: 2.0 * value if "_in/kernel" in name else value for name, value in model.weights.items()}
-    model = ModelFile(**{**vars(model), "weights": weights})
+    model = with_weights(model, weights)
     patches = some_patches(8)
     expected = formula(model, patches)
     scale = np.abs(expected - patches).max()

@@ -200,6 +200,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         raise ImportError("libfoo is missing")
 
     points = [Point("good", lambda: plugins._load_file(good)[0]), Point("broken", broken)]
+    monkeypatch.setattr("denoiser.plugins._any_installed", lambda: True)
     monkeypatch.setattr(
         "importlib.metadata.entry_points", lambda group: points if group == "denoiser" else []
     )
@@ -248,3 +249,13 @@ def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
     first, second = plugin(tmp_path, "same", body), plugin(tmp_path / "x", "same", body)
     with pytest.raises(PluginError, match="Two plugins are called same"):
         plugins.load([str(first), str(second)], installed=False)
+
+
+def test_only_a_declared_group_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    info = tmp_path / "other-1.0.dist-info"
+    info.mkdir()
+    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "nowhere")])
+    (info / "entry_points.txt").write_text("[console_scripts]\nx = y:z\n")
+    assert not plugins._any_installed()
+    (info / "entry_points.txt").write_text("[denoiser]\nx = y\n")
+    assert plugins._any_installed()

@@ -95,9 +95,9 @@ class Batch:
         """The first line: version, model and its figure, device, plugins, how many images."""
         if self._request.quiet:
             return
-        engine = denoiser.engine()
+        engine = denoiser.probe()
         model = "auto, digits or general" if denoiser.auto else engine.model.name
-        figure = engine.model.card.get("summary")
+        figure = denoiser.card.get("summary")
         facts = (
             f"denoise {__version__}",
             f"{model}: {figure}" if figure else model,

@@ -48,7 +48,7 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
         plugins=plugins,
         work=None if pixels is None else pixels // 81,  # at the default overlap, patches are 9 pixels apart
     )
-    denoiser.engine()
+    denoiser.probe()
     return denoiser
 
 
