@@ -176,7 +176,7 @@ class ImageFile:
         icc = info.get("icc_profile")
         exif, image = self._upright(image)
         if getattr(self._image, "is_animated", False) and self.format != "TIFF":
-            notes.append(f"only the first frame of an animated {self.format} was cleaned")
+            notes.append(f"only the first frame of several in a {self.format} was cleaned")
         image = self._plain(image, notes)
         alpha = None
         if image.mode in ("LA", "RGBA"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, TiffImagePlugin
+from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from denoiser import images
 from denoiser.errors import FileError
@@ -162,6 +162,22 @@ def test_jpeg_keeps_its_quantisation() -> None:
     assert result.quantization[0] == before[0]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_a_colour_jpeg_keeps_its_tables_and_subsampling(subsampling: int) -> None:
+    content = encoded(Image.fromarray(RGB), "JPEG", quality=61, subsampling=subsampling, progressive=True)
+    before = Image.open(io.BytesIO(content))
+    result, _ = round_trip(content, color=True)
+    assert result.quantization == before.quantization  # type: ignore[attr-defined]
+    assert JpegImagePlugin.get_sampling(result) == subsampling
+    assert result.info.get("progressive")
+
+
+def test_a_jpeg_from_elsewhere_has_quality_enough() -> None:
+    result, _ = round_trip(encoded(Image.fromarray(GRAY8), "PNG"), "JPEG")
+    least = Image.open(io.BytesIO(encoded(Image.fromarray(GRAY8), "JPEG", quality=90)))
+    assert sum(result.quantization[0]) <= sum(least.quantization[0])  # type: ignore[attr-defined]
+
+
 def test_orientation_is_applied_and_reset() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -231,11 +247,13 @@ def test_pages_do_not_fit_a_format_of_one() -> None:
         round_trip(multipage(), "PNG")
 
 
-def test_an_animation_gives_its_first_frame_and_says_so() -> None:
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_an_animation_gives_its_first_frame_and_says_so(kind: str) -> None:
     frames = [Image.fromarray(GRAY8), Image.fromarray(255 - GRAY8)]
-    content = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    content = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
     result, notes = round_trip(content)
-    np.testing.assert_array_equal(np.asarray(result.convert("L")), GRAY8)
+    assert not getattr(result, "is_animated", False)
+    assert np.abs(np.asarray(result.convert("L")).astype(int) - GRAY8).max() <= 1
     assert any("first frame" in note for note in notes)
 
 
