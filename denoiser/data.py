@@ -22,6 +22,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from denoiser.errors import FileError, TrainingError
+from denoiser.quiet import quietly
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ def _read_idx(content: bytes) -> Bytes:
 
 
 def _download(split: Split) -> Bytes | None:
-    import keras
+    with quietly():
+        import keras
 
     try:
         (train, _), (test, _) = keras.datasets.mnist.load_data()
