@@ -47,20 +47,13 @@ def _create(destination: Path, ending: str = "") -> tuple[Path, IO[bytes]]:
 
 
 @contextlib.contextmanager
-def replacing(destination: Path) -> Iterator[IO[bytes]]:
-    """Open a binary file for reading and writing that becomes `destination` when the block ends well.
-
-    Folders are made as needed. If the block raises, an existing destination stays as it was.
-
-    Raises:
-        OSError: the file can't be created, written or renamed.
-
-    """
+def _replacing(destination: Path, ending: str = "") -> Iterator[tuple[Path, IO[bytes]]]:
+    """Make a locked temporary file that becomes `destination` when the block ends well, and goes when not."""
     destination.parent.mkdir(parents=True, exist_ok=True)
-    path, file = _create(destination)
+    path, file = _create(destination, ending)
     try:
         with file:
-            yield file
+            yield path, file
             file.flush()
             if os.name != "nt":
                 path.replace(destination)
@@ -73,6 +66,20 @@ def replacing(destination: Path) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
+def replacing(destination: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file for reading and writing that becomes `destination` when the block ends well.
+
+    Folders are made as needed. If the block raises, an existing destination stays as it was.
+
+    Raises:
+        OSError: the file can't be created, written or renamed.
+
+    """
+    with _replacing(destination) as (_, file):
+        yield file
+
+
+@contextlib.contextmanager
 def replacing_path(destination: Path) -> Iterator[Path]:
     """As `replacing`, for writers that want a path: an empty file beside `destination`, with its ending.
 
@@ -82,19 +89,8 @@ def replacing_path(destination: Path) -> Iterator[Path]:
         OSError: the file can't be created, written or renamed.
 
     """
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    path, file = _create(destination, destination.suffix)
-    try:
-        with file:
-            yield path
-            if os.name != "nt":
-                path.replace(destination)
-        if os.name == "nt":
-            path.replace(destination)
-    except BaseException:
-        file.close()
-        path.unlink(missing_ok=True)
-        raise
+    with _replacing(destination, destination.suffix) as (path, _):
+        yield path
 
 
 def _is_temporary(name: str) -> bool:

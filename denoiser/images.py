@@ -399,7 +399,7 @@ def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, 
             options["quality"] = 95
     elif target == "WEBP" and not same:
         options["lossless"] = True
-    if (page.dpi is not None and target in ("PNG", "JPEG", "BMP")) or (page.dpi is not None and not same):
+    if page.dpi is not None and (target in ("PNG", "JPEG", "BMP") or not same):
         options["dpi"] = page.dpi
     if page.icc is not None and target not in ("BMP", "PPM", "GIF"):
         options["icc_profile"] = page.icc
@@ -413,7 +413,7 @@ class ImageWriter:
 
     Args:
         file: a seekable binary file open for reading and writing.
-        target: the format as Pillow names it, or None for that of the pages.
+        target: the format as Pillow names it.
         count: how many pages will come.
 
     Raises:

@@ -129,7 +129,7 @@ class Pipeline:
         planes = [plane for _, _, mine in batch for plane in mine]
         try:
             cleaned = iter(self._denoiser.clean(planes))
-        except MemoryError as error:
+        except Exception as error:
             yield from (self._failed(work.job, error, work.started) for work, _, _ in batch)
             return
         for work, picture, mine in batch:

@@ -205,6 +205,10 @@ class Plugins:
 
     def add_spec(self, spec: str) -> None:
         """Load a plugin from a Python file or an importable module; the same one twice is one."""
+        if not spec:
+            raise PluginError(
+                "A plugin without a name was asked for.", "Is a variable in the command not set?"
+            )
         path = Path(spec)
         is_file = path.suffix == ".py" or path.is_file()
         key = str(path.resolve()) if is_file else spec

@@ -130,3 +130,16 @@ def test_a_data_folder_without_images_is_said(
     assert outcome.code == 3
     assert "no images to learn from" in outcome.err
     assert denoise(*common, tmp_path / "nowhere").code == 2
+
+
+@pytest.mark.usefixtures("stripped")
+@pytest.mark.parametrize("more", [("--dry-run",), ()])
+def test_weights_that_may_not_be_trained(
+    denoise: Denoise, glyphs: tuple[Path, np.ndarray], tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    weights = ("--weights", tmp_path / "nowhere.keras", "--out", tmp_path / "out", *more)
+    assert denoise(glyphs[0], "--model", "digits", "--no-train", *weights).code == 3
+    outcome = denoise(glyphs[0], "--model", "mine", *weights)
+    assert outcome.code == 2
+    assert "mine is none" in outcome.err
+    assert not (tmp_path / "out").exists()

@@ -147,7 +147,7 @@ def test_a_plugin_that_can_not_be_stops_the_start(
 
 
 def test_what_is_not_there_is_named(denoise: Denoise, scans: Path, tmp_path: Path) -> None:
-    for spec in ("nowhere.py", "no_such_module"):
+    for spec in ("nowhere.py", "no_such_module", ""):
         outcome = denoise(scans, "--out", tmp_path / "o", "--plugin", spec)
         assert outcome.code == 3
         assert spec in outcome.err

@@ -15,7 +15,7 @@ import click
 from denoiser import __version__, atomic
 from denoiser.commands import obtain
 from denoiser.commands.request import Request
-from denoiser.errors import ModelError, UsageError
+from denoiser.errors import UsageError
 from denoiser.files import SUFFIXES, Job, Walk, plan
 from denoiser.formats import UNWRITTEN
 from denoiser.images import FORMATS
@@ -42,10 +42,6 @@ class Batch:
         """Do what is not up to date; returns the exit code."""
         request = self._request
         untrained = obtain.untrained(request)
-        if untrained and not request.train:
-            raise ModelError(
-                f"The network {untrained[0]} has no weights, and --no-train forbids making them."
-            )
         if request.dry_run and untrained:
             click.echo(f"Would train first: {obtain.durations(untrained)}.", err=True)
             self._dry_run(self._jobs)
@@ -96,11 +92,12 @@ class Batch:
         if self._request.quiet:
             return
         engine = denoiser.probe()
-        model = "auto, digits or general" if denoiser.auto else engine.model.name
+        model = "general" if denoiser.auto else engine.model.name
         figure = denoiser.card.get("summary")
+        described = f"{model}: {figure}" if figure else model
         facts = (
             f"denoise {__version__}",
-            f"{model}: {figure}" if figure else model,
+            f"auto (digits, or {described})" if denoiser.auto else described,
             f"{engine.name} on {engine.device}",
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
             "1 image" if count == 1 else f"{count} images",

@@ -29,10 +29,11 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
         engine=request.engine, device=request.device, jobs=request.jobs, batch_size=request.batch_size
     )
     model: str | ModelFile = request.model
+    missing = untrained(request)
     if request.weights is not None:
         model = _weights(request, plugins)
     else:
-        for network in untrained(request):
+        for network in missing:
             _trained(request, plugins, network)
     denoiser = Denoiser(
         model,
@@ -53,23 +54,30 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
 
 
 def untrained(request: Request) -> list[str]:
-    """Those networks that the job needs and that have no weights."""
+    """Those networks that the job needs and that have no weights.
+
+    Raises UsageError for weights of no network, ModelError where none may be trained.
+    """
     if request.weights is not None:
-        return [] if request.weights.exists() else [request.model]
-    # "auto" always needs both: which image goes where shows only when it is read.
-    names = ("digits", "general") if request.model == "auto" else (request.model,)
-    return [name for name in names if store.find(name) is None]
+        if request.model not in store.NETWORKS:
+            raise UsageError(
+                f"--weights goes with a network's name, and {request.model} is none.",
+                f"The networks are {', '.join(store.NETWORKS)}. To use a model file by itself: --model FILE.",
+            )
+        missing = [] if request.weights.exists() else [request.model]
+    else:
+        # "auto" always needs both: which image goes where shows only when it is read.
+        names = ("digits", "general") if request.model == "auto" else (request.model,)
+        missing = [name for name in names if store.find(name) is None]
+    if missing and not request.train:
+        raise ModelError(f"The network {missing[0]} has no weights, and --no-train forbids making them.")
+    return missing
 
 
 def _weights(request: Request, plugins: Plugins) -> ModelFile:
     """Read `--weights`, trained first where the file does not exist."""
     assert request.weights is not None  # noqa: S101 - the caller saw to it
-    network = store.NETWORKS.get(request.model)
-    if network is None:
-        raise UsageError(
-            f"--weights goes with a network's name, and {request.model} is none.",
-            f"The networks are {', '.join(store.NETWORKS)}. To use a model file by itself: --model FILE.",
-        )
+    network = store.NETWORKS[request.model]  # untrained() saw that there is one
     if not request.weights.exists():
         return _trained(request, plugins, request.model, request.weights)
     model = modelfile.read(request.weights, name=request.model)
@@ -94,10 +102,6 @@ def _trained(request: Request, plugins: Plugins, network: str, destination: Path
     from denoiser.recipes import RECIPES
     from denoiser.training import train_network
 
-    if not request.train:
-        raise ModelError(
-            f"The network {network} has no weights, and --no-train forbids making them.", "Leave it out."
-        )
     path = destination or store.path_for(network)
     if not request.quiet:
         click.echo(
