@@ -11,9 +11,10 @@ import click
 from denoiser import __version__
 from denoiser.commands.help import Group
 from denoiser.commands.models import models
+from denoiser.commands.noises import noises
 from denoiser.commands.plugins import plugins
 from denoiser.commands.run import run
-from denoiser.commands.train import noises, train
+from denoiser.commands.train import train
 
 
 @click.group(

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from denoiser.commands import options
-from denoiser.commands.help import Command, GroupedOption, NamedPath, option
+from denoiser.commands.help import Command, GroupedOption, NamedPath
 from denoiser.commands.plugins import load
-from denoiser.commands.run import stdout_for_data
 from denoiser.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from denoiser.modelfile import ModelFile
-    from denoiser.noise import Noise
     from denoiser.plugins import Plugins
     from denoiser.recipes import Recipe
 
@@ -178,47 +174,3 @@ def _tell(card: dict[str, Any], name: str, path: Path) -> None:
         click.echo(f"  {noise:<{width}} {before:>9} {after:>12}", err=True)
     click.echo(f"On images it has not seen. Saved as {path}. Use it with:", err=True)
     click.echo(f"  denoise ./scans --model {shlex.quote(name)} --out ./clean", err=True)
-
-
-@click.command(
-    cls=Command,
-    params=list(options.LOADING),
-    examples=(("denoise noises", "names, parameters and their ranges"),),
-)
-@option("--json", "as_json", is_flag=True, heading="Output", help="Print JSON, one list.")
-def noises(*, as_json: bool, **which: Any) -> None:
-    """List the noises that `denoise train` can add. All values are on the 0..1 scale."""
-    from denoiser import noise
-
-    with stdout_for_data() as data:
-        plugins = load(**which)
-        for failed in plugins.failed:
-            click.echo(f"{failed.name} from {failed.origin} failed to load: {failed.error}", err=True)
-        with plugins.noises():
-            found = [noise.get(name) for name in noise.names()]
-        if as_json:
-            text = json.dumps([_as_dict(each) for each in found], indent=2)
-        else:
-            text = "\n".join(line for each in found for line in _lines(each))
-        data.write(f"{text}\n".encode())
-
-
-def _as_dict(noise: Noise) -> dict[str, Any]:
-    """The noise as plain JSON, which knows no infinity: a parameter without a bound has null."""
-    parameters = {
-        key: {
-            name: None if value in (math.inf, -math.inf) else value
-            for name, value in dataclasses.asdict(parameter).items()
-        }
-        for key, parameter in noise.parameters.items()
-    }
-    return {"name": noise.name, "help": noise.help, "parameters": parameters}
-
-
-def _lines(noise: Noise) -> Iterator[str]:
-    yield f"{noise.name}: {noise.help}"
-    for key, value in noise.parameters.items():
-        bounded = math.isfinite(value.low) or math.isfinite(value.high)
-        limits = f"{value.low:g} to {value.high:g}" if bounded else ""
-        about = ", ".join(filter(None, (limits, value.help)))
-        yield f"    {key}={value.default:g}  {about}".rstrip()
