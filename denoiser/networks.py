@@ -58,6 +58,7 @@ PARAMETERS: dict[Kind, dict[str, Parameter]] = {
     "Autoencoder": {"latent_dim": Parameter(64, 1, 8192)},
     "PatchAutoencoder": {
         "token": Parameter(4, 1, PATCH),
+        "context": Parameter(1, 1, 8),
         "channels": Parameter(96, 1, 2048),
         "blocks": Parameter(4, 1, 64),
         "token_hidden": Parameter(96, 1, 4096),
@@ -104,6 +105,16 @@ def parameters(kind: Kind, config: Mapping[str, Any]) -> int:
     return sum(math.prod(slot.shape) for slot in layout(kind, config).values())
 
 
+def planes(config: Mapping[str, Any]) -> int:
+    """How many pictures of a place a network is shown: the patch, and perhaps its averaged surroundings."""
+    return 1 if config.get("context", 1) == 1 else 2
+
+
+def input_shape(config: Mapping[str, Any]) -> tuple[int, ...]:
+    """Shape of one input: (28, 28), or (28, 28, 2) where the surroundings come with the patch."""
+    return (PATCH, PATCH) if planes(config) == 1 else (PATCH, PATCH, 2)
+
+
 def encoder_blocks(blocks: int) -> int:
     """How many of a PatchAutoencoder's blocks its encoder has: half of them, the odd one included."""
     return (blocks + 1) // 2
@@ -123,7 +134,7 @@ def layout(kind: Kind, config: Mapping[str, Any]) -> dict[str, Slot]:
         }
     token, channels, bias = config["token"], config["channels"], config["use_bias"]
     tokens, split = (PATCH // token) ** 2, encoder_blocks(config["blocks"])
-    slots = _dense("embed", "encoder/embed", token * token, channels, bias=False)
+    slots = _dense("embed", "encoder/embed", planes(config) * token * token, channels, bias=False)
     if bias:
         slots["position"] = Slot("encoder/vars/0", (tokens, channels))
     for index in range(config["blocks"]):

@@ -133,15 +133,56 @@ def _reflected(length: int, lead: int, total: int) -> npt.NDArray[np.intp]:
     return np.pad(np.arange(length), (lead, total - length - lead), mode="reflect")
 
 
-def split(image: Floats, where: Grid, rows: slice) -> Floats:
-    """Cut the patches of the given rows of the grid: float32 (N, 28, 28), row by row."""
+def split(image: Floats, where: Grid, rows: slice, context: int = 1) -> Floats:
+    """Cut the patches of the given rows of the grid, row by row: float32 (N, 28, 28).
+
+    With `context` above 1 it is (N, 28, 28, 2): each patch, and the area `context` times as wide and high
+    around it, averaged down to 28x28.
+    """
     stride, (_, across) = where.stride, where.counts
     start, stop, _ = rows.indices(where.counts[0])
-    columns = _reflected(where.shape[1], where.lead[1], (across - 1) * stride + PATCH)
-    lines = _reflected(where.shape[0], where.lead[0], (where.counts[0] - 1) * stride + PATCH)
-    band = image[lines[start * stride : (stop - 1) * stride + PATCH]][:, columns]
-    windows = np.lib.stride_tricks.sliding_window_view(band, (PATCH, PATCH))[::stride, ::stride]
-    return np.ascontiguousarray(windows, np.float32).reshape(-1, PATCH, PATCH)
+    margin = (context - 1) * PATCH // 2
+    wide, high = ((count - 1) * stride + PATCH + 2 * margin for count in reversed(where.counts))
+    columns = _reflected(where.shape[1], where.lead[1] + margin, wide)
+    lines = _reflected(where.shape[0], where.lead[0] + margin, high)
+    band = image[lines[start * stride : (stop - 1) * stride + PATCH + 2 * margin]][:, columns]
+    down = stop - start
+    if context == 1:
+        return _windows(band, (down, across), stride).astype(np.float32, order="C").reshape(-1, PATCH, PATCH)
+    result = np.empty((down, across, PATCH, PATCH, 2), np.float32)
+    result[..., 0] = _windows(band[margin:, margin:], (down, across), stride)
+    result[..., 1] = _windows(averaged(band, context), (down, across), stride, context)
+    return result.reshape(-1, PATCH, PATCH, 2)
+
+
+def _windows(image: Floats, counts: tuple[int, int], stride: int, step: int = 1) -> Floats:
+    """View 28x28 windows, `stride` apart, of every `step`-th pixel: (down, across, 28, 28)."""
+    rows, columns = image.strides
+    return np.lib.stride_tricks.as_strided(
+        image,
+        (*counts, PATCH, PATCH),
+        (stride * rows, stride * columns, step * rows, step * columns),
+        writeable=False,
+    )
+
+
+def averaged(image: Floats, size: int) -> Floats:
+    """Mean of the `size` x `size` pixels that begin at each: float32 (H - size + 1, W - size + 1)."""
+    rows, columns = (side - size + 1 for side in image.shape)
+    down = image[:rows].copy()
+    for start in range(1, size):
+        down += image[start : start + rows]
+    total = down[:, :columns].copy()
+    for start in range(1, size):
+        total += down[:, start : start + columns]
+    total *= np.float32(1.0 / size**2)
+    return total
+
+
+def with_context(patch: Floats, context: int) -> Floats:
+    """A float32 (28, 28) image as `split` cuts it: alone, or with what its reflection puts around it."""
+    cut: Floats = split(patch, grid(patch.shape, PATCH), slice(None), context)[0]
+    return cut
 
 
 def window() -> Floats:
@@ -226,14 +267,14 @@ def bands(where: Grid) -> Iterator[slice]:
         yield slice(start, min(start + where.band_rows, where.counts[0]))
 
 
-def tile(image: Floats, where: Grid, reconstruct: Callable[[Floats], Floats]) -> Floats:
+def tile(image: Floats, where: Grid, reconstruct: Callable[[Floats], Floats], context: int = 1) -> Floats:
     """Reconstruct a float32 (H, W) image by its overlapping patches.
 
-    `reconstruct` maps float32 (N, 28, 28) to the same.
+    `reconstruct` maps what `split` cuts with that `context` to float32 (N, 28, 28).
     """
     result = np.empty(where.shape, np.float32)
     merge = Merge(where)
     for rows in bands(where):
-        ready, pixels = merge.add(reconstruct(split(image, where, rows)))
+        ready, pixels = merge.add(reconstruct(split(image, where, rows, context)))
         result[ready] = pixels
     return result

@@ -265,7 +265,9 @@ class Denoiser:
         fitted = [
             patches.whole_from_image(images[index], darken=model.kind == "Autoencoder") for index in indices
         ]
-        reconstructed = self.engine(model.name).reconstruct(np.stack([patch for patch, _ in fitted]))
+        context = model.config.get("context", 1)
+        given = np.stack([patches.with_context(patch, context) for patch, _ in fitted])
+        reconstructed = self.engine(model.name).reconstruct(given)
         for index, (patch, whole), result in zip(indices, fitted, reconstructed, strict=True):
             results[index] = self._finish_whole(patch, whole, result, model)
 
@@ -284,10 +286,11 @@ class Denoiser:
         self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None], model: ModelFile
     ) -> None:
         """Large images go band by band; the patches of small ones share a batch."""
+        context = model.config.get("context", 1)
         waiting: list[tuple[int, patches.Grid]] = []
 
         def compute() -> None:
-            cut = [patches.split(images[index], where, slice(None)) for index, where in waiting]
+            cut = [patches.split(images[index], where, slice(None), context) for index, where in waiting]
             done = self._patches(np.concatenate(cut), model)
             start = 0
             for index, where in waiting:
@@ -300,7 +303,7 @@ class Denoiser:
         for index in indices:
             where = patches.grid(images[index].shape, self._stride)
             if where.counts[0] > where.band_rows:
-                merged = patches.tile(images[index], where, lambda cut: self._patches(cut, model))
+                merged = patches.tile(images[index], where, partial(self._patches, model=model), context)
                 results[index] = Cleaned(self._blend(images[index], merged), model.name)
                 continue
             waiting.append((index, where))
@@ -314,10 +317,11 @@ class Denoiser:
         engine = self.engine(model.name)
         if not (model.config.get("residual") and model.config.get("center")):
             return engine.reconstruct(given)
-        textured = given.max(axis=(1, 2)) != given.min(axis=(1, 2))
+        own = given if given.ndim == 3 else given[..., 0]
+        textured = own.max(axis=(1, 2)) != own.min(axis=(1, 2))
         if textured.all():
             return engine.reconstruct(given)
-        result = given.copy()
+        result = own.copy()
         if textured.any():
             result[textured] = engine.reconstruct(given[textured])
         return result

@@ -33,6 +33,8 @@ VARIANTS: list[tuple[Any, dict[str, Any]]] = [
     ("PatchAutoencoder", {**SMALL, "residual": False, "center": False, "gain": 1.0, "token": 2}),
     ("PatchAutoencoder", {**SMALL, "center": False, "blocks": 1}),
     ("PatchAutoencoder", {**SMALL, "use_bias": False}),
+    ("PatchAutoencoder", {**SMALL, "use_bias": False, "context": 2}),
+    ("PatchAutoencoder", {**SMALL, "residual": False, "center": False, "context": 4}),
     ("PatchAutoencoder", {**SMALL, "use_bias": False, "residual": False, "token": 14}),
     ("PatchAutoencoder", {**SMALL, "token": 28}),
     ("PatchAutoencoder", {**SMALL, "token": 1, "channels": 3}),
@@ -59,8 +61,9 @@ def random_model(kind: Any, config: dict[str, Any], *, bias: float = 0.3, seed: 
     return with_weights(ModelFile("random", Path("random.keras"), kind, complete, {}, "0" * 64, b""), weights)
 
 
-def some_patches(count: int, seed: int = 1) -> Floats:
-    return np.random.default_rng(seed).random((count, 28, 28), dtype=np.float32)
+def some_patches(count: int, seed: int = 1, model: ModelFile | None = None) -> Floats:
+    shape = networks.input_shape(model.config) if model else (28, 28)
+    return np.random.default_rng(seed).random((count, *shape), dtype=np.float32)
 
 
 def formula(model: ModelFile, patches: Floats) -> npt.NDArray[np.float64]:
@@ -79,9 +82,11 @@ def formula(model: ModelFile, patches: Floats) -> npt.NDArray[np.float64]:
         drawn = dense("pixels", relu(dense("latent", x.reshape(-1, 784))))
         return np.asarray(1 / (1 + np.exp(-drawn))).reshape(x.shape)
     token, side = config["token"], 28 // config["token"]
-    mean = x.mean(axis=(1, 2), keepdims=True) if config["center"] else 0.0
-    cells = (config["gain"] * (x - mean)).reshape(-1, side, token, side, token)
-    h = dense("embed", cells.transpose(0, 1, 3, 2, 4).reshape(-1, side**2, token**2))
+    given = x.reshape(len(x), 28, 28, -1)
+    x = given[..., 0]
+    mean = x.mean(axis=(1, 2), keepdims=True) if config["center"] else np.zeros((1, 1, 1))
+    cells = (config["gain"] * (given - mean[..., None])).reshape(len(x), side, token, side, token, -1)
+    h = dense("embed", cells.transpose(0, 1, 3, 2, 4, 5).reshape(len(x), side**2, -1))
     h = h + weights.get("position", 0.0)
     for index in range(config["blocks"]):
         inner = relu(dense(f"block{index}/tokens_in", h.swapaxes(1, 2)))
@@ -95,24 +100,24 @@ def formula(model: ModelFile, patches: Floats) -> npt.NDArray[np.float64]:
 @pytest.mark.parametrize(("kind", "config"), VARIANTS, ids=IDS)
 def test_numpy_computes_the_formula(kind: Any, config: dict[str, Any]) -> None:
     model = random_model(kind, config)
-    patches = some_patches(50)
+    patches = some_patches(50, model=model)
     expected = formula(model, patches)
     result = open_engine(model, engine="numpy").reconstruct(patches)
-    assert (result.dtype, result.shape) == (np.float32, patches.shape)
+    assert (result.dtype, result.shape) == (np.float32, (50, 28, 28))
     assert np.abs(result - expected).max() < 1e-5
     if kind == "PatchAutoencoder":
-        assert np.abs(expected - patches).max() > 1e-3
+        assert np.abs(expected - patches.reshape(50, 28, 28, -1)[..., 0]).max() > 1e-3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("kind", "config"), VARIANTS, ids=IDS)
 def test_engines_agree(kind: Any, config: dict[str, Any]) -> None:
     model = random_model(kind, config)
-    patches = some_patches(40)
+    patches = some_patches(40, model=model)
     with_keras = open_engine(model, engine="keras", device="cpu", batch_size=16)
     assert (with_keras.name, with_keras.device, with_keras.model) == ("keras", "cpu", model)
     result = with_keras.reconstruct(patches)
-    assert (result.dtype, result.shape) == (np.float32, patches.shape)
+    assert (result.dtype, result.shape) == (np.float32, (40, 28, 28))
     assert np.abs(result - open_engine(model, engine="numpy").reconstruct(patches)).max() < 1e-4
     assert np.abs(result - formula(model, patches)).max() < 1e-4
 
@@ -124,7 +129,8 @@ def test_engines_agree_on_bundled_models(name: str) -> None:
     if not path.exists():
         pytest.skip(f"no weights of {name} are bundled")
     model = modelfile.read(path)
-    patches = np.concatenate([some_patches(30), np.zeros((1, 28, 28)), np.ones((1, 28, 28))]).astype("f4")
+    shape = (1, *networks.input_shape(model.config))
+    patches = np.concatenate([some_patches(30, model=model), np.zeros(shape), np.ones(shape)]).astype("f4")
     patches[:10] = np.clip(0.5 + 0.2 * (patches[:10] - 0.5), 0, 1)
     result = open_engine(model, engine="numpy").reconstruct(patches)
     assert np.abs(result - formula(model, patches)).max() < 1e-5
@@ -144,16 +150,16 @@ def test_large_constants_do_not_cost_precision() -> None:
     assert np.abs(result - expected).max() < 3e-5 * max(scale, 1.0)
 
 
+CONTEXT = "PatchAutoencoder with context"
 ALONE = {
-    kind: random_model(kind, config)
-    for kind, config in (
-        ("Autoencoder", {"latent_dim": 65}),
-        ("PatchAutoencoder", {"blocks": 1, "channels": 31}),
-    )
+    "Autoencoder": random_model("Autoencoder", {"latent_dim": 65}),
+    "PatchAutoencoder": random_model("PatchAutoencoder", {"blocks": 1, "channels": 31}),
+    CONTEXT: random_model("PatchAutoencoder", {"blocks": 1, "channels": 31, "context": 2}),
 }
 POOL = some_patches(130, seed=9)
+POOLS = dict.fromkeys(ALONE, POOL) | {CONTEXT: some_patches(130, seed=9, model=ALONE[CONTEXT])}
 SINGLY = {
-    kind: np.concatenate([NumpyEngine(model, jobs=1).reconstruct(patch[None]) for patch in POOL])
+    kind: np.concatenate([NumpyEngine(model, jobs=1).reconstruct(patch[None]) for patch in POOLS[kind]])
     for kind, model in ALONE.items()
 }
 
@@ -165,14 +171,14 @@ SINGLY = {
     jobs=st.integers(1, 4),
 )
 def test_equal_patches_give_equal_bytes_in_any_company(kind: str, chosen: list[int], jobs: int) -> None:
-    result = NumpyEngine(ALONE[kind], jobs=jobs).reconstruct(POOL[chosen])
+    result = NumpyEngine(ALONE[kind], jobs=jobs).reconstruct(POOLS[kind][chosen])
     assert result.tobytes() == SINGLY[kind][chosen].tobytes()
 
 
 @pytest.mark.parametrize("kind", sorted(ALONE))
 @pytest.mark.parametrize("count", [1, 4, 17, 49])
 def test_no_place_among_others_is_special(kind: str, count: int) -> None:
-    result = NumpyEngine(ALONE[kind]).reconstruct(np.repeat(POOL[:1], count, axis=0))
+    result = NumpyEngine(ALONE[kind]).reconstruct(np.repeat(POOLS[kind][:1], count, axis=0))
     assert {row.tobytes() for row in result} == {SINGLY[kind][0].tobytes()}
 
 
@@ -205,6 +211,8 @@ def test_inputs_of_all_forms() -> None:
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"patches must be \(N, 28, 28\)"):
         NumpyEngine(ALONE["Autoencoder"]).reconstruct(np.zeros(shape, np.float32))
+    with pytest.raises(ValueError, match=r"patches must be \(N, 28, 28, 2\)"):
+        NumpyEngine(ALONE[CONTEXT]).reconstruct(np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize("kind", sorted(ALONE))
@@ -212,11 +220,11 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_many_threads_may_share_an_engine(kind: str, jobs: int) -> None:
     engine = NumpyEngine(ALONE[kind], jobs=jobs)
     with ThreadPoolExecutor(6) as pool:
-        results = list(pool.map(lambda start: engine.reconstruct(POOL[start : start + 70]), range(24)))
+        results = list(pool.map(lambda start: engine.reconstruct(POOLS[kind][start : start + 70]), range(24)))
     for start, result in enumerate(results):
         assert result.tobytes() == SINGLY[kind][start : start + 70].tobytes()
     engine.close()
-    assert engine.reconstruct(POOL[:3]).tobytes() == SINGLY[kind][:3].tobytes()
+    assert engine.reconstruct(POOLS[kind][:3]).tobytes() == SINGLY[kind][:3].tobytes()
 
 
 def test_small_jobs_start_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:

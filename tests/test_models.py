@@ -31,6 +31,7 @@ VARIANTS: list[tuple[Any, dict[str, Any]]] = [
     ("PatchAutoencoder", {**SMALL, "center": False, "blocks": 1}),
     ("PatchAutoencoder", {**SMALL, "use_bias": False, "token": 14}),
     ("PatchAutoencoder", {**SMALL, "token": 28}),
+    ("PatchAutoencoder", {**SMALL, "context": 4}),
 ]
 IDS = [f"{kind}-{','.join(f'{k}={v}' for k, v in config.items())}" for kind, config in VARIANTS]
 CARD = {"trained_on": "nothing", "figures": [{"noise": "none", "output_db": 30.5}], "seed": None}
@@ -46,8 +47,11 @@ def make(kind: str, config: dict[str, Any], **more: Any) -> Any:
 
 
 @pytest.fixture
-def patches() -> Any:
-    return np.random.default_rng(1).random((6, 28, 28), dtype=np.float32)
+def patches(request: pytest.FixtureRequest) -> Any:
+    """What the network of the test is shown."""
+    config = getattr(request.node, "callspec", None)
+    shape = networks.input_shape(config.params.get("config", {}) if config else {})
+    return np.random.default_rng(1).random((6, *shape), dtype=np.float32)
 
 
 def run(model: Any, patches: Any) -> Any:
@@ -59,7 +63,7 @@ class TestEveryVariant:
     def test_decodes_what_it_encodes(self, kind: Any, config: Any, patches: Any) -> None:
         model = make(kind, config)
         result = run(model, patches)
-        assert result.shape == patches.shape
+        assert result.shape == (6, 28, 28)
         assert result.dtype == np.float32
         np.testing.assert_array_equal(
             keras.ops.convert_to_numpy(model.decoder(model.encoder(patches))), result

@@ -107,3 +107,27 @@ def test_what_is_left_over_has_the_background() -> None:
     assert whole.box == (0, 9, 28, 10)
     np.testing.assert_allclose(patch[:, :9], 0.2)
     np.testing.assert_allclose(patch[:, 19:], 0.2)
+
+
+@given(shapes, st.integers(5, PATCH), st.sampled_from([2, 4]))
+@settings(max_examples=30, deadline=None)
+def test_context_is_the_mean_of_what_lies_around(shape: tuple[int, int], stride: int, context: int) -> None:
+    """Against blocks averaged one by one, in whatever bands the rows are cut."""
+    image, where = noise(shape), patches.grid(shape, stride)
+    both = patches.split(image, where, slice(None), context)
+    np.testing.assert_array_equal(both[..., 0], patches.split(image, where, slice(None)))
+    margin = (context - 1) * PATCH // 2
+    down, across = where.counts
+    padding = [
+        (lead + margin, (count - 1) * stride + PATCH - side - lead + margin)
+        for side, lead, count in zip(shape, where.lead, where.counts, strict=True)
+    ]
+    padded = np.pad(image, padding, mode="reflect")
+    for index in {0, across - 1, (down // 2) * across, down * across - 1}:
+        top, left = (index // across) * stride, (index % across) * stride
+        area = padded[top : top + context * PATCH, left : left + context * PATCH]
+        expected = area.reshape(PATCH, context, PATCH, context).mean(axis=(1, 3))
+        np.testing.assert_allclose(both[index, ..., 1], expected, atol=1e-5)
+    banded = [patches.split(image, where, slice(row, row + 1), context) for row in range(down)]
+    assert np.concatenate(banded).tobytes() == both.tobytes()
+    assert patches.split(np.ones(shape, np.float32), where, slice(0, 1), context).min() == 1.0

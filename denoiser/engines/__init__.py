@@ -42,7 +42,10 @@ class Engine(Protocol):
         """The model it computes."""
 
     def reconstruct(self, patches: Patches) -> Patches:
-        """Reconstruct float32 patches (N, 28, 28), values about 0..1; the result is new and not clipped."""
+        """Reconstruct float32 patches, values about 0..1; the result is new, (N, 28, 28) and not clipped.
+
+        Patches are (N, 28, 28), for a network with context (N, 28, 28, 2).
+        """
 
     def close(self) -> None:
         """Free what it holds; a later `reconstruct` takes it again."""

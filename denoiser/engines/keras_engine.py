@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from denoiser.engines.numpy_engine import checked
 from denoiser.errors import DeviceError
 from denoiser.modelfile import ModelFile
 from denoiser.networks import PATCH
@@ -62,13 +63,12 @@ class KerasEngine:
     def reconstruct(self, patches: Floats) -> Floats:
         """Reconstruct patches.
 
-        `patches` is (N, 28, 28), values about 0..1. Returns a new float32 array of that shape, not clipped.
-        Raises ValueError for another shape, DeviceError where the memory doesn't hold a single patch.
+        `patches` is (N, 28, 28), for a network with context (N, 28, 28, 2), values about 0..1. Returns a new
+        float32 (N, 28, 28), not clipped. Raises ValueError for another shape, DeviceError where the memory
+        doesn't hold a single patch.
         """
-        given = np.ascontiguousarray(patches, np.float32)
-        if given.ndim != 3 or given.shape[1:] != (PATCH, PATCH):
-            raise ValueError(f"patches must be (N, {PATCH}, {PATCH}), not {given.shape}")
-        result = np.empty_like(given)
+        given = checked(patches, self.model)
+        result = np.empty((len(given), PATCH, PATCH), np.float32)
         with self._lock:
             start = 0
             while start < len(given):
@@ -90,7 +90,7 @@ class KerasEngine:
                 self._compute = compiled(models.from_file(self.model), self._place)
         batch = part
         if len(part) < self.batch_size:
-            batch = np.zeros((self.batch_size, PATCH, PATCH), np.float32)
+            batch = np.zeros((self.batch_size, *part.shape[1:]), np.float32)
             batch[: len(part)] = part
         done = np.asarray(keras.ops.convert_to_numpy(self._compute(batch)), np.float32)
         return done[: len(part)]

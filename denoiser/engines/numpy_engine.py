@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from denoiser.engines.blas import one_thread
 from denoiser.modelfile import ModelFile
-from denoiser.networks import PATCH
+from denoiser.networks import PATCH, input_shape, planes
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -40,7 +40,7 @@ class Work(Protocol):
     size: int
 
     def run(self, given: Floats, result: Floats) -> None:
-        """Reconstruct up to `size` patches (n, 28, 28) into `result`, both contiguous float32."""
+        """Reconstruct up to `size` patches into `result` (n, 28, 28), both contiguous float32."""
 
 
 class NumpyEngine:
@@ -64,14 +64,12 @@ class NumpyEngine:
     def reconstruct(self, patches: Floats) -> Floats:
         """Reconstruct patches.
 
-        `patches` is (N, 28, 28), values about 0..1; anything but contiguous float32 is copied. Returns a new
-        float32 array of that shape, not clipped. Raises ValueError for another shape. Equal patches give
-        equal bytes in any company, any order and with any number of jobs.
+        `patches` is (N, 28, 28), for a network with context (N, 28, 28, 2), values about 0..1; anything but
+        contiguous float32 is copied. Returns a new float32 (N, 28, 28), not clipped. Raises ValueError for
+        another shape. Equal patches give equal bytes in any company, any order and with any number of jobs.
         """
-        given = np.ascontiguousarray(patches, np.float32)
-        if given.ndim != 3 or given.shape[1:] != (PATCH, PATCH):
-            raise ValueError(f"patches must be (N, {PATCH}, {PATCH}), not {given.shape}")
-        result = np.empty_like(given)
+        given = checked(patches, self.model)
+        result = np.empty((len(given), PATCH, PATCH), np.float32)
         with one_thread(), self._work() as work:
             chunks = _Chunks(given, result, work.size)
             helpers = self._start(chunks)
@@ -119,6 +117,15 @@ class NumpyEngine:
     def close(self) -> None:
         """Free the buffers; a later call makes new ones."""
         self._idle.clear()
+
+
+def checked(patches: Floats, model: ModelFile) -> Floats:
+    """The patches as contiguous float32; raises ValueError where they have not the model's input shape."""
+    given = np.ascontiguousarray(patches, np.float32)
+    shape = input_shape(model.config)
+    if given.shape[1:] != shape:
+        raise ValueError(f"patches must be (N, {', '.join(map(str, shape))}), not {given.shape}")
+    return given
 
 
 class _Chunks:
@@ -279,14 +286,17 @@ class _Mixer:
         side = PATCH // token
         tokens = side * side
         wide = max(config["token_hidden"] * channels, config["channel_hidden"] * tokens)
-        each = 2 * _PIXELS + 2 * tokens * channels + wide
+        self._planes = shown = planes(config)
+        each = (1 + 2 * shown) * _PIXELS + 2 * tokens * channels + wide
         self.size = size = max(1, min(_MIXER_CHUNK, _MIXER_FLOATS // each))
         self._folded = folded
         self._residual, self._center = config["residual"], config["center"]
         self._gain = np.float32(config["gain"])
         self._grid = (side, token, side, token)
-        self._signal = np.empty((size, PATCH, PATCH), np.float32)
-        self._cells = np.empty((size, tokens, token * token), np.float32)
+        self._own = np.empty((size, PATCH, PATCH), np.float32)
+        self._signal = np.empty((size, *input_shape(config)), np.float32)
+        self._cells = np.empty((size, tokens, token * token * shown), np.float32)
+        self._drawn = np.empty((size, tokens, token * token), np.float32)
         self._state = np.empty((size, tokens, channels), np.float32)
         self._change = np.empty((size, tokens, channels), np.float32)
         inner = np.empty(size * wide, np.float32)
@@ -297,22 +307,16 @@ class _Mixer:
         self._along = along.reshape(size, tokens, config["channel_hidden"])
 
     def run(self, given: Floats, result: Floats) -> None:
+        """See `Work`."""
         count, folded = len(given), self._folded
-        signal, cells = self._signal[:count], self._cells[:count]
         state, change = self._state[:count], self._change[:count]
         across, along = self._across[:count], self._along[:count]
-        side, token, _, _ = self._grid
-        grid = signal.reshape(count, *self._grid).transpose(0, 1, 3, 2, 4)
-        cut = cells.reshape(count, side, side, token, token)
-
-        means = given.reshape(count, _PIXELS).mean(axis=1)[:, None, None] if self._center else None
-        if means is None:
-            np.multiply(given, self._gain, out=signal)
-        else:
-            np.subtract(given, means, out=signal)
-            np.multiply(signal, self._gain, out=signal)
-        np.copyto(cut, grid)
-        np.matmul(cells, folded.embed, out=state)
+        patches = given
+        if self._planes == 2:
+            patches = self._own[:count]
+            np.copyto(patches, given[..., 0])
+        means = patches.reshape(count, _PIXELS).mean(axis=1)[:, None, None] if self._center else None
+        np.matmul(self._cut(given, means), folded.embed, out=state)
         for index, step in enumerate(folded.steps):
             if index % 2 == 0:
                 np.matmul(step.into, state, out=across)
@@ -325,17 +329,37 @@ class _Mixer:
             np.add(state, change, out=state)
             if step.constant is not None:
                 np.add(state, step.constant, out=state)
-        np.matmul(state, folded.draw, out=cells)
-        if folded.end is not None:
-            np.add(cells, folded.end, out=cells)
-        np.copyto(grid, cut)
-        np.divide(signal, self._gain, out=signal)
+        self._join(state, result)
         if self._residual:
-            np.subtract(given, signal, out=result)
-        elif means is None:
-            np.copyto(result, signal)
+            np.subtract(patches, result, out=result)
+        elif means is not None:
+            np.add(result, means, out=result)
+
+    def _cut(self, given: Floats, means: Floats | None) -> Floats:
+        """Tokens of the centred and scaled input: (count, tokens, pixels)."""
+        count = len(given)
+        signal, cells = self._signal[:count], self._cells[:count]
+        if means is None:
+            np.multiply(given, self._gain, out=signal)
         else:
-            np.add(signal, means, out=result)
+            np.subtract(given, means.reshape(count, *(1,) * (given.ndim - 1)), out=signal)
+            np.multiply(signal, self._gain, out=signal)
+        side, token, _, _ = self._grid
+        grid = signal.reshape(count, *self._grid, self._planes).transpose(0, 1, 3, 2, 4, 5)
+        np.copyto(cells.reshape(count, side, side, token, token, self._planes), grid)
+        return cells
+
+    def _join(self, state: Floats, result: Floats) -> None:
+        """Draw the pixels of all tokens into `result` (count, 28, 28)."""
+        count, folded = len(result), self._folded
+        drawn = self._drawn[:count]
+        np.matmul(state, folded.draw, out=drawn)
+        if folded.end is not None:
+            np.add(drawn, folded.end, out=drawn)
+        side, token, _, _ = self._grid
+        grid = result.reshape(count, *self._grid).transpose(0, 1, 3, 2, 4)
+        np.copyto(grid, drawn.reshape(count, side, side, token, token))
+        np.divide(result, self._gain, out=result)
 
 
 _MAKERS: dict[str, Callable[[ModelFile], Callable[[], Work]]] = {

@@ -78,7 +78,9 @@ class MixerBlock(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="denoiser")
 class PatchEncoder(keras.Model):
-    """The first half: patches (N, 28, 28) to latent tokens (N, tokens, channels) and what the decoder needs.
+    """The first half: patches to latent tokens (N, tokens, channels) and what the decoder needs.
+
+    Patches are (N, 28, 28), with `context` (N, 28, 28, 2).
 
     Returns `(latent, patches)` for a residual network, `(latent, means)` with means (N, 1, 1) for another
     that centres its input, and `latent` alone for one that does neither.
@@ -88,7 +90,7 @@ class PatchEncoder(keras.Model):
         super().__init__(**kwargs)
         self.config = config = networks.validate("PatchAutoencoder", dict(config))
         self.side = networks.PATCH // config["token"]
-        tokens, pixels = self.side**2, config["token"] ** 2
+        tokens, pixels = self.side**2, networks.planes(config) * config["token"] ** 2
         self.embed = keras.layers.Dense(
             config["channels"], use_bias=False, name="embed", dtype=self.dtype_policy
         )
@@ -102,13 +104,19 @@ class PatchEncoder(keras.Model):
         self.built = True  # every weight exists: nothing waits for a first input
 
     def call(self, inputs: Any) -> Any:
-        """Encode patches (N, 28, 28)."""
-        config, side, token = self.config, self.side, self.config["token"]
-        patches = ops.reshape(inputs, (-1, networks.PATCH, networks.PATCH))
+        """Encode patches (N, 28, 28), or (N, 28, 28, 2) with their surroundings."""
+        config, side, token, planes = (
+            self.config,
+            self.side,
+            self.config["token"],
+            networks.planes(self.config),
+        )
+        given = ops.reshape(inputs, (-1, networks.PATCH, networks.PATCH, planes))
+        patches = given[..., 0]
         means = ops.mean(patches, axis=(1, 2), keepdims=True)
-        signal = (patches - means if config["center"] else patches) * config["gain"]
-        grid = ops.reshape(signal, (-1, side, token, side, token))
-        cells = ops.reshape(ops.transpose(grid, (0, 1, 3, 2, 4)), (-1, side**2, token**2))
+        signal = (given - means[..., None] if config["center"] else given) * config["gain"]
+        grid = ops.reshape(signal, (-1, side, token, side, token, planes))
+        cells = ops.reshape(ops.transpose(grid, (0, 1, 3, 2, 4, 5)), (-1, side**2, token**2 * planes))
         latent = self.embed(cells)
         if self.position is not None:
             latent = latent + self.position
@@ -174,6 +182,10 @@ class PatchAutoencoder(keras.Model):
     the first half of the blocks, `decoder` the rest and a Dense layer back to pixels;
     `call(x) = decoder(encoder(x))`, (N, 28, 28) float32 in and out, values about 0..1 and not clipped.
 
+    With `context` above 1 the network also sees its patch's surroundings: the input is (N, 28, 28, 2), the
+    second plane being the area `context` times as wide and high around the patch, averaged down to 28x28
+    pixels (`denoiser.patches.split` cuts both). The output is (N, 28, 28) all the same.
+
     `center` takes each patch's mean off before and puts it back after, `gain` scales in between. A `residual`
     network draws what is to be removed, any other the clean patch itself. `use_bias=False` leaves out every
     additive constant: with `center`, adding to or scaling a patch then does the same to its reconstruction.
@@ -192,6 +204,7 @@ class PatchAutoencoder(keras.Model):
         token_hidden: int = 96,
         channel_hidden: int = 192,
         *,
+        context: int = 1,
         residual: bool = True,
         center: bool = True,
         gain: float = 4.0,
@@ -203,6 +216,7 @@ class PatchAutoencoder(keras.Model):
             "PatchAutoencoder",
             {
                 "token": token,
+                "context": context,
                 "channels": channels,
                 "blocks": blocks,
                 "token_hidden": token_hidden,
@@ -230,12 +244,12 @@ class PatchAutoencoder(keras.Model):
         self._card_text = card_to_text(card)
 
     def call(self, inputs: Any) -> Any:
-        """Reconstruct patches (N, 28, 28)."""
+        """Reconstruct patches (N, 28, 28), or (N, 28, 28, 2) with their surroundings."""
         return self.decoder(self.encoder(inputs))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """The output has the input's shape."""
-        return tuple(input_shape)
+        """The output is one picture of each patch."""
+        return tuple(input_shape)[:3]
 
     def named_weights(self) -> dict[str, Any]:
         """The variables under the names of `denoiser.networks.layout`."""
