@@ -131,6 +131,62 @@ def images(folder: Path, reader: Reader | None = None) -> list[Array]:
     return found
 
 
+def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[Array, Array]]:
+    """Every noisy image of a folder beside the clean one of the same relative name.
+
+    The endings may differ where the name is clear all the same. Returns (noisy, clean), float32 (H, W) in
+    0..1 each, in the order of their names. Raises TrainingError, naming the file, for one without a partner,
+    two of unequal size or number of pages, and one that can't be read.
+    """
+    reader = reader or _GRAY
+    wanted, given = _named(clean, reader), _named(noisy, reader)
+    if not wanted or not given:
+        raise TrainingError(
+            f"There are no images to learn from in {noisy if wanted else clean}.",
+            "It takes PNG, JPEG, TIFF, BMP or PGM.",
+        )
+    for folder, other, here, there in ((clean, noisy, wanted, given), (noisy, clean, given, wanted)):
+        for name in sorted(here.keys() - there.keys()):
+            raise TrainingError(
+                f"{folder / here[name]} has no partner in {other}.", "Pairs have equal relative names."
+            )
+    found: list[tuple[Array, Array]] = []
+    for name in sorted(wanted):
+        first, second = noisy / given[name], clean / wanted[name]
+        both = _read_both(first, second, reader)
+        shapes = [[page.shape for page in pages] for pages in both]
+        if shapes[0] != shapes[1]:
+            sizes = [", ".join(f"{width}x{height}" for height, width in each) for each in shapes]
+            raise TrainingError(
+                f"{first} is {sizes[0]}, and {second} is {sizes[1]}.", "Pairs are of one size."
+            )
+        found.extend(zip(*both, strict=True))
+    return found
+
+
+def _read_both(first: Path, second: Path, reader: Reader) -> list[list[Array]]:
+    pages = []
+    for path in (first, second):
+        try:
+            pages.append(reader.read(path))
+        except (FileError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise TrainingError(f"{path} can't be read: {error}.") from error
+    return pages
+
+
+def _named(folder: Path, reader: Reader) -> dict[str, Path]:
+    """The images of a folder by relative name without ending; raises TrainingError where two share one."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in reader.suffixes and path.is_file():
+            relative = path.relative_to(folder)
+            name = relative.with_suffix("").as_posix()
+            if name in found:
+                raise TrainingError(f"{path} and {found[name]} in {folder} differ only in their endings.")
+            found[name] = relative
+    return found
+
+
 def gray(path: Path) -> Array:
     """One image file as float32 (H, W), 0..1. Raises OSError or ValueError if it can't be read."""
     with Image.open(path) as image:
@@ -170,7 +226,7 @@ def pair_crops(
     """Like `crops`, from the same places of two images of equal shape; returns (first, second)."""
     if not pairs:
         raise TrainingError("There are no images to cut patches from.")
-    grown = [(_at_least(first, size), _at_least(second, size)) for first, second in pairs]
+    grown = [(at_least(first, size), at_least(second, size)) for first, second in pairs]
     places = np.array([(a.shape[0] - size + 1) * (a.shape[1] - size + 1) for a, _ in grown], dtype=np.float64)
     # Sorted, so that every image is visited once; the patches are shuffled at the end.
     chosen = np.sort(rng.choice(len(grown), number, p=places / places.sum()))
@@ -195,7 +251,8 @@ def pair_crops(
     return result[0], result[1]
 
 
-def _at_least(image: Array, size: int) -> Array:
+def at_least(image: Array, size: int) -> Array:
+    """The image (H, W), mirrored at its lower and right edge until both sides have `size` pixels."""
     missing = [max(0, size - side) for side in image.shape]
     if not any(missing):
         return image

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser import data as images
-from denoiser import generator
+from denoiser import generator, tiles
 from denoiser.errors import TrainingError
 from denoiser.networks import Kind
 from denoiser.noise import Chain, Mixture, Spoiler, parse
@@ -28,7 +29,9 @@ _SPLIT_SEED = 12345
 _DIGITS_HELD_OUT = 5000
 _DRAWN = 24_000
 _CROPS_HELD_OUT = 2048
-_PAGE = (480, 360)
+_TILES_HELD_OUT = 256
+_PER_TILE = 16
+_PAGE = (480, 384)
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,13 @@ class Recipe:
     """The settings of one network's training.
 
     network: a name of `denoiser.store.NETWORKS`, which says what is built; `config` overrides its arguments.
-    floor: see `denoiser.training.weights_of`. shift: half of the glyphs are moved by up to so many pixels, as
-    crops in real life are not centred. minutes: the budget when none is given. precision: of the published
-    weights. levels: the noises whose figures go on the model card. reader: what reads the user's images,
-    where plugins have a say in it.
+    floor, optimizer, loss: see `denoiser.training.fit`. minutes: the budget when none is given. precision: of
+    the published weights. levels: the noises whose figures go on the model card. reader: what reads the
+    user's images, where plugins have a say in it.
+
+    For glyphs, shift: half of them are moved by up to so many pixels, as crops in real life are not centred.
+    For pictures and pages, side: of a tile, in pixels; look: how tiles vary; drawn: the share of tiles that
+    the built-in generator draws even where there are images; dirt: whether clean pages are made dirty first.
     """
 
     network: str
@@ -48,7 +54,13 @@ class Recipe:
     batch_size: int = 256
     learning_rate: float = 2e-3
     floor: float = 3 / 255
+    optimizer: Literal["adam", "muon"] = "adam"
+    loss: Literal["mse", "paper"] = "mse"
     shift: int = 0
+    side: int = 128
+    look: tiles.Look = tiles.PLAIN
+    drawn: float = 0.0
+    dirt: bool = False
     minutes: float = 20.0
     precision: Literal["float32", "float16"] = "float16"
     levels: tuple[str, ...] = ()
@@ -69,9 +81,10 @@ class Recipe:
 class Lesson:
     """A recipe's data, ready to learn from.
 
-    feed: `feed(number, rng)` -> (noisy, clean) float32 (number, 28, 28). validation: such a pair from images
-    that `feed` never shows. epoch: how many patches are one epoch. data, terms: for the model card.
-    levels(): (name, noisy, clean) of the validation patches at each level of the recipe.
+    feed: `feed(number, rng)` -> (inputs, clean): what the network is shown, float32 (number, 28, 28) or, with
+    context, (number, 28, 28, 2), and what it should answer, (number, 28, 28). validation: such a pair from
+    images that `feed` never shows. epoch: how many patches are one epoch. data, terms: for the model card.
+    levels(): (name, inputs, clean) of the validation patches at each level of the recipe.
     """
 
     feed: Callable[[int, np.random.Generator], Pair]
@@ -82,9 +95,9 @@ class Lesson:
     levels: Callable[[], Iterator[tuple[str, Array, Array]]]
 
 
-def _mixed(*noises: tuple[str, float], levels: int | None = None) -> Mixture:
+def _mixed(*noises: tuple[str, float], clean: float = 0.1, levels: int | None = None) -> Mixture:
     parsed: list[tuple[Chain, float]] = [(parse(text), share) for text, share in noises]
-    return Mixture(parsed, clean=0.1, levels=levels)
+    return Mixture(parsed, clean=clean, levels=levels)
 
 
 RECIPES: dict[str, Recipe] = {
@@ -116,36 +129,57 @@ RECIPES: dict[str, Recipe] = {
             ("stripes:sigma=0..0.06", 0.02),
             levels=256,
         ),
+        learning_rate=1e-3,
+        optimizer="muon",
+        look=tiles.Look(scales=(0.5, 1.0), gain=0.2, inverted=0.1),
+        drawn=0.1,
         levels=tuple(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)),
     ),
     "document": Recipe(
         network="document",
-        noise=Mixture(
-            [(parse("gaussian:sigma=0..0.08"), 0.5), (parse("jpeg:quality=30..95"), 0.2)], clean=0.3
+        noise=_mixed(
+            ("gaussian:sigma=0..0.08", 0.4),
+            ("correlated:sigma=0..0.06,blur=0.4..1.2", 0.1),
+            ("jpeg:quality=30..95", 0.3),
+            ("gaussian:sigma=0..0.04+jpeg:quality=40..95", 0.2),
+            clean=0.4,
+            levels=256,
         ),
         learning_rate=1e-3,
         floor=0.05,
-        levels=(),
+        optimizer="muon",
+        loss="paper",
+        side=224,
+        look=tiles.Look(scales=(0.7, 1.6)),
+        drawn=0.6,
+        dirt=True,
     ),
 }
 
 
 def lesson_for(
-    recipe: Recipe, *, data: Path | None, seed: int, minutes: float | None = None, download: bool = False
+    recipe: Recipe,
+    *,
+    data: Path | None,
+    noisy: Path | None = None,
+    seed: int,
+    minutes: float | None = None,
+    validation: float = 0.1,
+    download: bool = False,
 ) -> Lesson:
     """Find or draw what a recipe's network learns from.
 
-    data: the user's folder, or None. minutes: the budget, as drawing for longer than learning would be
-    waste; None means plenty. Raises TrainingError where that folder has nothing to learn from.
+    data: the user's folder, or None. noisy: a folder with a noisy image for each clean one in `data`, of the
+    same relative name. minutes: the budget, as drawing for longer than learning would be waste; None means
+    plenty. validation: the share of images held out. Raises TrainingError where those folders have nothing to
+    learn from.
     """
     if data is not None and not data.is_dir():
         raise TrainingError(f"The folder of training images {data} doesn't exist.")
     share = 1.0 if minutes is None else min(1.0, max(0.05, minutes / recipe.minutes))
     if recipe.network == "digits":
         return _digits(recipe, data, seed, share, download=download)
-    if recipe.network == "document":
-        return _document(recipe, data, seed, share)
-    return _general(recipe, data, seed, share)
+    return _pictures(recipe, data, noisy, share=share, validation=validation)
 
 
 def _digits(recipe: Recipe, data: Path | None, seed: int, share: float, *, download: bool) -> Lesson:
@@ -188,51 +222,87 @@ def _glyph_sized(image: Array) -> Array:
     return whole_from_image(image)[0]
 
 
-def _general(recipe: Recipe, data: Path | None, seed: int, share: float) -> Lesson:
+def _pictures(
+    recipe: Recipe, data: Path | None, noisy: Path | None, *, share: float, validation: float
+) -> Lesson:
+    """Tiles of the user's pictures or pages, or of drawn ones, or of both."""
+    learnt: list[tuple[tiles.Source, float]] = []
+    held: list[tiles.Source] = []
+    abouts, terms = [], "none"
     if data is not None:
-        found = images.images(data, recipe.reader)
-        about, terms = f"{len(found)} images of the user's own", "the user's"
-    else:
-        rng = np.random.default_rng(seed)
-        draw = (generator.textures, generator.shapes, generator.scene, generator.page, generator.micrograph)
-        found = [draw[index % len(draw)](rng, (256, 256)) for index in range(max(10, int(120 * share)))]
-        about, terms = f"{len(found)} pictures drawn by the built-in generator", "none"
-    taught, held = _split(found)
+        pairs = _pairs(recipe, data, noisy)
+        taught, kept = _split(pairs, validation)
+        dirty = recipe.dirt and noisy is None
+        learnt.append((_tiles(recipe, taught, recipe.look, dirty=dirty), 1.0 - recipe.drawn))
+        held.append(_tiles(recipe, kept, tiles.PLAIN, dirty=dirty))
+        what = "pairs of noisy and clean images" if noisy is not None else "images"
+        abouts.append(f"{len(pairs)} {what} of the user's own" + (", made dirty" if dirty else ""))
+        terms = "the user's"
+    if data is None or recipe.drawn:
+        draw = _drawn_page if recipe.dirt else _drawn_picture
+        pool = max(8, int(60 * share))
+        drawn = tiles.Drawn(draw, recipe.side, recipe.look, pool=pool, uses=16)
+        learnt.append((drawn, recipe.drawn or 1.0))
+        held.append(tiles.Drawn(draw, recipe.side, pool=max(8, pool // 4)))
+        abouts.append("pictures drawn by the built-in generator")
+    context = int(recipe.arguments.get("context", 1))
+    source = tiles.Mixed(learnt)
 
     def feed(number: int, rng: np.random.Generator) -> Pair:
-        clean = images.crops(taught, number, rng)
-        return recipe.noise(clean, rng), clean
+        given, clean = source(-(-number // _PER_TILE), rng)
+        return tiles.cut(recipe.noise(given, rng), clean, number, rng, context=context)
 
-    clean = images.crops(held, _CROPS_HELD_OUT, np.random.default_rng(_SPLIT_SEED))
-    return _lesson(recipe, feed, clean, 100_000, about, terms)
-
-
-def _document(recipe: Recipe, data: Path | None, seed: int, share: float) -> Lesson:
-    rng = np.random.default_rng(seed)
-    if data is not None:
-        pages = images.images(data, recipe.reader)
-        about, terms = f"{len(pages)} clean pages of the user's own, with drawn dirt", "the user's"
-    else:
-        pages = [generator.page(rng, _PAGE) for _ in range(max(10, int(60 * share)))]
-        about, terms = f"{len(pages)} pages drawn by the built-in generator, with drawn dirt", "none"
-    taught, held = _split([(generator.dirt(page, rng), page) for page in pages for _ in range(2)])
-
-    def feed(number: int, rng: np.random.Generator) -> Pair:
-        dirty, clean = images.pair_crops(taught, number, rng)
-        return recipe.noise(dirty, rng), clean
-
+    # What is held out is drawn from a seed of its own, so that every run is judged by the same patches.
     fixed = np.random.default_rng(_SPLIT_SEED)
-    dirty, clean = images.pair_crops(held, _CROPS_HELD_OUT, fixed)
-    validation = recipe.noise(dirty, fixed), clean
-    return Lesson(feed, validation, 100_000, about, terms, lambda: iter(()))
+    parts = [each(_TILES_HELD_OUT // len(held), fixed) for each in held]
+    given, clean = (np.concatenate([part[half] for part in parts]) for half in (0, 1))
+
+    def spoiled(noise: Spoiler) -> Pair:
+        chance = np.random.default_rng(_SPLIT_SEED)
+        return tiles.cut(noise(given, chance), clean, _CROPS_HELD_OUT, chance, context=context)
+
+    def levels() -> Iterator[tuple[str, Array, Array]]:
+        for text in recipe.levels:
+            yield text, *spoiled(parse(text))
+
+    return Lesson(feed, spoiled(recipe.noise), 100_000, " and ".join(abouts), terms, levels)
 
 
-def _split(found: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    """Every tenth for validation; a single image has to serve for both."""
-    held = list(found[9::10]) or list(found[-1:])
+def _pairs(recipe: Recipe, data: Path, noisy: Path | None) -> list[Pair]:
+    if noisy is not None:
+        return images.pairs(data, noisy, recipe.reader)
+    return [(image, image) for image in images.images(data, recipe.reader)]
+
+
+def _tiles(recipe: Recipe, pairs: Sequence[Pair], look: tiles.Look, *, dirty: bool) -> tiles.Source:
+    if dirty:
+        return tiles.Drawn(partial(_dirty, pairs), recipe.side, look, pool=min(40, 2 * len(pairs)))
+    return tiles.Images(pairs, recipe.side, look)
+
+
+def _dirty(pages: Sequence[Pair], rng: np.random.Generator) -> Pair:
+    clean = pages[int(rng.integers(len(pages)))][1]
+    return generator.dirt(clean, rng), clean
+
+
+def _drawn_page(rng: np.random.Generator) -> Pair:
+    clean = generator.page(rng, _PAGE)
+    return generator.dirt(clean, rng), clean
+
+
+def _drawn_picture(rng: np.random.Generator) -> Pair:
+    draw = (generator.textures, generator.shapes, generator.scene, generator.page, generator.micrograph)
+    image = draw[rng.integers(len(draw))](rng, (256, 256))
+    return image, image
+
+
+def _split(found: Sequence[Any], share: float = 0.1) -> tuple[list[Any], list[Any]]:
+    """Part for training and part for validation, by image; a single image has to serve for both."""
+    every = max(2, round(1.0 / share))
+    held = list(found[every - 1 :: every]) or list(found[-1:])
     taught = (
-        [item for index, item in enumerate(found) if index % 10 != 9]
-        if len(found) >= 10
+        [item for index, item in enumerate(found) if index % every != every - 1]
+        if len(found) >= every
         else list(found[:-1])
     )
     return taught or held, held

@@ -41,12 +41,12 @@ NETWORKS: Mapping[str, Network] = {
     "general": Network(
         "PatchAutoencoder",
         "photographs, micrographs, pages: removes noise, keeps the rest",
-        {"use_bias": False},
+        {"use_bias": False, "context": 2},
     ),
     "document": Network(
         "PatchAutoencoder",
         "dirty documents: paper to white, stains away, ink kept",
-        {"residual": False, "center": False},
+        {"residual": False, "center": False, "context": 4},
     ),
 }
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ import numpy.typing as npt
 from denoiser.errors import TrainingError
 from denoiser.quiet import quietly
 from denoiser.recipes import RECIPES, Lesson, Recipe, lesson_for
+from denoiser.tiles import own
 
 if TYPE_CHECKING:
     from denoiser.modelfile import ModelFile
@@ -45,6 +46,8 @@ CHECKS = 10
 _AVERAGE_EVERY = 20
 _BLOCK = 25
 _CHUNK = 1024
+_WHITE = 0.998
+_OVER_WHITE = 0.02
 
 
 @dataclass(frozen=True)
@@ -81,9 +84,10 @@ def weights_of(noisy: Array, clean: Array, floor: float) -> Array:
     """How much each patch counts: 1 / (noise + floor), so that every noise level counts about alike.
 
     A good denoiser's error grows with the noise, and without this the noisiest patches would decide
-    everything. noisy, clean: (N, 28, 28); floor: 0..1 scale. Returns float32 (N,), about 1 at noise 0.2.
+    everything. noisy: (N, 28, 28) or (N, 28, 28, 2), clean: (N, 28, 28); floor: 0..1 scale. Returns float32
+    (N,), about 1 at noise 0.2.
     """
-    noise = np.sqrt(np.mean(np.square(noisy - clean), axis=(1, 2)))
+    noise = np.sqrt(np.mean(np.square(own(noisy) - clean), axis=(1, 2)))
     return np.asarray((0.2 + floor) / (noise + floor), dtype=np.float32)
 
 
@@ -102,24 +106,26 @@ def fit(
     batch_size: int = 256,
     learning_rate: float = 2e-3,
     floor: float = 3 / 255,
+    optimizer: str = "adam",
+    loss: str = "mse",
     seed: int = 0,
     keep_on_interrupt: bool = False,
     on_progress: Callable[[Tick], None] | None = None,
 ) -> History:
-    """Train a Keras model of (N, 28, 28) patches; it ends with the best averaged weights seen.
+    """Train a Keras model of patches, with or without context; it ends with the best averaged weights seen.
 
     The budget is `steps` (then the same seed gives the same weights on the same machine) or `minutes`,
     counted from the end of the first step, which compiles. validation: (noisy, clean), checked ten times on
-    the way. floor: see `weights_of`. With `keep_on_interrupt` Ctrl-C ends the training early instead of
-    raising; `History.interrupted` says so.
+    the way. floor: see `weights_of`. optimizer: "adam" (Kingma and Ba, 2015), or "muon" (Jordan, 2024) for
+    the kernels between the first and the last. loss: "mse", or "paper", which is content with more than white
+    where white is wanted, so that clipping makes it exact. With `keep_on_interrupt` Ctrl-C ends the training
+    early instead of raising; `History.interrupted` says so.
     Raises TrainingError when the budget is not one of the two or the loss is no longer a number, and
     KeyboardInterrupt (the model's weights are then in no particular state).
     """
-    import keras
-
     if (minutes is None) == (steps is None) or (minutes or steps or 0) <= 0:
         raise TrainingError("Training takes either minutes or steps, and more than none.")
-    model.compile(optimizer=keras.optimizers.Adam(learning_rate, global_clipnorm=1.0), loss="mse")
+    model.compile(optimizer=_optimizer(optimizer, learning_rate), loss=_LOSSES[loss])
     history, state = History(), _Averages(model, validation, floor)
     with _ahead(feed, batch_size * _BLOCK, np.random.default_rng(seed)) as blocks:
         clock = _Clock(minutes, steps)
@@ -136,8 +142,8 @@ def fit(
                     state.add(step)
                 history.patches += len(noisy)
                 if clock.fraction >= min(1.0, (len(history.points) + 1) / CHECKS):
-                    loss = float(np.asarray(result).ravel()[0])
-                    state.check(history, clock.fraction, loss)
+                    value = float(np.asarray(result).ravel()[0])
+                    state.check(history, clock.fraction, value)
                 if on_progress and (step % _AVERAGE_EVERY == 0 or clock.fraction >= 1.0):
                     on_progress(clock.tick(history))
                 if clock.fraction >= 1.0:
@@ -150,6 +156,32 @@ def fit(
     history.seconds = clock.seconds
     state.restore_best()
     return history
+
+
+def _optimizer(name: str, learning_rate: float) -> Any:
+    import keras
+
+    if name == "adam":
+        return keras.optimizers.Adam(learning_rate, global_clipnorm=1.0)
+    return keras.optimizers.Muon(
+        learning_rate,
+        global_clipnorm=1.0,
+        weight_decay=None,
+        adam_weight_decay=None,
+        exclude_layers=["embed", "draw"],
+    )
+
+
+def _paper(target: Any, drawn: Any) -> Any:
+    """Squared error, but where the target is white, anything from a little above white is right."""
+    from keras import ops
+
+    missing = ops.relu(1.0 + _OVER_WHITE - drawn)
+    error = ops.where(target >= _WHITE, missing, target - drawn)
+    return ops.mean(ops.square(error), axis=-1)
+
+
+_LOSSES: dict[str, Any] = {"mse": "mse", "paper": _paper}
 
 
 class _Clock:
@@ -298,6 +330,7 @@ def train_network(
     destination: Path,
     *,
     data: Path | None = None,
+    noisy: Path | None = None,
     minutes: float | None = None,
     epochs: int | None = None,
     seed: int = 0,
@@ -312,7 +345,8 @@ def train_network(
 
     network: `digits`, `general` or `document`. data: a folder of clean images (for `digits` also one with
     MNIST); without it DENOISER_DATA and Keras's cache are looked through for MNIST, and what is missing is
-    drawn by the generator. minutes or epochs: the budget; without either, the recipe's minutes. With epochs,
+    drawn by the generator. noisy: a folder of noisy images for the clean ones in `data`. minutes or epochs:
+    the budget; without either, the recipe's minutes. With epochs,
     the same seed gives the same weights on the same machine. start: weights to go on from. download: let
     Keras fetch MNIST. keep_on_interrupt: Ctrl-C keeps the best so far instead of raising.
 
@@ -328,8 +362,11 @@ def train_network(
         recipe = RECIPES[network]
     if minutes is None and epochs is None:
         minutes = recipe.minutes
+    if start is not None:
+        _same_kind(recipe, start)
+        recipe = replace(recipe, config=start.config)  # what it is shown depends on what it is
     progress = progress or NullProgress()
-    lesson = lesson_for(recipe, data=data, seed=seed, minutes=minutes, download=download)
+    lesson = lesson_for(recipe, data=data, noisy=noisy, seed=seed, minutes=minutes, download=download)
     steps = None if epochs is None else max(1, epochs * lesson.epoch // recipe.batch_size)
 
     with quietly():  # the first weights wake TensorFlow, which looks for GPUs and talks about it
@@ -348,6 +385,8 @@ def train_network(
             batch_size=recipe.batch_size,
             learning_rate=recipe.learning_rate,
             floor=recipe.floor,
+            optimizer=recipe.optimizer,
+            loss=recipe.loss,
             seed=seed,
             keep_on_interrupt=keep_on_interrupt,
             on_progress=lambda tick: progress.update(100.0 * tick.fraction, _line(tick)),
@@ -368,15 +407,18 @@ def train_network(
     return card
 
 
+def _same_kind(recipe: Recipe, start: ModelFile) -> None:
+    if start.kind != recipe.kind:
+        raise TrainingError(
+            f"{start.path} is an {start.kind}, and {recipe.network} is a {recipe.kind}.",
+            "Choose with --model.",
+        )
+
+
 def _model(recipe: Recipe, start: ModelFile | None) -> Any:
     from denoiser import models
 
     if start is not None:
-        if start.kind != recipe.kind:
-            raise TrainingError(
-                f"{start.path} is an {start.kind}, and {recipe.network} is a {recipe.kind}.",
-                "Choose with --model.",
-            )
         return models.from_file(start)
     return getattr(models, recipe.kind)(**recipe.arguments)
 
@@ -420,7 +462,7 @@ def _card(
 
 
 def _figure(noise: str, model: Any, noisy: Array, clean: Array) -> dict[str, Any]:
-    before = psnr(float(np.mean(np.square(noisy - clean))))
+    before = psnr(float(np.mean(np.square(own(noisy) - clean))))
     after = psnr(float(np.mean(errors_of(model, noisy, clean))))
     return {
         "noise": noise,

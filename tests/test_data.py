@@ -217,3 +217,51 @@ def test_shifted_patches_lose_nothing() -> None:
     assert 0.4 < stayed.mean() < 0.65
     ways = [(np.roll(clean[0], (a, b), (0, 1))) for a in range(-2, 3) for b in range(-2, 3)]
     assert any(np.array_equal(moved[0], way) for way in ways)
+
+
+def save(path: Path, shape: tuple[int, int], value: int = 90) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full(shape, value, np.uint8)).save(path)
+
+
+def test_pairs_are_found_by_relative_name(tmp_path: Path) -> None:
+    clean, noisy = tmp_path / "clean", tmp_path / "noisy"
+    for name, value in (("a.png", 10), ("in/b.png", 20)):
+        save(clean / name, (30, 40), value)
+    save(noisy / "a.bmp", (30, 40), 110)
+    save(noisy / "in/b.png", (30, 40), 120)
+    found = data.pairs(clean, noisy)
+    tones = [(round(float(first[0, 0]) * 255), round(float(second[0, 0]) * 255)) for first, second in found]
+    assert tones == [(110, 10), (120, 20)]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((("clean/a.png", (9, 9)),), "no images"),
+        ((("clean/a.png", (9, 9)), ("noisy/b.png", (9, 9))), r"clean/a\.png has no partner"),
+        ((("clean/a.png", (9, 9)), ("noisy/a.png", (9, 9)), ("noisy/b.png", (9, 9))), "noisy/b.png has no p"),
+        ((("clean/a.png", (9, 9)), ("noisy/a.png", (9, 8))), r"noisy/a\.png is 8x9, and .*a\.png is 9x9"),
+        (
+            (("clean/a.png", (9, 9)), ("noisy/a.png", (9, 9)), ("noisy/a.bmp", (9, 9))),
+            "only in their endings",
+        ),
+    ],
+)
+def test_what_is_no_pair_is_named(
+    names: tuple[tuple[str, tuple[int, int]], ...], message: str, tmp_path: Path
+) -> None:
+    for folder in ("clean", "noisy"):
+        (tmp_path / folder).mkdir()
+    for name, shape in names:
+        save(tmp_path / name, shape)
+    with pytest.raises(TrainingError, match=message):
+        data.pairs(tmp_path / "clean", tmp_path / "noisy")
+
+
+def test_a_damaged_image_of_a_pair_is_named(tmp_path: Path) -> None:
+    save(tmp_path / "clean/a.png", (9, 9))
+    save(tmp_path / "noisy/a.png", (9, 9))
+    (tmp_path / "noisy/a.png").write_bytes(b"\x89PNG rubbish")
+    with pytest.raises(TrainingError, match=r"noisy/a\.png can't be read"):
+        data.pairs(tmp_path / "clean", tmp_path / "noisy")

@@ -148,7 +148,7 @@ def _recipe(network: str, noises: tuple[str, ...]) -> Recipe:
     if not noises:
         return recipe
     mixture = Mixture([(parse(text), 1.0) for text in noises], clean=0.1)
-    return dataclasses.replace(recipe, noise=mixture, levels=noises)
+    return dataclasses.replace(recipe, noise=mixture, levels=noises, drawn=0.0, dirt=False)
 
 
 def _start(network: str, name: str | None) -> ModelFile | None:
