@@ -8,9 +8,10 @@ results are float32 in 0..1, without noise.
 from __future__ import annotations
 
 from denoiser.generator.canvas import blurred, field
+from denoiser.generator.dirt import dirt
 from denoiser.generator.glyphs import digit, glyphs
 from denoiser.generator.icons import icon
-from denoiser.generator.pages import dirt, page
+from denoiser.generator.pages import page
 from denoiser.generator.pictures import micrograph, scene, shapes, textures
 
 __all__ = [

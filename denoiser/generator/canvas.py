@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 Array = npt.NDArray[np.float32]
 Shape = tuple[int, int]
 Random = np.random.Generator
+#: Up to this many cells a side, matrices enlarge faster than Pillow does.
+_SMALL = 72
 _STARTS = (*"bcdfghlmnprstvw", "br", "cl", "st", "tr")
 _ENDS = ("", "n", "r", "s", "l", "nt")
 
@@ -60,6 +63,64 @@ def field(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: fl
         cell = max(1.0, cell / 2)
     low, high = float(total.min()), float(total.max())
     return np.asarray((total - low) / max(high - low, 1e-6), dtype=np.float32)
+
+
+def cloud(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: float = 0.5) -> Array:
+    """Fractal noise like `field`, several times faster; float32 `shape`, mean 0, deviation about 1.
+
+    Every octave is added on a grid of its own size, and the sum so far is enlarged to the next.
+    """
+    steps = min(octaves, 1 + max(0, math.floor(math.log2(max(cell, 1.0)))))
+    total: Array | None = None
+    power = 0.0
+    for octave in range(steps):
+        grid = cell / 2.0**octave
+        coarse = (math.ceil(shape[0] / grid) + 2, math.ceil(shape[1] / grid) + 2)
+        height = rough**octave
+        power += height**2
+        hills = white(rng, coarse) * np.float32(height)
+        if total is not None:
+            hills += enlarged(total, coarse)
+        total = hills
+    assert total is not None  # noqa: S101  there is at least one octave
+    total *= np.float32(1.2 / math.sqrt(power))
+    return enlarged(total, shape)
+
+
+def enlarged(values: Array, shape: Shape) -> Array:
+    """Smoothly (bicubic) resized to `shape`; a new float32 array."""
+    if values.shape == shape:
+        return values.copy()
+    if max(values.shape) > _SMALL:
+        large = Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
+        return np.array(large, dtype=np.float32)
+    rows, columns = _interpolation(values.shape[0], shape[0]), _interpolation(values.shape[1], shape[1])
+    return np.asarray(rows @ values @ columns.T, dtype=np.float32)
+
+
+@lru_cache(maxsize=512)
+def _interpolation(before: int, after: int) -> Array:
+    """(after, before): as a product with the rows of an image, what resizing does to them."""
+    unit = Image.fromarray(np.eye(before, dtype=np.float32))
+    return np.asarray(unit.resize((before, after), Image.Resampling.BICUBIC), dtype=np.float32)
+
+
+def white(rng: Random, shape: Shape) -> Array:
+    """White noise of deviation 1: a piece of a fixed pool where it is large enough; not to be written to."""
+    pool = _white_pool()
+    if shape[0] > pool.shape[0] or shape[1] > pool.shape[1]:
+        return rng.standard_normal(shape, dtype=np.float32)
+    top, left = (int(rng.integers(0, have - want + 1)) for have, want in zip(pool.shape, shape, strict=True))
+    piece = pool[top : top + shape[0], left : left + shape[1]]
+    turn = int(rng.integers(4))
+    return piece[:: 1 - 2 * (turn & 1), :: 1 - (turn & 2)]
+
+
+@cache
+def _white_pool() -> Array:
+    pool = np.random.default_rng(11).standard_normal((1200, 1200), dtype=np.float32)
+    pool.flags.writeable = False
+    return pool
 
 
 def blurred(image: Array, sigma: float) -> Array:

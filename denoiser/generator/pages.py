@@ -1,174 +1,250 @@
-"""Pages of text, and the dirt that scans of them have."""
+"""Clean pages: text in many fonts and sizes, tables, boxes, pictures, stamps, pencil, writing by hand."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
-from denoiser.generator.canvas import (
-    Array,
-    Random,
-    Shape,
-    blurred,
-    clipped,
-    field,
-    load_font,
-    pixel_grid,
-    soft_step,
-    words,
-)
+from denoiser.generator import furniture
+from denoiser.generator.canvas import Array, Random, Shape
+from denoiser.generator.fonts import Font, choose_font, sized
+from denoiser.generator.text import number_text, prose
+
+Box = tuple[int, int, int, int]
 
 
-def page(rng: Random, shape: Shape) -> Array:
-    """Draw a clean page: a heading, paragraphs of made-up words, now and then a table; paper 1, ink near 0.
+def page(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Array:
+    """Draw a clean page, or a piece of one: mostly text, sometimes other things that pages bear.
 
-    Returns float32 `shape` (H, W).
+    system_fonts: whether fonts found on the machine are used beside Pillow's own; what a seed draws then
+    depends on the machine. Returns float32 `shape` (H, W): paper exactly 1, ink 0 or somewhat lighter.
     """
-    height, width = shape
-    image = Image.new("L", (width, height), 255)
-    draw = ImageDraw.Draw(image)
-    body = float(rng.uniform(10.0, 22.0)) if min(shape) < 400 else float(rng.uniform(13.0, 20.0))
-    ink = int(rng.integers(0, 50))
-    margin = round(width * rng.uniform(0.05, 0.11))
-    y = margin
-    if rng.random() < 0.7:
-        draw.text((margin, y), " ".join(words(rng, 3)).title(), fill=ink, font=load_font(body * 1.7))
-        y += round(body * 3.0)
-    while y < height - margin - body:
-        if rng.random() < 0.15:
-            y = _table(draw, rng, (margin, y, width - margin, height - margin), body, ink)
-        else:
-            y = _paragraph(draw, rng, (margin, y, width - margin, height - margin), body, ink)
-        y += round(body * rng.uniform(0.8, 1.6))
-    if rng.random() < 0.4:
-        image = image.rotate(float(rng.normal(0.0, 0.6)), Image.Resampling.BICUBIC, fillcolor=255)
-    return np.asarray(image, dtype=np.float32) / np.float32(255.0)
+    # Drawn at twice the size and reduced, letters get the soft, unhinted edges that scanned ones have.
+    body = float(np.clip(np.exp(rng.normal(math.log(17.0), 0.36)), 8.0, 40.0))
+    scale = 2 if body < 24.0 and rng.random() < 0.6 else 1
+    style = _style(rng, body * scale, system_fonts=system_fonts)
+    image = Image.new("L", (scale * shape[1], scale * shape[0]), 255)
+    _Page(image, rng, style).fill()
+    if rng.random() < 0.25:
+        image = _bent(image, rng, slanted=rng.random() < 0.4)
+    if scale > 1:
+        image = image.reduce(scale)
+    return _inked(image, rng)
 
 
-def _paragraph(
-    draw: ImageDraw.ImageDraw, rng: Random, box: tuple[int, int, int, int], body: float, ink: int
-) -> int:
-    """Set lines of words into the box, from its top; returns where they end."""
-    left, y, right, bottom = box
-    font = load_font(body)
-    lines = int(rng.integers(2, 9))
-    for line in range(lines):
-        if y + body * 1.2 > bottom:
-            break
-        text = ""
-        for word in words(rng, 40):
-            longer = f"{text} {word}".strip()
-            if draw.textlength(longer, font=font) > (right - left) * (0.6 if line == lines - 1 else 1.0):
-                break
-            text = longer + ("," if rng.random() < 0.06 else "")
-        draw.text((left, y), text.capitalize() + ("." if line == lines - 1 else ""), fill=ink, font=font)
-        y += round(body * 1.45)
-    return y
-
-
-def _table(
-    draw: ImageDraw.ImageDraw, rng: Random, box: tuple[int, int, int, int], body: float, ink: int
-) -> int:
-    left, y, right, bottom = box
-    columns, row = int(rng.integers(2, 5)), round(body * 1.7)
-    rows = min(int(rng.integers(2, 6)), (bottom - y) // row)
-    step = (right - left) / columns
-    font = load_font(body * 0.9)
-    for line in range(rows + 1):
-        draw.line((left, y + line * row, right, y + line * row), fill=ink, width=1)
-    for column in range(columns + 1):
-        x = left + round(column * step)
-        draw.line((x, y, x, y + rows * row), fill=ink, width=1)
-        if column < columns:
-            for line in range(rows):
-                text = words(rng, 1)[0][: max(2, int(step / body))]
-                draw.text((x + 4, y + line * row + 3), text, fill=ink, font=font)
-    return y + max(rows, 1) * row
-
-
-def dirt(clean: Array, rng: Random) -> Array:
-    """Make a page dirty: grayed paper, and some of stains, rings, folds, a shadow, wrinkles, bleed-through.
-
-    clean: float32 (H, W), paper 1. Returns a new float32 (H, W) in 0..1; pixel noise is not part of it.
-    """
-    shape = clean.shape[0], clean.shape[1]
-    cover = np.full(shape, rng.uniform(0.82, 0.98), dtype=np.float32)
-    cover -= np.float32(rng.uniform(0.02, 0.1)) * field(
-        rng, shape, cell=max(shape) / 3, octaves=6, rough=0.55
+def _bent(image: Image.Image, rng: Random, *, slanted: bool) -> Image.Image:
+    """Lying a little askew, or in slanted letters."""
+    lean = float(rng.uniform(-0.1, 0.35)) if slanted else 0.0
+    turn = float(rng.normal(0.0, 0.012))
+    width, height = image.size
+    matrix = (1.0, turn + lean, -(turn + lean) * height / 2, -turn, 1.0, turn * width / 2)
+    return image.transform(
+        image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR, fillcolor=255
     )
-    makers = (_stains, _rings, _folds, _shadow, _wrinkles)
-    chosen = rng.random(len(makers)) < 0.5
-    chosen[rng.integers(len(makers))] = True
-    for make, wanted in zip(makers, chosen, strict=True):
-        if wanted:
-            cover *= make(rng, shape)
-    ink = clean
-    if rng.random() < 0.5:
-        behind = blurred(np.ascontiguousarray(page(rng, shape)[:, ::-1]), float(rng.uniform(0.8, 1.6)))
-        ink = ink * (1.0 - np.float32(rng.uniform(0.05, 0.22)) * (1.0 - behind))
-    faded = np.float32(rng.uniform(0.0, 0.12))
-    return clipped((faded + (1.0 - faded) * ink) * cover)
 
 
-def _stains(rng: Random, shape: Shape) -> Array:
-    """Blots with uneven rims, darker at the edge where they dried."""
-    y, x = pixel_grid(shape)
-    result = np.ones(shape, dtype=np.float32)
-    for _ in range(int(rng.integers(1, 5))):
-        size = rng.uniform(0.06, 0.25) * min(shape)
-        away = np.hypot(y - rng.uniform(0, shape[0]), x - rng.uniform(0, shape[1])) / size
-        away += np.float32(0.7) * (field(rng, shape, cell=size, octaves=4) - np.float32(0.5))
-        inside = soft_step(away, 1.0, 30.0)
-        rim = np.exp(-(((away - 0.96) / 0.06) ** 2))
-        result *= (
-            1.0 - np.float32(rng.uniform(0.06, 0.25)) * inside - np.float32(rng.uniform(0.05, 0.2)) * rim
+def _inked(image: Image.Image, rng: Random) -> Array:
+    """Letters thinner or fuller by their gray edges, and as a scanner's optics soften them."""
+    draw = rng.random(2)
+    if draw[0] < 0.35:
+        image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.75))))
+    weight = float(np.exp(rng.normal(0.0, 0.3))) if draw[1] < 0.6 else 1.0
+    levels = np.arange(256) / 255.0
+    cover = 1.0 - (1.0 - levels) ** weight
+    if draw[0] < 0.35:
+        # What blur makes of thin strokes is gray; a scanner's software sets black and white again.
+        cover = np.clip((cover - 0.5) * rng.uniform(1.0, 1.5) + 0.5 + rng.uniform(-0.05, 0.1), 0.0, 1.0)
+        cover[255] = 1.0
+    table = np.asarray(cover, dtype=np.float32)
+    return np.asarray(table[np.asarray(image)], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class _Style:
+    """How a page is set."""
+
+    font: str | None
+    heading: str | None
+    body: int
+    leading: float
+    ink: int
+    bold: int
+    justified: bool
+
+    def accents(self, *, heading: bool = False) -> bool:
+        """Whether the font has letters with accents: Pillow's own has none."""
+        return (self.heading if heading else self.font) is not None
+
+
+def _style(rng: Random, body: float, *, system_fonts: bool) -> _Style:
+    font = choose_font(rng, system=system_fonts)
+    return _Style(
+        font=font,
+        heading=choose_font(rng, system=system_fonts) if rng.random() < 0.5 else font,
+        body=max(6, round(body)),
+        leading=float(rng.choice([1.15, 1.25, 1.4, 1.7, 2.1], p=[0.25, 0.3, 0.25, 0.12, 0.08])),
+        ink=int(rng.integers(0, 30) if rng.random() < 0.8 else rng.integers(30, 120)),
+        bold=1 if body > 15 and rng.random() < 0.12 else 0,
+        justified=bool(rng.random() < 0.5),
+    )
+
+
+class _Page:
+    """A page being drawn, from top to bottom."""
+
+    def __init__(self, image: Image.Image, rng: Random, style: _Style) -> None:
+        self.image, self.rng, self.style = image, rng, style
+        self.draw = ImageDraw.Draw(image)
+
+    def fill(self) -> None:
+        """Everything that is on it."""
+        rng, (width, height) = self.rng, self.image.size
+        kind = rng.random()
+        # Half of the pages are pieces of larger ones: their lines go on beyond the left and right edges.
+        margins = (
+            rng.uniform(-0.3, 0.05, 2) if rng.random() < 0.5 else rng.uniform(0.02, 0.12, 1).repeat(2)
+        ) * width
+        left, right = round(margins[0]), round(width - margins[1])
+        top = round(rng.uniform(-1.0, 2.0) * self.style.body)
+        if kind < 0.04:
+            return
+        if kind < 0.62:
+            self._column((left, top, right, height), other=0.0)
+        elif kind < 0.9:
+            self._column((left, top, right, height), other=0.45)
+        elif kind < 0.95:
+            gap, middle = self.style.body, (left + right) // 2
+            self._column((left, top, middle - gap, height), other=0.2)
+            self._column((middle + gap, top, right, height), other=0.2)
+        else:
+            self._column((left, top, right, round(rng.uniform(0.1, 0.5) * height)), other=0.4)
+        if rng.random() < 0.15:
+            for _ in range(int(rng.integers(1, 3))):
+                furniture.overlay(self.image, rng, self.style.body)
+
+    def _column(self, box: Box, *, other: float) -> None:
+        """Fill a column; `other` is the share of parts that are no plain paragraphs."""
+        left, y, right, bottom = box
+        rng, body = self.rng, self.style.body
+        while y < bottom:
+            if rng.random() < other:
+                y = self._other((left, y, right, bottom))
+            else:
+                y = self._paragraph((left, y, right, bottom), heading=rng.random() < 0.12)
+            y += round(body * rng.uniform(0.2, 1.3))
+
+    def _other(self, box: Box) -> int:
+        left, y, right, bottom = box
+        rng, body = self.rng, self.style.body
+        kind = int(rng.integers(7))
+        if kind == 0:
+            return self._table(box)
+        if kind in (1, 2):
+            high = min(bottom - y, round(body * rng.uniform(4, 14)))
+            wide = round((right - left) * rng.uniform(0.25, 1.0))
+            x = int(rng.integers(left, max(left + 1, right - wide)))
+            furniture.picture(self.image, rng, (x, y, x + wide, y + high))
+            return y + high
+        if kind == 3:
+            return self._panel(box)
+        if kind == 4:
+            return furniture.written(self.image, rng, box, body)
+        if kind == 5:
+            return furniture.rules(self.image, rng, box, body, self.style.ink)
+        return furniture.graph(self.image, rng, box, body, self.style.ink)
+
+    def _panel(self, box: Box) -> int:
+        """Text in a frame, on gray, or white on black."""
+        left, y, right, bottom = box
+        rng, body = self.rng, self.style.body
+        high = min(bottom - y, round(body * rng.uniform(2.0, 8.0)))
+        kind = rng.random()
+        ground = (
+            255 if kind < 0.3 else int(rng.integers(150, 245)) if kind < 0.7 else int(rng.integers(0, 70))
         )
-    return result
+        line = round(body * rng.uniform(0.04, 0.15)) if kind < 0.5 else 0
+        self.draw.rectangle((left, y, right, y + high), fill=ground, outline=self.style.ink, width=line)
+        pad = body // 2
+        inner = (left + pad, y + pad, right - pad, y + high - pad)
+        self._paragraph(inner, ink=255 if ground < 100 else None, cut=True)
+        return y + high
 
+    def _paragraph(
+        self, box: Box, *, heading: bool = False, ink: int | None = None, cut: bool = False
+    ) -> int:
+        """Set lines of words into the box, from its top; returns where they end."""
+        left, y, right, bottom = box
+        style, rng = self.style, self.rng
+        size = round(style.body * rng.uniform(1.2, 2.2)) if heading else style.body
+        font = sized(style.heading if heading else style.font, size)
+        step = max(4, round(size * style.leading))
+        lines = 1 if heading else int(rng.integers(2, 12))
+        color = style.ink if ink is None else ink
+        space = font.getlength(" ") if heading else font.getlength(" ") * rng.uniform(0.9, 1.4)
+        usual = max(1.0, font.getlength("anetisoruc") / 10)
+        number = max(2, math.ceil(1.2 * lines * (right - left) / (6.0 * usual)))
+        text = prose(rng, number, accents=style.accents(heading=heading))
+        if heading and rng.random() < 0.3:
+            text = [word.upper() for word in text]
+        bold = max(style.bold, 1 if heading and size > 14 and rng.random() < 0.4 else 0)
+        indent = size * int(rng.integers(0, 4)) if not heading else 0
+        place = 0
+        for number in range(lines):
+            if y >= bottom or (cut and y + size > bottom):
+                break
+            begin = left + (indent if number == 0 else 0)
+            room = (right - begin) * (rng.uniform(0.2, 0.9) if number == lines - 1 else 1.0)
+            widths = self._fitting(text[place:], font, space, room)
+            line = text[place : place + len(widths)]
+            place += len(line)
+            if self.style.justified and number < lines - 1 and len(line) > 1:
+                gap = min(max(space * 0.7, (room - sum(widths)) / (len(line) - 1)), 4.0 * space)
+                starts = begin + np.cumsum([0.0, *widths[:-1]]) + gap * np.arange(len(line))
+                for x, word in zip(starts.tolist(), line, strict=True):
+                    self.draw.text((x, y), word, fill=color, font=font, stroke_width=bold)
+            else:
+                self.draw.text((begin, y), " ".join(line), fill=color, font=font, stroke_width=bold)
+            y += step
+            if place >= len(text):
+                break
+        return y
 
-def _rings(rng: Random, shape: Shape) -> Array:
-    """What a cup leaves."""
-    y, x = pixel_grid(shape)
-    result = np.ones(shape, dtype=np.float32)
-    for _ in range(int(rng.integers(1, 3))):
-        radius = rng.uniform(0.12, 0.28) * min(shape)
-        down, right = y - rng.uniform(0.1, 0.9) * shape[0], x - rng.uniform(0.1, 0.9) * shape[1]
-        patchy = field(rng, shape, cell=radius, octaves=5)
-        width = radius * (0.03 + 0.05 * patchy)
-        ring = np.exp(-(((np.hypot(down, right) - radius) / width) ** 2)) * (0.3 + 0.7 * patchy)
-        result *= (1.0 - np.float32(rng.uniform(0.25, 0.5)) * ring).astype(np.float32)
-    return result
+    def _fitting(self, text: list[str], font: Font, space: float, room: float) -> list[float]:
+        """The widths of as many words as fit, of one at least."""
+        widths: list[float] = []
+        used = 0.0
+        for word in text:
+            widths.append(font.getlength(word))
+            used += widths[-1] + space
+            if used - space > room and len(widths) > 1:
+                return widths[:-1]
+        return widths
 
-
-def _folds(rng: Random, shape: Shape) -> Array:
-    """Creases across the page: a dark or light line, one side of it in shade."""
-    y, x = pixel_grid(shape)
-    result = np.ones(shape, dtype=np.float32)
-    for _ in range(int(rng.integers(1, 4))):
-        angle = rng.choice([0.0, math.pi / 2]) + rng.normal(0.0, 0.06)
-        away = (y - rng.uniform(0.15, 0.85) * shape[0]) * math.cos(angle) + (
-            x - rng.uniform(0.15, 0.85) * shape[1]
-        ) * math.sin(angle)
-        shade = np.where(away > 0, np.exp(-away / rng.uniform(8.0, 40.0)), 0.0)
-        line = np.exp(-((away / rng.uniform(0.7, 1.6)) ** 2))
-        result *= (1.0 - rng.uniform(0.04, 0.16) * shade - rng.uniform(-0.05, 0.3) * line).astype(np.float32)
-    return result
-
-
-def _shadow(rng: Random, shape: Shape) -> Array:
-    """Light that falls off towards a side or corner, as near a book's spine."""
-    y, x = pixel_grid(shape)
-    angle = rng.uniform(0.0, 2 * math.pi)
-    along = (y / shape[0] - 0.5) * math.sin(angle) + (x / shape[1] - 0.5) * math.cos(angle) + 0.5
-    fall = np.clip(along, 0.0, 1.0) ** np.float32(rng.uniform(1.0, 4.0))
-    return (1.0 - np.float32(rng.uniform(0.1, 0.4)) * fall).astype(np.float32)
-
-
-def _wrinkles(rng: Random, shape: Shape) -> Array:
-    """Crumpled paper: ridges of fractal noise, lit from one side."""
-    ridges = 1.0 - np.abs(2.0 * field(rng, shape, cell=min(shape) / 3, octaves=4) - 1.0)
-    slope = np.gradient(blurred(ridges.astype(np.float32), 1.0), axis=int(rng.integers(2)))
-    slope /= np.float32(np.abs(slope).max() + 1e-6)
-    return (1.0 - np.float32(rng.uniform(0.1, 0.3)) * np.maximum(slope, -0.3)).astype(np.float32)
+    def _table(self, box: Box) -> int:
+        left, y, right, bottom = box
+        rng, style = self.rng, self.style
+        columns, row = int(rng.integers(2, 7)), round(style.body * rng.uniform(1.4, 2.2))
+        rows = max(1, min(int(rng.integers(2, 9)), (bottom - y) // row))
+        font, width = sized(style.font, style.body), max(1, round(style.body * rng.uniform(0.03, 0.12)))
+        edges = np.linspace(left, right, columns + 1)
+        kind = rng.random()
+        if rng.random() < 0.4:
+            shade = int(rng.integers(170, 245))
+            for line in range(0, rows, int(rng.integers(1, 3)) if kind > 0.3 else rows):
+                self.draw.rectangle((left, y + line * row, right, y + (line + 1) * row), fill=shade)
+        for line in range(rows + 1):
+            if kind < 0.7 or line in (0, 1, rows):
+                self.draw.line((left, y + line * row, right, y + line * row), fill=style.ink, width=width)
+        for x in edges if kind < 0.5 else []:
+            self.draw.line((x, y, x, y + rows * row), fill=style.ink, width=width)
+        for line in range(rows):
+            cells = prose(rng, columns, accents=style.accents())
+            for x, cell in zip(edges, cells, strict=False):
+                text = number_text(int(rng.integers(1 << 30))) if rng.random() < 0.5 else cell
+                while len(text) > 1 and font.getlength(text) > edges[1] - edges[0] - 6:
+                    text = text[:-1]
+                self.draw.text((x + 4, y + line * row + row * 0.15), text, fill=style.ink, font=font)
+        return y + rows * row

@@ -1,0 +1,72 @@
+"""Dirty pages, as scanners see them: what was printed, on paper to which things have happened."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from denoiser.generator.canvas import Array, Random, Shape
+from denoiser.generator.creases import folds, wrinkles
+from denoiser.generator.marks import prints, stains
+from denoiser.generator.paper import grain, other_side, shadow, soft, specks, uneven_light, wear
+
+
+def dirt(clean: Array, rng: Random, *, system_fonts: bool = True) -> Array:
+    """Make a page dirty: gray, textured paper, and several of all that happens to paper.
+
+    These are stains, footprints, folds, wrinkles, shadows, uneven light, bleed-through, faded ink, specks
+    and a scanner's blur. clean: float32 (H, W), paper 1. system_fonts: see `page`, for what shows through.
+    Returns a new float32 (H, W) in 0..1.
+    """
+    shape = clean.shape[0], clean.shape[1]
+    if rng.random() < 0.05:
+        # Clean pages have to stay clean, too.
+        return _scanned(np.array(clean, dtype=np.float32), rng)
+    result = 1.0 - clean
+    if rng.random() < 0.3:
+        result *= 1.0 - np.float32(rng.uniform(0.0, 0.6)) * wear(rng, shape)
+    np.subtract(1.0, result, out=result)
+    if rng.random() < 0.2:
+        behind = other_side(rng, shape, system_fonts=system_fonts)
+        result *= 1.0 - np.float32(rng.uniform(0.03, 0.3)) * behind
+    if rng.random() < 0.6:
+        lift = np.float32(rng.uniform(0.0, 0.2) if rng.random() < 0.85 else rng.uniform(0.2, 0.4))
+        result = lift + (1.0 - lift) * result
+    result *= _cover(rng, shape)
+    return _scanned(result, rng)
+
+
+def _cover(rng: Random, shape: Shape) -> Array:
+    """How light the paper is everywhere, float32 (H, W), about 0.1..1.2."""
+    tone = 1.02 - 0.45 * float(rng.beta(1.3, 2.6))
+    cover = grain(rng, shape)
+    cover *= np.float32(rng.uniform(0.002, 0.012) if rng.random() < 0.3 else rng.uniform(0.012, 0.045))
+    cover += np.float32(tone)
+    kinds = rng.random(6) < (0.42, 0.27, 0.33, 0.35, 0.22, 0.35)
+    if not kinds[:4].any() and rng.random() < 0.7:
+        kinds[rng.integers(4)] = True
+    if kinds[0]:
+        cover *= 1.0 - np.float32(rng.uniform(0.1, 0.75)) * stains(rng, shape)
+    if kinds[1]:
+        cover *= 1.0 - np.float32(rng.uniform(0.08, 0.4)) * prints(rng, shape)
+    if kinds[2]:
+        cover *= 1.0 - np.float32(rng.uniform(0.04, 0.22)) * folds(rng, shape)
+    if kinds[3]:
+        cover *= 1.0 - np.float32(rng.uniform(0.06, 0.3)) * wrinkles(rng, shape)
+    if kinds[4]:
+        cover *= 1.0 - np.float32(rng.uniform(0.08, 0.6)) * shadow(rng, shape)
+    if kinds[5]:
+        cover *= 1.0 - np.float32(rng.uniform(0.02, 0.3)) * uneven_light(rng, shape)
+    return np.asarray(cover, dtype=np.float32)
+
+
+def _scanned(image: Array, rng: Random) -> Array:
+    """What the scanner does: dust on its glass, blur, its own noise and its limits."""
+    if rng.random() < 0.35:
+        image = image - np.float32(rng.uniform(0.1, 0.8)) * specks(rng, (image.shape[0], image.shape[1]))
+    if rng.random() < 0.4:
+        image = soft(image, float(rng.uniform(0.02, 0.2)))
+    if rng.random() < 0.5:
+        noise = rng.standard_normal(image.shape, dtype=np.float32)
+        image = image + noise * np.float32(rng.uniform(0.0, 0.02))
+    clipped: Array = np.clip(image, np.float32(0.0), np.float32(1.0))
+    return clipped
