@@ -241,7 +241,7 @@ def _pictures(
     if data is None or recipe.drawn:
         draw = _drawn_page if recipe.dirt else _drawn_picture
         pool = max(8, int(60 * share))
-        drawn = tiles.Drawn(draw, recipe.side, recipe.look, pool=pool, uses=16)
+        drawn = tiles.Drawn(draw, recipe.side, recipe.look, pool=pool, uses=32 if recipe.dirt else 16)
         learnt.append((drawn, recipe.drawn or 1.0))
         held.append(tiles.Drawn(draw, recipe.side, pool=max(8, pool // 4)))
         abouts.append("pictures drawn by the built-in generator")
