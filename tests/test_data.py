@@ -188,19 +188,6 @@ def test_pictures(make: object, shape: tuple[int, int]) -> None:
     assert not np.array_equal(first, make(np.random.default_rng(6), shape)) or shape == (28, 28)
 
 
-def test_pages_are_paper_and_ink_and_dirt_makes_them_darker() -> None:
-    rng = np.random.default_rng(1)
-    page = generator.page(rng, (300, 240))
-    assert np.median(page) == 1.0
-    assert 0.02 < (page < 0.5).mean() < 0.3
-    dirty = generator.dirt(page, rng)
-    assert dirty.shape == page.shape
-    assert dirty.dtype == np.float32
-    assert dirty.min() >= 0.0
-    assert np.median(dirty) < 0.99
-    assert np.mean((dirty - page) ** 2) > 1e-3
-
-
 def test_blur_keeps_the_mean_and_flat_images() -> None:
     image = np.random.default_rng(0).random((50, 30), dtype=np.float32)
     smooth = generator.blurred(image, 2.0)

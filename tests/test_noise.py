@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from denoiser import noise
 from denoiser.errors import UsageError
 
-NAMES = ["correlated", "gaussian", "jpeg", "poisson", "quantize", "salt_pepper", "speckle", "stripes"]
+PIXELS = ["correlated", "gaussian", "jpeg", "poisson", "quantize", "salt_pepper", "speckle", "stripes"]
+PAPER = ["bleed_through", "crease", "fade", "shadow", "stain", "texture"]
+NAMES = [*PIXELS, *PAPER]
 
 
 def patches(seed: int, number: int = 6, height: int = 28, width: int = 28) -> np.ndarray:
@@ -24,7 +26,7 @@ def test_the_promised_noises_are_there() -> None:
         assert all(parameter.help for parameter in found.parameters.values())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(name=st.sampled_from(NAMES), seed=st.integers(0, 2**32), data=st.data())
 def test_range_seed_shape_and_identity(name: str, seed: int, data: st.DataObject) -> None:
     shape = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40)))
@@ -47,7 +49,18 @@ def test_range_seed_shape_and_identity(name: str, seed: int, data: st.DataObject
 
 
 @pytest.mark.parametrize(
-    "text", ["gaussian:sigma=0", "speckle:sigma=0", "salt_pepper:amount=0", "stripes:sigma=0"]
+    "text",
+    [
+        "gaussian:sigma=0",
+        "speckle:sigma=0",
+        "salt_pepper:amount=0",
+        "stripes:sigma=0",
+        "texture:sigma=0,gray=0,specks=0",
+        "stain:amount=0,prints=0",
+        "crease:folds=0,wrinkles=0",
+        "shadow:opacity=0,uneven=0",
+        "bleed_through:alpha=0",
+    ],
 )
 def test_no_noise_is_the_identity(text: str) -> None:
     clean = patches(1)
@@ -113,6 +126,50 @@ def test_jpeg_is_worse_at_lower_quality_and_does_not_depend_on_neighbours() -> N
     offsets = np.random.default_rng(5).integers(0, 8, (2, 1)), np.random.default_rng(5).integers(0, 8, (2, 2))
     if (offsets[0][:, 0] == offsets[1][:, 0]).all():
         np.testing.assert_array_equal(alone[0], pair[0])
+
+
+def blank(*shape: int) -> np.ndarray:
+    return np.ones(shape, dtype=np.float32)
+
+
+@pytest.mark.parametrize("name", sorted(set(PAPER) - {"fade"}))
+def test_paper_noises_hit_patches_as_hard_as_pages(name: str) -> None:
+    rng = np.random.default_rng(0)
+    pages = 1.0 - noise.parse(name)(blank(16, 300, 240), rng)
+    patches = 1.0 - noise.parse(name)(blank(6000, 28, 28), rng)
+    assert patches.mean() == pytest.approx(pages.mean(), rel=0.5)
+    # A patch shows a piece of an effect: most differ from each other, and from pages in their mean.
+    assert len(np.unique(patches.mean(axis=(1, 2)))) > 200
+    assert patches.mean(axis=(1, 2)).std() > pages.mean(axis=(1, 2)).std()
+
+
+@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("shape", [(2, 230, 210), (2, 30, 500), (3, 1, 1), (1, 5, 470), (0, 28, 28)])
+def test_paper_noises_take_any_shape(name: str, shape: tuple[int, int, int]) -> None:
+    spoil = noise.parse(name)
+    clean = blank(*shape) * 0.5
+    noisy, again = (spoil(clean, np.random.default_rng(3)) for _ in range(2))
+    assert noisy.shape == shape
+    np.testing.assert_array_equal(noisy, again)
+    if clean.size > 1000:
+        assert not np.array_equal(noisy[0], noisy[-1]) or len(noisy) == 1
+
+
+def test_ink_fades_and_paper_does_not() -> None:
+    clean = blank(4, 220, 220)
+    clean[:, 50:150] = 0.0
+    noisy = noise.parse("fade:amount=0.6,lift=0.1")(clean, np.random.default_rng(0))
+    assert (noisy[:, :50] == 1.0).all()
+    assert noisy[:, 50:150].min() == pytest.approx(0.1, abs=0.01)
+    assert noisy[:, 50:150].max() > 0.4
+
+
+def test_settings_of_paper_are_drawn_for_every_image() -> None:
+    noisy = noise.parse("texture:sigma=0,specks=0,gray=0..0.4")(blank(200, 28, 28), np.random.default_rng(0))
+    levels = noisy.mean(axis=(1, 2))
+    assert levels.min() < 0.63
+    assert levels.max() > 0.97
+    assert noisy.std(axis=(1, 2)).max() < 1e-6
 
 
 def test_chain_applies_in_order_and_names_itself() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +15,7 @@ from denoiser.commands import options
 from denoiser.commands.help import Command, option
 from denoiser.commands.plugins import load
 from denoiser.commands.run import stdout_for_data
+from denoiser.errors import UsageError
 
 if TYPE_CHECKING:
     from denoiser.noise import Noise
@@ -22,24 +24,49 @@ if TYPE_CHECKING:
 @click.command(
     cls=Command,
     params=list(options.LOADING),
-    examples=(("denoise noises", "names, parameters and their ranges"),),
+    examples=(
+        ("denoise noises", "names, parameters and their ranges"),
+        ("denoise noises --preview noises.png", "see them"),
+    ),
 )
 @option("--json", "as_json", is_flag=True, heading="Output", help="Print JSON, one list.")
-def noises(*, as_json: bool, **which: Any) -> None:
+@option(
+    "--preview",
+    metavar="FILE.png",
+    type=click.Path(path_type=Path),
+    heading="Output",
+    help="Draw them instead: each at half of its default settings, at these, and at their double.",
+)
+@option("--force", is_flag=True, heading="Output", help="Replace an existing FILE.png.")
+def noises(*, as_json: bool, preview: Path | None, force: bool, **which: Any) -> None:
     """List the noises that `denoise train` can add. All values are on the 0..1 scale."""
     from denoiser import noise
 
+    if preview is not None and as_json:
+        raise UsageError("--preview draws and --json lists.", "Give one.")
+    if force and preview is None:
+        raise UsageError("--force is about the file of --preview.", "Give both, or neither.")
     with stdout_for_data() as data:
         plugins = load(**which)
         for failed in plugins.failed:
             click.echo(f"{failed.name} from {failed.origin} failed to load: {failed.error}", err=True)
         with plugins.noises():
             found = [noise.get(name) for name in noise.names()]
+            if preview is not None:
+                _preview(found, preview, force=force)
+                return
         if as_json:
             text = json.dumps([_as_dict(each) for each in found], indent=2)
         else:
             text = "\n".join(line for each in found for line in _lines(each))
         data.write(f"{text}\n".encode())
+
+
+def _preview(found: list[Noise], path: Path, *, force: bool) -> None:
+    from denoiser import preview
+
+    preview.write(found, path, force=force)
+    click.echo(f"{len(found)} noises drawn: {path}", err=True)
 
 
 def _as_dict(noise: Noise) -> dict[str, Any]:

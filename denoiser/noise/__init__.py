@@ -1,0 +1,48 @@
+"""The named noises, so that a command line, a recipe and a test all mean the same thing by one word.
+
+Every noise is a function of clean images and a NumPy generator, vectorised over a batch. A noise is
+written as text, `gaussian:sigma=0..0.6+speckle:sigma=0.1`: noises applied one after another, each with
+its parameters, and a parameter given as a range is drawn anew for every image. All values are on the
+0..1 scale of pixels. Plugins add noises with `register`.
+
+Only NumPy and Pillow are needed here: the command reads this package without paying for Keras.
+"""
+
+from __future__ import annotations
+
+from denoiser.noise import paper, pixels
+from denoiser.noise.chain import Chain, Mixture, Spoiler, Step, parse
+from denoiser.noise.registry import (
+    STRENGTH,
+    Array,
+    Function,
+    Noise,
+    Parameter,
+    Register,
+    Value,
+    get,
+    names,
+    register,
+    unregister,
+)
+
+__all__ = [
+    "STRENGTH",
+    "Array",
+    "Chain",
+    "Function",
+    "Mixture",
+    "Noise",
+    "Parameter",
+    "Register",
+    "Spoiler",
+    "Step",
+    "Value",
+    "get",
+    "names",
+    "paper",
+    "parse",
+    "pixels",
+    "register",
+    "unregister",
+]

@@ -1,0 +1,160 @@
+"""Noises as text: chains of noises with their settings, and mixtures of chains."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from denoiser.errors import UsageError
+from denoiser.noise.registry import STRENGTH, Array, Noise, get
+
+
+class Spoiler(Protocol):
+    """Something that makes clean images noisy; `name` says what it does in the syntax of `parse`."""
+
+    @property
+    def name(self) -> str:
+        """What it does, in the syntax of `parse` or in words."""
+        ...
+
+    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:
+        """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One noise with its settings; a setting is (low, high), equal for a fixed value."""
+
+    noise: Noise
+    settings: Mapping[str, tuple[float, float]]
+
+    @property
+    def name(self) -> str:
+        """The step as `parse` reads it."""
+        texts = [
+            f"{key}={low:g}" if low == high else f"{key}={low:g}..{high:g}"
+            for key, (low, high) in self.settings.items()
+        ]
+        return f"{self.noise.name}:{','.join(texts)}" if texts else self.noise.name
+
+    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:
+        """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        values: dict[str, Any] = {}
+        for key, (low, high) in self.settings.items():
+            if low == high:
+                values[key] = low
+            else:
+                values[key] = rng.uniform(low, high, (len(clean), 1, 1)).astype(np.float32)
+        return self.noise(clean, rng, **values)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Noises applied one after another, each to the last one's clipped result."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def name(self) -> str:
+        """The chain as `parse` reads it."""
+        return "+".join(step.name for step in self.steps)
+
+    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:
+        """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        result = clean
+        for step in self.steps:
+            result = step(result, rng)
+        return result
+
+
+def parse(text: str) -> Chain:
+    """Read a noise as users write it: `name[:key=value[,key=value...]][+name...]`.
+
+    A value is a number or a range `low..high`, drawn uniformly for every image. Every noise also takes
+    `strength`, 0..1. Raises UsageError, naming what is wrong and what is allowed.
+    """
+    return Chain(tuple(_step(part.strip(), text) for part in text.split("+")))
+
+
+def _step(part: str, text: str) -> Step:
+    name, _, rest = part.partition(":")
+    if not name:
+        raise UsageError(f"A noise is missing in {text!r}.", "Write for example gaussian:sigma=0.1.")
+    noise = get(name.strip())
+    settings = {}
+    for item in filter(None, (piece.strip() for piece in rest.split(","))):
+        key, equals, value = (piece.strip() for piece in item.partition("="))
+        if not equals or not value:
+            raise UsageError(f"{item!r} in {text!r} is not of the form key=value.")
+        settings[key] = _range(noise, key, value)
+    return Step(noise, settings)
+
+
+def _range(noise: Noise, key: str, value: str) -> tuple[float, float]:
+    """Low and high of one setting, checked against what the noise allows."""
+    parameter = STRENGTH if key == "strength" else noise.parameters.get(key)
+    if parameter is None:
+        known = [*noise.parameters, "strength"]
+        near = difflib.get_close_matches(key, known, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else f"It takes {', '.join(known)}."
+        raise UsageError(f"The noise {noise.name!r} has no parameter {key!r}.", hint)
+    first, dots, last = value.partition("..")
+    try:
+        low = float(first)
+        high = float(last) if dots else low
+    except ValueError:
+        raise UsageError(f"{key}={value} is neither a number nor a range such as 0..0.5.") from None
+    if math.isnan(low) or math.isnan(high) or low > high:
+        raise UsageError(f"{key}={value}: a range goes from a lower to a higher number.")
+    if low < parameter.low or high > parameter.high:
+        hint = f"It may be {parameter.low:g} to {parameter.high:g}."
+        if key == "sigma" and high > 1.0:
+            hint = f"Pixels are 0..1 here: {key}={high:g} of 255 is {key}={high / 255:.3g}, {high:g}/255."
+        raise UsageError(f"{key}={value} is out of range for the noise {noise.name!r}.", hint)
+    return low, high
+
+
+class Mixture:
+    """One of several noises for every image, drawn by weight; the noise of training recipes."""
+
+    def __init__(
+        self, noises: Sequence[tuple[Spoiler, float]], *, clean: float = 0.0, levels: int | None = None
+    ) -> None:
+        """Weights need not add up to 1.
+
+        noises: what to draw from, with weights. clean: the share of images, 0..1, left as they are.
+        levels: quantise the result to that many levels, as a file does (256 for 8 bits); None keeps it.
+        """
+        weights = np.array([weight for _, weight in noises], dtype=np.float64)
+        self._noises = [noise for noise, _ in noises]
+        self._edges = np.cumsum(np.append(clean, (1.0 - clean) * weights / weights.sum()))
+        self._levels = levels
+
+    @property
+    def name(self) -> str:
+        """Shares and noises in words, for a model card."""
+        shares = np.diff(self._edges, prepend=0.0)
+        parts = [f"{shares[0]:.0%} clean"] if shares[0] else []
+        parts += [f"{share:.0%} {noise.name}" for share, noise in zip(shares[1:], self._noises, strict=True)]
+        return ", ".join(parts) + (f"; {self._levels} levels" if self._levels else "")
+
+    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:
+        """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        kinds = np.searchsorted(self._edges[:-1], rng.random(len(clean)), side="right")
+        result = clean.copy()
+        for kind, noise in enumerate(self._noises, start=1):
+            chosen = np.flatnonzero(kinds == kind)
+            if len(chosen):
+                result[chosen] = noise(clean[chosen], rng)
+        if self._levels:
+            steps = np.float32(self._levels - 1)
+            np.multiply(result, steps, out=result)
+            np.rint(result, out=result)
+            np.divide(result, steps, out=result)
+        return result

@@ -1,0 +1,141 @@
+"""Noises of paper: the generator's dirt, effect by effect, for pages and for patches of any size.
+
+Each function gets float32 (N, H, W) in 0..1, paper near 1, and returns that shape; `Noise` clips.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from denoiser.noise.registry import Array, Parameter, Value, register
+
+Draw = Callable[[np.random.Generator, tuple[int, int]], Array]
+
+#: The noises below, which belong on pages rather than on photographs.
+NAMES = frozenset({"bleed_through", "crease", "fade", "shadow", "stain", "texture"})
+#: The side, in pixels, of the sheets that effects on small images are cut from: pieces of pages.
+_SHEET = 448
+#: From this shorter side on, an image is a page that gets its own drawing.
+_PAGE = 200
+
+
+def _maps(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """One map of an effect for each of N images: drawn for pages, and for patches cut from larger drawings.
+
+    A patch of 28x28 thus gets what a patch of a dirty page has: mostly a piece of an edge, or nothing.
+    """
+    number, height, width = shape
+    result = np.empty((number, height, width), dtype=np.float32)
+    if min(height, width) >= _PAGE:
+        for index in range(number):
+            result[index] = draw(rng, (height, width))
+        return result
+    sheet = max(_SHEET, height), max(_SHEET, width)
+    # Each pixel of a sheet is used about twice, so that drawing costs little beside what is learnt.
+    together = max(1, 2 * sheet[0] * sheet[1] // (height * width))
+    for start in range(0, number, together):
+        part = result[start : start + together]
+        pieces = np.lib.stride_tricks.sliding_window_view(draw(rng, sheet), (height, width))
+        tops = rng.integers(0, pieces.shape[0], len(part))
+        lefts = rng.integers(0, pieces.shape[1], len(part))
+        part[:] = pieces[tops, lefts]
+    return result
+
+
+def _lit(clean: Array, rng: np.random.Generator, *effects: tuple[Value, Draw]) -> Array:
+    """Take light away from the images: `amount` of it where an effect's map is 1."""
+    result = clean
+    for amount, draw in effects:
+        if np.any(amount):
+            result = result * (1.0 - np.asarray(amount, dtype=np.float32) * _maps(draw, clean.shape, rng))
+    return result
+
+
+def _texture(clean: Array, rng: np.random.Generator, *, sigma: Value, gray: Value, specks: Value) -> Array:
+    from denoiser.generator import paper
+
+    grain = np.asarray(sigma, dtype=np.float32) * _maps(paper.grain, clean.shape, rng)
+    result = clean * (1.0 - np.asarray(gray, dtype=np.float32) + grain)
+    if np.any(specks):
+        result -= np.asarray(specks, dtype=np.float32) * _maps(paper.specks, clean.shape, rng)
+    return result
+
+
+def _stain(clean: Array, rng: np.random.Generator, *, amount: Value, prints: Value) -> Array:
+    from denoiser.generator import marks
+
+    return _lit(clean, rng, (amount, marks.stains), (prints, marks.prints))
+
+
+def _crease(clean: Array, rng: np.random.Generator, *, folds: Value, wrinkles: Value) -> Array:
+    from denoiser.generator import creases
+
+    return _lit(clean, rng, (folds, creases.folds), (wrinkles, creases.wrinkles))
+
+
+def _shadow(clean: Array, rng: np.random.Generator, *, opacity: Value, uneven: Value) -> Array:
+    from denoiser.generator import paper
+
+    return _lit(clean, rng, (opacity, paper.shadow), (uneven, paper.uneven_light))
+
+
+def _bleed_through(clean: Array, rng: np.random.Generator, *, alpha: Value) -> Array:
+    from denoiser.generator import paper
+
+    return _lit(clean, rng, (alpha, paper.other_side))
+
+
+def _fade(clean: Array, rng: np.random.Generator, *, amount: Value, lift: Value) -> Array:
+    from denoiser.generator import paper
+
+    left = 1.0 - np.asarray(lift, dtype=np.float32)
+    ink = _lit(left * (1.0 - clean), rng, (amount, paper.wear))
+    return np.asarray(1.0 - ink, dtype=np.float32)
+
+
+def _share(default: float, help: str) -> Parameter:  # noqa: A002  as in `Parameter`
+    return Parameter(default, 0.0, 1.0, help)
+
+
+register(
+    "texture", _texture, "the paper itself: its gray, its grain and fibres, dust",
+    parameters={
+        "sigma": _share(0.04, "standard deviation of the grain on white, 0..1"),
+        "gray": _share(0.12, "how much darker than white the paper is, 0..1"),
+        "specks": _share(0.3, "how dark the dust is, 0..1"),
+    },
+)  # fmt: skip
+register(
+    "stain", _stain, "blots, drops and cup rings with dark rims, and footprints",
+    parameters={
+        "amount": _share(0.5, "light that stains take away, 0..1"),
+        "prints": _share(0.2, "light that footprints take away, 0..1"),
+    },
+)  # fmt: skip
+register(
+    "crease", _crease, "folded and crumpled paper, in light and shade",
+    parameters={
+        "folds": _share(0.15, "how much darker or lighter folds are, 0..1"),
+        "wrinkles": _share(0.2, "how much darker or lighter wrinkles are, 0..1"),
+    },
+)  # fmt: skip
+register(
+    "shadow", _shadow, "the shade of a book's spine or of a hand, and uneven light",
+    parameters={
+        "opacity": _share(0.4, "light that the shadow takes away where it is deepest, 0..1"),
+        "uneven": _share(0.15, "light that is missing in the darkest parts of the page, 0..1"),
+    },
+)  # fmt: skip
+register(
+    "bleed_through", _bleed_through, "the print of the other side shows through, mirrored",
+    parameters={"alpha": _share(0.2, "how much of that print is seen, 0..1")},
+)  # fmt: skip
+register(
+    "fade", _fade, "ink that is gone in places, and black that is gray",
+    parameters={
+        "amount": _share(0.5, "ink that is gone where most is, 0..1"),
+        "lift": _share(0.1, "how light the blackest ink is, 0..1"),
+    },
+)  # fmt: skip

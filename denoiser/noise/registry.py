@@ -1,0 +1,125 @@
+"""What a noise is, and the table of those there are; plugins add theirs with `register`."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from denoiser.errors import UsageError
+
+Array = npt.NDArray[np.float32]
+#: A parameter as a noise function gets it: one number, or an array (N, 1, 1) with one number per image.
+Value = float | Array
+Function = Callable[..., npt.NDArray[Any]]
+
+
+class Register(Protocol):
+    """What a plugin's `register_noise` is given: see `register`."""
+
+    def __call__(
+        self,
+        name: str,
+        function: Function,
+        help: str = "",  # noqa: A002  as in `register`
+        *,
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> None:
+        """Add a noise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A noise's parameter: its default, the range it may take, and a line of help."""
+
+    default: float
+    low: float
+    high: float
+    help: str
+
+
+STRENGTH = Parameter(1.0, 0.0, 1.0, "how much of the noise is kept: 0 is the clean image")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """A named noise. `function(clean, rng, **parameters)` gets float32 (N, H, W) and returns that shape."""
+
+    name: str
+    function: Function
+    parameters: Mapping[str, Parameter]
+    help: str
+
+    def __call__(
+        self, clean: Array, rng: np.random.Generator, *, strength: Value = 1.0, **values: Value
+    ) -> Array:
+        """Spoil a batch.
+
+        clean: float32 (N, H, W), 0..1, not changed. strength: 0..1, number or (N, 1, 1); 0 gives `clean`
+        back exactly. values: the noise's own parameters. Returns a new float32 (N, H, W), clipped to 0..1.
+        """
+        settings: dict[str, Value] = {key: parameter.default for key, parameter in self.parameters.items()}
+        result = np.asarray(self.function(clean, rng, **(settings | values)), dtype=np.float32)
+        if result.shape != clean.shape:
+            raise UsageError(
+                f"The noise {self.name!r} returned an array of shape {result.shape} for {clean.shape}."
+            )
+        if not (np.isscalar(strength) and strength == 1.0):
+            result = clean + np.asarray(strength, dtype=np.float32) * (result - clean)
+        clipped: Array = np.clip(result, np.float32(0.0), np.float32(1.0))
+        return clipped
+
+
+_NOISES: dict[str, Noise] = {}
+
+
+def register(
+    name: str,
+    function: Function,
+    help: str = "",  # noqa: A002  plugins call it by this name
+    *,
+    parameters: Mapping[str, Parameter] | None = None,
+) -> None:
+    """Add a noise, or replace the one of that name.
+
+    function: `function(clean, rng, **parameters)`, clean float32 (N, H, W) in 0..1, which it must not
+    change; returns the same shape, and is clipped to 0..1 afterwards. A parameter arrives as one number,
+    or as an array (N, 1, 1) when it was given as a range. parameters: what it takes; without it, the
+    function's own numeric defaults are taken, unbounded.
+    Raises UsageError if the name could not be written on a command line.
+    """
+    if not name.isidentifier():
+        raise UsageError(f"A noise can't be called {name!r}.", "Use letters, digits and underscores.")
+    if parameters is None:
+        parameters = {
+            key: Parameter(float(found.default), -math.inf, math.inf, "")
+            for key, found in inspect.signature(function).parameters.items()
+            if isinstance(found.default, int | float)
+        }
+    _NOISES[name] = Noise(name, function, dict(parameters), help)
+
+
+def unregister(name: str) -> None:
+    """Take a noise away; nothing happens if there is none of that name."""
+    _NOISES.pop(name, None)
+
+
+def names() -> list[str]:
+    """All names that `get` knows, in alphabetical order."""
+    return sorted(_NOISES)
+
+
+def get(name: str) -> Noise:
+    """The noise of that name. Raises UsageError, with the nearest name, if there is none."""
+    if name in _NOISES:
+        return _NOISES[name]
+    near = difflib.get_close_matches(name, names(), 1)
+    hint = f"Did you mean {near[0]!r}?" if near else f"Known noises: {', '.join(names())}."
+    raise UsageError(f"There is no noise called {name!r}.", hint)

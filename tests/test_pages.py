@@ -1,0 +1,158 @@
+"""The generator's pages and their dirt."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import ImageFont
+
+from denoiser import generator
+from denoiser.generator import canvas, creases, fonts, marks, paper, text
+
+EFFECTS = [
+    paper.grain,
+    paper.specks,
+    paper.uneven_light,
+    paper.shadow,
+    paper.wear,
+    paper.other_side,
+    creases.folds,
+    creases.wrinkles,
+    marks.stains,
+    marks.prints,
+]
+#: Those that are shares of light or ink; the others go both ways.
+SHARES = [paper.uneven_light, paper.shadow, paper.wear, paper.other_side, marks.stains, marks.prints]
+
+
+@pytest.fixture
+def no_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(fonts, "_folders", list)
+    fonts.system_fonts.cache_clear()
+    yield
+    fonts.system_fonts.cache_clear()
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32), height=st.integers(1, 140), width=st.integers(1, 140))
+def test_pages_and_dirt_of_any_size(seed: int, height: int, width: int) -> None:
+    page, again = (generator.page(np.random.default_rng(seed), (height, width)) for _ in range(2))
+    np.testing.assert_array_equal(page, again)
+    kept = page.copy()
+    dirty, soiled = (generator.dirt(page, np.random.default_rng(seed)) for _ in range(2))
+    np.testing.assert_array_equal(dirty, soiled)
+    np.testing.assert_array_equal(page, kept)
+    for image in (page, dirty):
+        assert image.shape == (height, width)
+        assert image.dtype == np.float32
+        assert image.min() >= 0.0
+        assert image.max() <= 1.0
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    draw=st.sampled_from(EFFECTS),
+    seed=st.integers(0, 2**32),
+    height=st.integers(1, 330),
+    width=st.integers(1, 330),
+)
+def test_effects_are_maps(draw: object, seed: int, height: int, width: int) -> None:
+    assert callable(draw)
+    found, again = (draw(np.random.default_rng(seed), (height, width)) for _ in range(2))
+    np.testing.assert_array_equal(found, again)
+    assert found.shape == (height, width)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    if draw in SHARES:
+        assert found.min() >= 0.0
+        assert found.max() <= 1.0 + 1e-6
+
+
+def test_pages_are_paper_and_ink_and_dirt_makes_them_darker() -> None:
+    rng = np.random.default_rng(1)
+    pages = [generator.page(rng, (300, 240)) for _ in range(40)]
+    ink = np.array([(page < 0.5).mean() for page in pages])
+    assert np.median([np.median(page) for page in pages]) == 1.0
+    assert 0.04 < np.median(ink) < 0.25
+    assert np.mean([(page == 1.0).mean() > 0.5 for page in pages]) > 0.7
+    dirty = [generator.dirt(page, rng) for page in pages]
+    errors = [float(np.sqrt(np.mean((made - page) ** 2))) for made, page in zip(dirty, pages, strict=True)]
+    # Real dirty scans are 0.12 to 0.2 away from clean; a few of these have to be nearly clean.
+    assert 0.1 < np.median(errors) < 0.25
+    assert min(errors) < 0.08
+
+
+def test_text_has_all_that_text_has() -> None:
+    words, plain = (
+        " ".join(text.prose(np.random.default_rng(0), 3000, accents=accents)) for accents in (True, False)
+    )
+    assert any(sign.isupper() for sign in words)
+    assert any(sign.isdigit() for sign in words)
+    assert set(".,;:?!()") <= set(words)
+    assert any(ord(sign) > 127 for sign in words)
+    assert all(
+        ord(sign) < 128 for sign in " ".join(text.prose(np.random.default_rng(0), 3000, accents=False))
+    )
+
+
+def test_without_fonts_there_is_still_text(no_fonts: None) -> None:
+    assert fonts.system_fonts() == ()
+    drawn = generator.page(np.random.default_rng(2), (200, 320))
+    assert (drawn < 0.5).mean() > 0.03
+    np.testing.assert_array_equal(
+        drawn, generator.page(np.random.default_rng(2), (200, 320), system_fonts=False)
+    )
+
+
+def test_fonts_that_are_of_no_use_are_left_out(
+    no_fonts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fonts, "_folders", lambda: [tmp_path, tmp_path / "not there"])
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    (tmp_path / "notes.txt").write_text("no font either")
+    (tmp_path / "folder.otf").mkdir()
+    # Pillow's own font, as a file, lacks accented letters.
+    (tmp_path / "plain.ttf").write_bytes(_own_font())
+    assert fonts.system_fonts() == ()
+
+
+def _own_font() -> bytes:
+    own = ImageFont.load_default(20)
+    assert isinstance(own, ImageFont.FreeTypeFont)
+    return own.font_bytes
+
+
+def test_a_system_font_is_used(no_fonts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fonts.system_fonts.cache_clear()
+    monkeypatch.undo()
+    there = fonts.system_fonts()
+    if not there:
+        pytest.skip("no fonts are installed here")
+    (tmp_path / "sub").mkdir()
+    shutil.copy(there[0], tmp_path / "sub")
+    fonts.system_fonts.cache_clear()
+    monkeypatch.setattr(fonts, "_folders", lambda: [tmp_path])
+    assert [Path(path).name for path in fonts.system_fonts()] == [Path(there[0]).name]
+    rng = np.random.default_rng(0)
+    chosen = {fonts.choose_font(rng) for _ in range(40)}
+    assert chosen == {None, *fonts.system_fonts()}
+    assert {fonts.choose_font(rng, system=False) for _ in range(5)} == {None}
+
+
+def test_clouds_are_as_high_as_they_say() -> None:
+    found = [canvas.cloud(np.random.default_rng(seed), (200, 150), cell=20) for seed in range(40)]
+    assert np.mean(found) == pytest.approx(0.0, abs=0.1)
+    assert np.std(found) == pytest.approx(1.0, abs=0.3)
+
+
+def test_enlarging_is_the_same_either_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    coarse = np.random.default_rng(0).standard_normal((20, 30), dtype=np.float32)
+    by_matrices = canvas.enlarged(coarse, (77, 140))
+    monkeypatch.setattr(canvas, "_SMALL", 0)
+    np.testing.assert_allclose(canvas.enlarged(coarse, (77, 140)), by_matrices, atol=1e-5)
