@@ -62,26 +62,28 @@ def wrinkles(rng: Random, shape: Shape) -> Array:
     result = np.zeros(grid, dtype=np.float32)
     size = max(min(grid), 48)
     # Ridges bend: all of them are drawn on coordinates shifted by the same soft hills.
-    bend = size * float(rng.uniform(0.02, 0.07))
+    bend = size * float(rng.uniform(0.005, 0.05))
     rows = np.arange(grid[0], dtype=np.float32)[:, None] + bend * cloud(rng, grid, cell=size / 3, octaves=4)
     columns = np.arange(grid[1], dtype=np.float32) + bend * cloud(rng, grid, cell=size / 3, octaves=4)
     light = float(rng.uniform(0.0, 2.0 * math.pi))
-    finest = float(rng.uniform(0.03, 0.07))
+    # Paper that was crumpled hard has facets of a thumb's width; paper that was rolled, long soft waves.
+    coarsest, finest = float(rng.uniform(0.2, 0.6)), float(rng.uniform(0.03, 0.07))
+    power = float(rng.uniform(0.0, 0.5))
     density = grid[0] * grid[1] / size**2
     lengths = [
         size * length
-        for length in np.geomspace(0.6, finest, 7)
+        for length in np.geomspace(coarsest, finest, 7)
         for _ in range(math.ceil(density * float(rng.uniform(0.6, 1.6)) * min(2.0 / length, 22.0)))
     ]
     for length, draws in zip(lengths, rng.random((len(lengths), 8)).tolist(), strict=True):
-        _ridge(result, rows, columns, float(length), light, draws)
+        _ridge(result, rows, columns, float(length), (length / size) ** power, light, draws)
     result /= max(2.2 * float(result.std()), 1e-6)
     np.clip(result, -1.3, 1.6, out=result)
     return enlarged(result, shape) if grain > 1 else result
 
 
 def _ridge(
-    result: Array, rows: Array, columns: Array, length: float, light: float, draws: list[float]
+    result: Array, rows: Array, columns: Array, length: float, height: float, light: float, draws: list[float]
 ) -> None:
     """Add one ridge: shade on one side of a line, light on the other, both fading away from it."""
     length *= 0.6 + draws[0]
@@ -116,5 +118,5 @@ def _ridge(
     np.square(along, out=along)
     np.subtract(1.0, along, out=along)
     shade *= np.maximum(along, 0.0, out=along)
-    shade *= np.float32(length**0.35)
+    shade *= np.float32(height)
     result[window] += shade
