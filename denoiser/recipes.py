@@ -30,7 +30,8 @@ _DIGITS_HELD_OUT = 5000
 _DRAWN = 24_000
 _CROPS_HELD_OUT = 2048
 _TILES_HELD_OUT = 256
-_PER_TILE = 16
+_PATCHES_FROM = 1100
+"""One patch for so many pixels of a tile: about each is seen once, and the next tile looks different."""
 _PAGE = (480, 384)
 
 
@@ -247,9 +248,10 @@ def _pictures(
         abouts.append("pictures drawn by the built-in generator")
     context = int(recipe.arguments.get("context", 1))
     source = tiles.Mixed(learnt)
+    per_tile = max(1, recipe.side**2 // _PATCHES_FROM)
 
     def feed(number: int, rng: np.random.Generator) -> Pair:
-        given, clean = source(-(-number // _PER_TILE), rng)
+        given, clean = source(-(-number // per_tile), rng)
         return tiles.cut(recipe.noise(given, rng), clean, number, rng, context=context)
 
     # What is held out is drawn from a seed of its own, so that every run is judged by the same patches.

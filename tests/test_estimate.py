@@ -1,0 +1,35 @@
+"""The estimate of an image's noise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from denoiser import estimate, generator
+
+RNG = np.random.default_rng(0)
+SCENE = 0.15 + 0.7 * generator.scene(np.random.default_rng(3), (256, 256))
+
+
+@pytest.mark.parametrize("sigma", [0.02, 0.06, 0.1, 0.2])
+def test_white_noise_is_measured(sigma: float) -> None:
+    noisy = np.clip(SCENE + RNG.normal(0, sigma, SCENE.shape), 0, 1)
+    assert estimate.noise(noisy) == pytest.approx(sigma, rel=0.15)
+
+
+def test_content_is_no_noise() -> None:
+    assert estimate.noise(SCENE) < 0.01
+    assert estimate.noise(np.tile([0.2, 0.8], (40, 20)).repeat(8, axis=1)) < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (2, 2), (3, 5), (33, 41)])
+def test_any_size_has_an_answer(shape: tuple[int, int]) -> None:
+    assert 0.0 <= estimate.noise(np.full(shape, 0.5, np.float32)) < 1e-6
+    assert 0.0 <= estimate.noise(RNG.random(shape)) < 1.0
+
+
+def test_clipped_pixels_are_left_out() -> None:
+    """A page is mostly white, and white shows no noise."""
+    noisy = np.clip(np.where(RNG.random((200, 200)) < 0.6, 1.0, 0.5) + RNG.normal(0, 0.05, (200, 200)), 0, 1)
+    assert estimate.noise(np.where(noisy > 0.75, 1.0, noisy)) == pytest.approx(0.05, rel=0.2)
+    assert estimate.noise(np.ones((40, 40), np.float32)) == 0.0
