@@ -34,34 +34,39 @@ def _lock(file: IO[bytes]) -> bool:
     return True
 
 
-def _create(destination: Path, ending: str = "") -> tuple[Path, IO[bytes]]:
+def _create(destination: Path, ending: str = "") -> tuple[str, IO[bytes]]:
+    folder, name = os.path.split(destination)
     # Long names leave no room for more: the temporary one is cut, as its uniqueness is in the token.
-    short = os.fsencode(destination.name)[:100].decode(errors="ignore")
+    short = os.fsencode(name)[:100].decode(errors="ignore")
     while True:
-        path = destination.with_name(f".{short}.{os.urandom(6).hex()}{SUFFIX}{ending}")
-        file = path.open("x+b")
+        path = os.path.join(folder, f".{short}.{os.urandom(6).hex()}{SUFFIX}{ending}")  # noqa: PTH118 - faster
+        try:
+            file = open(path, "x+b")  # noqa: PTH123, SIM115 - as above; the caller closes it
+        except FileNotFoundError:
+            os.makedirs(folder)  # noqa: PTH103 - as above
+            continue
         # Between creating and locking it, a run that tidies up may have taken it for a dead one's.
-        if _lock(file) and path.exists():
+        if _lock(file) and os.fstat(file.fileno()).st_nlink:
             return path, file
         file.close()
 
 
 @contextlib.contextmanager
-def _replacing(destination: Path, ending: str = "") -> Iterator[tuple[Path, IO[bytes]]]:
+def _replacing(destination: Path, ending: str = "") -> Iterator[tuple[str, IO[bytes]]]:
     """Make a locked temporary file that becomes `destination` when the block ends well, and goes when not."""
-    destination.parent.mkdir(parents=True, exist_ok=True)
     path, file = _create(destination, ending)
     try:
         with file:
             yield path, file
             file.flush()
             if os.name != "nt":
-                path.replace(destination)
+                os.replace(path, destination)  # noqa: PTH105 - faster
         if os.name == "nt":
-            path.replace(destination)
+            os.replace(path, destination)  # noqa: PTH105
     except BaseException:
         file.close()
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # noqa: PTH108
         raise
 
 
@@ -90,7 +95,7 @@ def replacing_path(destination: Path) -> Iterator[Path]:
 
     """
     with _replacing(destination, destination.suffix) as (path, _):
-        yield path
+        yield Path(path)
 
 
 def _is_temporary(name: str) -> bool:

@@ -89,7 +89,7 @@ def plan(
     roots = [root for text in inputs for root in _expand(text)]
     several = len(roots) > 1
     hidden = [_real(folder) for folder in (out, *aside)]
-    jobs: dict[Path, Job] = {}
+    jobs: dict[tuple[str, str], Job] = {}
     for root in roots:
         if root.is_dir():
             if _real(root) == hidden[0]:
@@ -101,15 +101,16 @@ def plan(
         else:
             prefix, found = Path(), iter((root.relative_to(root.parent),))
             root = root.parent
+        base = os.path.abspath(root)  # noqa: PTH100 - resolving links would merge distinct inputs
         for below in found:
-            relative = prefix / below
+            relative = prefix / below if several else below
             if suffixes is not None and relative.suffix.lower() not in suffixes:
                 relative = relative.with_suffix(suffixes[0])
             elif suffixes is None and renamed and relative.suffix.lower() in renamed:
                 relative = relative.with_suffix(renamed[relative.suffix.lower()])
-            source = root / below
+            name = relative.as_posix()
             # The same file named twice is one job.
-            jobs.setdefault(_identity(source, relative), Job(source, out / relative, relative.as_posix()))
+            jobs.setdefault((os.path.join(base, below), name), Job(root / below, out / relative, name))  # noqa: PTH118
     if not jobs:
         wanted = f"matching {walk.pattern}" if walk.pattern else "of a known image type"
         raise UsageError(
@@ -118,10 +119,6 @@ def plan(
         )
     _refuse_collisions(list(jobs.values()))
     return list(jobs.values())
-
-
-def _identity(source: Path, relative: Path) -> Path:
-    return Path(os.path.abspath(source)) / relative  # noqa: PTH100 - resolving links would merge distinct inputs
 
 
 def _real(path: Path) -> str:
@@ -169,8 +166,8 @@ def _walk(root: Path, walk: Walk, hidden: Sequence[str]) -> Iterator[Path]:
                 continue
             if _is_folder(entry, follow=walk.follow_links):
                 folders.append(entry.name)
-            elif not _is_folder(entry, follow=True) and matches(below / entry.name):
-                yield below / entry.name
+            elif not _is_folder(entry, follow=True) and matches(path := below / entry.name):
+                yield path
         for name in folders:
             if walk.recursive and _real(folder / name) not in hidden:
                 yield from visit(folder / name, below / name)
@@ -197,7 +194,19 @@ def _matcher(walk: Walk) -> Callable[[Path], bool]:
 def _refuse_collisions(jobs: Sequence[Job]) -> None:
     # On file systems that ignore case, A.png and a.png are one file.
     fold = str.casefold if sys.platform in ("darwin", "win32") else str
-    sources = {_real(job.source): job.source for job in jobs}
+    folders: dict[str, str] = {}
+
+    def beside(path: str) -> str:
+        """The path with its folder's links resolved, and not its own."""
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return os.path.normcase(f"{folders[folder]}{os.sep}{name}")
+
+    sources = {
+        _real(job.source) if os.path.islink(job.source) else beside(str(job.source))  # noqa: PTH114 - faster
+        for job in jobs
+    }
     taken: dict[str, Job] = {}
     for job in jobs:
         other = taken.setdefault(fold(job.relative), job)
@@ -207,8 +216,7 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
                 "Run them separately with different --out folders, or rename one.",
             )
         # An existing link at the destination is replaced, not followed, so only the folder is resolved.
-        target = os.path.normcase(Path(_real(job.destination.parent)) / job.destination.name)
-        if target in sources:
+        if beside(str(job.destination)) in sources:
             raise UsageError(
                 f"The output {job.destination} is an input; inputs are never written to.",
                 "Name another folder with --out.",

@@ -5,14 +5,15 @@ What plugins give is checked here, so that the rest of the way need not know whe
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from denoiser import images
+from denoiser import images, png
 from denoiser.errors import FileError, PluginError
 from denoiser.files import SUFFIXES
 from denoiser.page import Page
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 UNWRITTEN = ".tiff"
 """The ending of an output whose input's format only a reading plugin knows: TIFF holds whatever it gives."""
 
+_PLAIN_BYTES = 2 * png.MAX_PIXELS
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -91,14 +93,43 @@ class PluginFile:
             yield picture
 
 
+class PlainFile:
+    """A small gray PNG that lies in memory, with the face of an `images.ImageFile`."""
+
+    format = "PNG"
+    count = 1
+
+    def __init__(self, pixels: png.Bytes, path: Path) -> None:
+        self.path = path
+        self._pixels = pixels
+        self.size = (pixels.shape[1], pixels.shape[0])
+
+    def pages(self) -> Iterator[images.Picture]:
+        """Give the one page."""
+        pixels = self._pixels.astype(np.float32)
+        pixels /= np.float32(255.0)
+        yield images.Picture(pixels, Page(self.path, 0, 1, 8, "L"))
+
+
+def builtin(
+    file: IO[bytes], path: Path, *, color: bool = False, max_megapixels: float = 500.0
+) -> images.ImageFile | PlainFile:
+    """Open a file of a built-in format; see `images.ImageFile`."""
+    if isinstance(file, io.BytesIO) and file.getbuffer().nbytes <= _PLAIN_BYTES:
+        pixels = png.decode(file.getvalue())
+        if pixels is not None and pixels.size <= max_megapixels * 1e6:
+            return PlainFile(pixels, path)
+    return images.ImageFile(file, path, color=color, max_megapixels=max_megapixels)
+
+
 def read(
     path: Path,
     plugins: Plugins,
-    builtin: Callable[[], images.ImageFile],
+    builtin: Callable[[], images.ImageFile | PlainFile],
     *,
     color: bool = False,
     max_megapixels: float = 500.0,
-) -> images.ImageFile | PluginFile:
+) -> images.ImageFile | PlainFile | PluginFile:
     """Open a file by the first plugin that is for it, else by `builtin`; FileError names one at fault."""
     found = plugins.read_pages(path)
     if found is None:

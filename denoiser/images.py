@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from denoiser import png
 from denoiser.errors import FileError
 from denoiser.page import Page
 from denoiser.patches import Floats
@@ -344,8 +345,9 @@ def _to_srgb(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Imag
 def quantize(pixels: Floats, depth: int) -> npt.NDArray[Any]:
     """Round float values in 0..1 to uint8 (depth 1 and 8) or uint16 (16)."""
     top, kind = (65535.0, np.uint16) if depth == 16 else (255.0, np.uint8)
-    scaled = np.clip(pixels, 0.0, 1.0) * np.float32(top)
+    scaled = np.multiply(pixels, np.float32(top))
     np.rint(scaled, out=scaled)
+    np.minimum(np.maximum(scaled, 0.0, out=scaled), np.float32(top), out=scaled)
     result: npt.NDArray[Any] = scaled.astype(kind)
     return result
 
@@ -369,6 +371,18 @@ def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
         else:
             notes.append(f"transparency was left out, as {target} holds none")
     return image
+
+
+def _is_plain(picture: Picture) -> bool:
+    """Whether a PNG of it needs no more than `png.encode` writes."""
+    page, pixels = picture.page, picture.pixels
+    told = picture.alpha, page.dpi, page.icc, page.exif
+    return (
+        page.depth <= 8
+        and pixels.ndim == 2
+        and pixels.size <= png.MAX_PIXELS
+        and not any(each is not None for each in told)
+    )
 
 
 def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, Any]:
@@ -439,6 +453,9 @@ class ImageWriter:
 
     def add(self, picture: Picture) -> None:
         """Encode the next page."""
+        if self._target == "PNG" and _is_plain(picture):
+            self._file.write(png.encode(quantize(picture.pixels, 8)))
+            return
         image = _encodable(picture, self._target, self.notes)
         options = _save_options(picture, self._target, self.notes)
         longest = _LONGEST.get(self._target)

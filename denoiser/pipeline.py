@@ -1,70 +1,23 @@
-"""From files to files: reads, cleans and writes every job, and reports each one.
+"""From jobs to results: who does them, in which order they are told of, and the record that is kept.
 
-Small images are cleaned in groups that share a batch; everything else goes by itself, page by page, so that
-memory is that of a page. Whatever is wrong with a file fails that file and no other.
+Many small files go over processes, everything else is done in this one; what comes out is the same.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
-import logging
 import os
-import stat
-import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO
+from collections.abc import Generator, Iterator, Sequence
 
-import numpy as np
-
-from denoiser import atomic, formats, images
-from denoiser.comparison import Comparisons
-from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
+from denoiser.cleaner import Cleaner, Outcome, Output
 from denoiser.files import Job
-from denoiser.patches import Floats
-from denoiser.reconstruct import Cleaned, Denoiser
-from denoiser.record import Record, Stamp, digest
-from denoiser.report import Result, Status
-
-log = logging.getLogger(__name__)
+from denoiser.reconstruct import Denoiser
+from denoiser.record import Record, digest
+from denoiser.report import Result
 
 GROUP_FILES = 64
-GROUP_BYTES = 4 << 20
-SMALL_PIXELS = 128 * 128
-IN_MEMORY = 32 << 20
-"""Files up to this many bytes are read at once; larger ones stay on the disk while they are decoded."""
-
-
-@dataclass(frozen=True)
-class Output:
-    """What to write, apart from the pixels: the format (None: as the input), colour, guards, comparison."""
-
-    format: str | None = None
-    color: bool = False
-    max_megapixels: float = 500.0
-    compare: Comparisons | None = None
-
-
-@dataclass
-class _Work:
-    """A file on its way."""
-
-    job: Job
-    started: float
-    stamp: Stamp
-    file: IO[bytes]
-    source: images.ImageFile | formats.PluginFile
-    models: Counter[str] = field(default_factory=Counter)
-    notes: list[str] = field(default_factory=list)
-    pages: int = 0
-
-
-class _Unwritten(Exception):  # noqa: N818 - not an error
-    """No plugin wanted to write a file; raised to leave no trace of the attempt."""
+SMALL_BYTES = 64 << 10
+PROCESSES_FROM = 256
+"""So many small files are worth starting processes for: less than half a second in one of them."""
 
 
 class Pipeline:
@@ -83,229 +36,101 @@ class Pipeline:
         self._denoiser = denoiser
         self._output = output or Output()
         self._record = record
+        self._cleaner = Cleaner(denoiser, self._output)
+        self._made_with = ""
 
     @property
     def made_with(self) -> str:
         """Digest of everything but the input that decides an output."""
-        return digest([self._denoiser.signature, self._output.format, self._output.color])
+        if not self._made_with:
+            self._made_with = digest([self._denoiser.signature, self._output.format, self._output.color])
+        return self._made_with
 
     def up_to_date(self, job: Job) -> bool:
         """Whether a job's output exists, complete, made from this input with these settings."""
-        if self._record is None or not job.destination.is_file():
+        if self._record is None or not self._record.knows(job.relative) or not job.destination.is_file():
             return False
         if self._output.compare is not None and not self._output.compare.exists(job.relative):
             return False
         return self._record.up_to_date(job.relative, job.source, job.destination, self.made_with)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Result]:
-        """Clean the jobs in order, yielding one result each; raises nothing but what stops everything."""
-        for group in _groups(jobs):
-            if self._record is not None:
-                self._record.begin(job.relative for job in group)
-            yield from self._group(group)
+    def run(self, jobs: Sequence[Job]) -> Generator[Result, None, None]:
+        """Clean the jobs, yielding one result each, in order; raises nothing but what stops everything.
 
-    def _group(self, group: Sequence[Job]) -> Iterator[Result]:
-        batch: list[tuple[_Work, images.Picture, list[Floats]]] = []
-        for job in group:
-            started = time.perf_counter()
-            try:
-                work = self._open(job, started)
-                if work.source.count == 1 and _pixels(work.source) <= SMALL_PIXELS:
-                    picture = next(work.source.pages())
-                    batch.append((work, picture, self._prepare(picture)))
-                else:
-                    yield from self._batch(batch)  # what came before is told of before
-                    self._write(work, self._pages(work))
-                    yield self._finish(work)
-            except Exception as error:
-                yield from self._batch(batch)
-                yield self._failed(job, error, started)
-        yield from self._batch(batch)
-
-    def _batch(self, batch: list[tuple[_Work, images.Picture, list[Floats]]]) -> Iterator[Result]:
-        """Clean small pictures together, write them one by one, and empty the batch."""
-        batch, rest = batch[:], batch
-        rest.clear()
-        planes = [plane for _, _, mine in batch for plane in mine]
-        try:
-            cleaned = iter(self._denoiser.clean(planes))
-        except Exception as error:
-            yield from (self._failed(work.job, error, work.started) for work, _, _ in batch)
+        Close it where not all results are taken: processes end, and what they had finished is recorded.
+        """
+        groups = _groups(jobs)
+        count = self._processes(groups)
+        if count < 2:
+            yield from self._alone(jobs, groups)
             return
-        for work, picture, mine in batch:
-            results = [next(cleaned) for _ in mine]
-            try:
-                self._write(work, iter([self._complete(work, picture, results)]))
-                yield self._finish(work)
-            except Exception as error:
-                yield self._failed(work.job, error, work.started)
+        from denoiser.workers import Pool
 
-    def _open(self, job: Job, started: float) -> _Work:
+        pool = Pool(self._cleaner, jobs, groups, count, begin=self._begin)
         try:
-            if not stat.S_ISREG(job.source.stat().st_mode):
-                raise FileError("is not a regular file.")
-            file: IO[bytes] = job.source.open("rb")
-        except OSError as error:
-            raise FileError(f"can't be read: {error.strerror}.") from error
-        status = os.fstat(file.fileno())
-        if status.st_size == 0:
-            file.close()
-            raise FileError("is empty.")
-        if status.st_size <= IN_MEMORY:
-            with file:
-                content = file.read()
-            checksum = hashlib.sha256(content).hexdigest()
-            file = io.BytesIO(content)
-        else:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-            file.seek(0)
-        stamp = Stamp(status.st_size, status.st_mtime_ns, checksum)
-        source = formats.read(
-            job.source,
-            self._denoiser.plugins,
-            lambda: self._image(file, job.source),
-            color=self._output.color,
-            max_megapixels=self._output.max_megapixels,
-        )
-        return _Work(job, started, stamp, file, source)
+            for job, outcome in zip(jobs, pool.outcomes(), strict=True):
+                yield self._note(job, outcome)
+        finally:
+            for index, outcome in pool.stop():
+                self._note(jobs[index], outcome)
 
-    def _image(self, file: IO[bytes], path: Path) -> images.ImageFile:
-        output = self._output
-        return images.ImageFile(file, path, color=output.color, max_megapixels=output.max_megapixels)
+    def _alone(self, jobs: Sequence[Job], groups: Sequence[range]) -> Iterator[Result]:
+        for group in groups:
+            mine = jobs[group.start : group.stop]
+            self._begin(mine)
+            for job, outcome in zip(mine, self._cleaner.outcomes(mine), strict=True):
+                yield self._note(job, outcome)
 
-    def _prepare(self, picture: images.Picture) -> list[Floats]:
-        """Return the planes to clean: one for gray, three for colour, after the plugins' first half."""
-        return [self._denoiser.plugins.preprocess(plane, picture.page) for plane in _planes(picture.pixels)]
+    def _processes(self, groups: Sequence[range]) -> int:
+        """How many processes to use: 1 unless there are many small files, and processes can be had.
 
-    def _pages(self, work: _Work) -> Iterator[images.Picture]:
-        for picture in work.source.pages():
-            cleaned = self._denoiser.clean(self._prepare(picture))
-            yield self._complete(work, picture, cleaned)
+        A GPU is not for sharing, and what was compared is known to one process alone.
+        """
+        small = sum(len(group) for group in groups if len(group) > 1)
+        if small < PROCESSES_FROM or self._output.compare is not None:
+            return 1
+        engines = self._denoiser.engines()
+        if any(engine.name != "numpy" for engine in engines):
+            return 1
+        from denoiser.workers import possible
 
-    def _complete(self, work: _Work, picture: images.Picture, cleaned: Sequence[Cleaned]) -> images.Picture:
-        """The plugins' second half, the planes together again, and the comparison if one is wanted."""
-        planes = [
-            self._denoiser.plugins.postprocess(result.pixels, original, picture.page)
-            for result, original in zip(cleaned, _planes(picture.pixels), strict=True)
-        ]
-        pixels = planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
-        done = picture.with_pixels(pixels)
-        work.models[cleaned[0].model] += 1
-        work.pages += 1
-        work.notes.extend(done.notes)
-        if self._output.compare is not None:
-            page = picture.page
-            self._output.compare.write(work.job.relative, page.index, page.count, picture.pixels, pixels)
-        return done
+        return min(self._denoiser.jobs, len(groups)) if possible() else 1
 
-    def _target(self, work: _Work) -> str:
-        named = self._output.format
-        return images.FORMATS[named][0] if named else work.source.format
-
-    def _write(self, work: _Work, pictures: Iterator[images.Picture]) -> None:
-        destination = work.job.destination
-        if destination.is_dir():
-            raise FileError(
-                f"can't be written: {destination} is a folder.", "Remove it, or use another --out."
-            )
-        try:
-            notes = self._write_by_plugin(work, pictures)
-            if notes is None:
-                with atomic.replacing(destination) as file:
-                    notes = images.write(file, pictures, self._target(work), count=work.source.count)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise FileError(f"can't be written to {destination}: {reason}.") from error
-        work.notes.extend(notes)
-
-    def _write_by_plugin(self, work: _Work, pictures: Iterator[images.Picture]) -> list[str] | None:
-        """Let a plugin write it, if one is for such files and wants to; else no page is taken."""
-        destination, plugins = work.job.destination, self._denoiser.plugins
-        if not plugins.writes(destination):
-            return None
-        with contextlib.suppress(_Unwritten), atomic.replacing_path(destination) as path:
-            notes = formats.write(path, plugins, pictures, count=work.source.count)
-            if notes is None:
-                raise _Unwritten
-            return notes
-        return None
-
-    def _finish(self, work: _Work) -> Result:
-        work.file.close()
-        job = work.job
+    def _begin(self, jobs: Sequence[Job]) -> None:
         if self._record is not None:
-            size = job.destination.stat().st_size
-            self._record.done(job.relative, job.source, work.stamp, self.made_with, output_size=size)
-        return Result(
-            job.source,
-            job.destination,
-            Status.DONE,
-            pages=work.pages,
-            models=work.models,
-            notes=tuple(dict.fromkeys(work.notes)),
-            seconds=time.perf_counter() - work.started,
-        )
+            self._record.begin(job.relative for job in jobs)
 
-    def _failed(self, job: Job, error: Exception, started: float) -> Result:
-        if isinstance(error, ModelError | DeviceError):
-            raise error  # no file's fault: it would fail them all
-        if isinstance(error, DenoiserError):
-            text = str(error)
-        elif isinstance(error, MemoryError):
-            text = "needs more memory than there is."
-        else:
-            # A fault of our own; the user still gets the file's name and goes on, the log has the rest.
-            log.debug("%s", job.source, exc_info=error)
-            text = (
-                f"failed unexpectedly: {type(error).__name__}: {error}. Run with --verbose for the details."
-            )
+    def _note(self, job: Job, outcome: Outcome) -> Result:
         if self._record is not None:
-            self._record.failed(job.relative)
-        return Result(
-            job.source, job.destination, Status.FAILED, error=text, seconds=time.perf_counter() - started
-        )
+            if outcome.stamp is None:
+                self._record.failed(job.relative)
+            else:
+                self._record.done(
+                    job.relative, job.source, outcome.stamp, self.made_with, output_size=outcome.size
+                )
+        return outcome.result
 
     def stream(self, content: bytes) -> tuple[bytes, Result]:
         """Clean one image from memory to memory, all its pages; raises FileError."""
-        started = time.perf_counter()
-        path = Path("-")
-        if not content:
-            raise FileError("is empty.")
-        file, result = io.BytesIO(content), io.BytesIO()
-        job = Job(path, path, "-")
-        work = _Work(job, started, Stamp(len(content), 0), file, self._image(file, path))
+        return self._cleaner.stream(content)
+
+
+def _groups(jobs: Sequence[Job]) -> list[range]:
+    """Places in `jobs` that are worth a batch together, small files; a large one stays by itself."""
+    groups: list[range] = []
+    start = 0
+    for place, job in enumerate(jobs):
         try:
-            notes = images.write(result, self._pages(work), self._target(work), count=work.source.count)
-        except OSError as error:
-            raise FileError(f"can't be encoded as {self._target(work)}: {error}.") from error
-        work.notes.extend(notes)
-        return result.getvalue(), self._finish(work)
-
-
-def _pixels(source: images.ImageFile | formats.PluginFile) -> int:
-    width, height = source.size
-    return width * height
-
-
-def _planes(pixels: Floats) -> list[Floats]:
-    if pixels.ndim == 2:
-        return [pixels]
-    return [np.ascontiguousarray(pixels[:, :, channel]) for channel in range(pixels.shape[2])]
-
-
-def _groups(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """Runs of small files that are worth a batch together; the order stays."""
-    group: list[Job] = []
-    total = 0
-    for job in jobs:
-        try:
-            size = job.source.stat().st_size
+            size = os.stat(job.source).st_size  # noqa: PTH116 - a third of the time, for every file
         except OSError:
             size = 0
-        if group and (len(group) >= GROUP_FILES or total + size > GROUP_BYTES):
-            yield group
-            group, total = [], 0
-        group.append(job)
-        total += size
-    if group:
-        yield group
+        large = size > SMALL_BYTES
+        if place > start and (large or place - start >= GROUP_FILES):
+            groups.append(range(start, place))
+            start = place
+        if large:
+            groups.append(range(place, place + 1))
+            start = place + 1
+    if start < len(jobs):
+        groups.append(range(start, len(jobs)))
+    return groups

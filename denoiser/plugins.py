@@ -262,12 +262,16 @@ class Plugins:
 
     def preprocess(self, image: Floats, page: Page) -> Floats:
         """Chain all `preprocess` hooks over a float32 (H, W) image; FileError names a plugin at fault."""
+        if not self.loaded:
+            return image
         for impl in self._impls("preprocess"):
             image = self._step(impl, "preprocess", image, {"page": page})
         return image
 
     def postprocess(self, image: Floats, original: Floats, page: Page) -> Floats:
         """Chain all `postprocess` hooks, in reverse load order; FileError names a plugin at fault."""
+        if not self.loaded:
+            return image
         others = {"original": read_only(original), "page": page}
         for impl in reversed(self._impls("postprocess")):
             image = self._step(impl, "postprocess", image, others)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser import patches, plugins, store
-from denoiser.engines import Engine, open_engine
+from denoiser.engines import Engine, cores, open_engine
 from denoiser.errors import ModelError, UsageError
 from denoiser.modelfile import ModelFile, read
 from denoiser.page import Page
@@ -102,6 +102,7 @@ class Denoiser:
         self._size: Size = size
         self._stride = QUALITIES[quality] if stride is None else stride
         self._strength = strength
+        self.jobs = jobs or cores()
         self._open = partial(
             open_engine, engine=engine, device=device, jobs=jobs, batch_size=batch_size, patches=work
         )
@@ -145,6 +146,15 @@ class Denoiser:
             if name not in self._engines:
                 self._engines[name] = self._open(self._load(name))
             return self._engines[name]
+
+    def engines(self) -> list[Engine]:
+        """Open the engines of all models that may be used."""
+        return [self.engine(name) for name in ((_GLYPHS, _PICTURES) if self.auto else (self._main,))]
+
+    def limit(self, jobs: int | None) -> None:
+        """Compute on at most so many threads from now on, in the engines that are open; None: on all."""
+        for engine in self._engines.values():
+            engine.jobs = min(jobs or self.jobs, self.jobs)
 
     def probe(self) -> Engine:
         """Open an engine to see that it can be, with "auto" the smaller one; raises as `Denoiser` does."""
@@ -255,8 +265,9 @@ class Denoiser:
         if self._mode == "tile":
             self._tiled(images, glyphs, results, model)
             return
+        chosen = set(glyphs)
         for index, (patch, whole), result in zip(indices, fitted, reconstructed, strict=True):
-            if index in set(glyphs):
+            if index in chosen:
                 results[index] = self._finish_whole(patch, whole, result, model)
 
     def _whole(

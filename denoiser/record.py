@@ -98,15 +98,17 @@ class Record:
 
     def begin(self, outputs: Iterable[str]) -> None:
         """Note that these outputs are about to be written."""
-        self._before = {output: self._entries.get(output) for output in outputs}
-        self._append({"output": output, "begun": True} for output in self._before)
+        before = {output: self._entries.get(output) for output in outputs}
+        self._before |= before
+        self._append({"output": output, "begun": True} for output in before)
 
     def failed(self, output: str) -> None:
         """Note that an output that was begun was not written: what is there is what was there before."""
-        self._append([self._before.get(output) or {"output": output, "failed": True}])
+        self._append([self._before.pop(output, None) or {"output": output, "failed": True}])
 
     def done(self, output: str, source: Path, stamp: Stamp, made_with: str, *, output_size: int) -> None:
         """Note that an output is complete, and what it was made from and with."""
+        self._before.pop(output, None)
         self._append(
             [
                 {

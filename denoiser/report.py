@@ -152,6 +152,7 @@ class TerminalProgress:
         """Draw the empty bar."""
         from tqdm import tqdm
 
+        tqdm.monitor_interval = 0  # its thread would keep us from starting processes, and bars from nothing
         layout = (
             "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}{postfix}]"
         )

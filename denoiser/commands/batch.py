@@ -112,11 +112,12 @@ class Batch:
         progress = progress_for(quiet=request.quiet or request.verbose)
         progress.start(len(jobs), "images", "denoise")
         try:
-            for done, result in enumerate(pipeline.run(jobs), 1):
-                self._tell(result)
-                progress.update(done)
-                if request.fail_fast and result.status is Status.FAILED:
-                    break
+            with contextlib.closing(pipeline.run(jobs)) as results:
+                for done, result in enumerate(results, 1):
+                    self._tell(result)
+                    progress.update(done)
+                    if request.fail_fast and result.status is Status.FAILED:
+                        break
         except KeyboardInterrupt:
             self._report.interrupted = True
         finally:
@@ -132,7 +133,8 @@ class Batch:
         """Count a result, and say what a person should hear about it."""
         request = self._request
         fresh = self._report.add(result)
-        self._print(result.as_dict())
+        if self._data is not None:
+            self._print(result.as_dict())
         lines = []
         if result.status is Status.FAILED:
             lines.append(f"Error: {result.source} {result.error}")
@@ -181,7 +183,7 @@ def _size(jobs: Iterable[Job]) -> int:
     total = 0
     for job in jobs:
         with contextlib.suppress(OSError):
-            total += job.source.stat().st_size
+            total += os.stat(job.source).st_size  # noqa: PTH116 - a third of the time, for every file
     return total
 
 

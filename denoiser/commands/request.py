@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from denoiser.errors import UsageError
 
 if TYPE_CHECKING:
-    from denoiser.pipeline import Output
+    from denoiser.cleaner import Output
     from denoiser.plugins import Plugins
 
 
@@ -90,8 +90,8 @@ class Request:
 
     def output(self) -> Output:
         """Say what to write."""
+        from denoiser.cleaner import Output
         from denoiser.comparison import Comparisons
-        from denoiser.pipeline import Output
 
         return Output(
             format=None if self.format == "keep" else self.format,

@@ -86,7 +86,9 @@ def _stream(request: Request) -> int:
 
 def _batch(request: Request) -> int:
     from denoiser.commands.batch import Batch
+    from denoiser.heap import keep_freed
 
+    keep_freed()
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(stdout_for_data()) if request.as_json else None
         return Batch(request, data).run()

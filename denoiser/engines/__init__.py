@@ -27,7 +27,12 @@ GPU_WORTH = 2e12
 
 
 class Engine(Protocol):
-    """Computes one model's reconstructions. All members may be used from several threads at once."""
+    """Computes one model's reconstructions. All members may be used from several threads at once.
+
+    `jobs` is how many threads of its own it may use from now on; what computes otherwise does not heed it.
+    """
+
+    jobs: int
 
     @property
     def name(self) -> str:
@@ -118,6 +123,13 @@ def multiply_adds(model: ModelFile) -> int:
     tokens = (28 // config["token"]) ** 2
     mixing = config["token_hidden"] + config["channel_hidden"]
     return int(2 * tokens * config["channels"] * (config["token"] ** 2 + config["blocks"] * mixing))
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def may_have_gpu() -> bool:

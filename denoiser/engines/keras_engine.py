@@ -45,6 +45,7 @@ class KerasEngine:
     """
 
     name = "keras"
+    jobs = 1
 
     def __init__(self, model: ModelFile, *, device: str = "auto", batch_size: int | None = None) -> None:
         found = None if device == "cpu" else gpu()

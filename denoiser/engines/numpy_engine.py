@@ -10,7 +10,6 @@ the place of a patch has been seen not to matter.
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from denoiser.engines import cores
 from denoiser.engines.blas import one_thread
 from denoiser.modelfile import ModelFile
 from denoiser.networks import PATCH, input_shape, planes
@@ -84,7 +84,7 @@ class NumpyEngine:
 
     def _start(self, chunks: _Chunks) -> list[threading.Thread]:
         helpers: list[threading.Thread] = []
-        while len(helpers) < chunks.count - 1 and self._helpers.acquire(blocking=False):
+        while len(helpers) < min(chunks.count, self.jobs) - 1 and self._helpers.acquire(blocking=False):
             helper = threading.Thread(target=self._help, args=(chunks,), name="denoiser", daemon=True)
             try:
                 helper.start()
@@ -150,19 +150,13 @@ class _Chunks:
             raise
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _plain(model: ModelFile) -> Callable[[], Work]:
     weights = model.weights
+    # Turned round in memory, the products are a quarter faster.
     matrices = (
-        weights["latent/kernel"],
+        np.ascontiguousarray(weights["latent/kernel"].T),
         weights["latent/bias"],
-        weights["pixels/kernel"],
+        np.ascontiguousarray(weights["pixels/kernel"].T),
         weights["pixels/bias"],
     )
     size: list[int] = []
@@ -183,9 +177,9 @@ class _Plain:
 
     def __init__(self, size: int, into: Floats, into_bias: Floats, out: Floats, out_bias: Floats) -> None:
         self.size = size
-        self._weights = (into.T, into_bias[:, None], out.T, out_bias[:, None])
+        self._weights = (into, into_bias[:, None], out, out_bias[:, None])
         self._columns = np.zeros((_PIXELS, size), np.float32)
-        self._latent = np.empty((into.shape[1], size), np.float32)
+        self._latent = np.empty((len(into), size), np.float32)
         self._drawn = np.empty((_PIXELS, size), np.float32)
 
     def run(self, given: Floats, result: Floats) -> None:

@@ -1,0 +1,280 @@
+"""Files to files in one process: reads, cleans and writes jobs, and tells how each one fared.
+
+Small images are cleaned in groups that share a batch; everything else goes by itself, page by page, so that
+memory is that of a page. Whatever is wrong with a file fails that file and no other. The record is kept
+elsewhere: several processes may clean at once, and only one of them tells what was done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from denoiser import atomic, formats, images
+from denoiser.comparison import Comparisons
+from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
+from denoiser.files import Job
+from denoiser.patches import Floats
+from denoiser.reconstruct import Cleaned, Denoiser
+from denoiser.record import Stamp
+from denoiser.report import Result, Status
+
+log = logging.getLogger(__name__)
+
+SMALL_PIXELS = 128 * 128
+# Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
+_READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+IN_MEMORY = 32 << 20
+"""Files up to this many bytes are read at once; larger ones stay on the disk while they are decoded."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What to write, apart from the pixels: the format (None: as the input), colour, guards, comparison."""
+
+    format: str | None = None
+    color: bool = False
+    max_megapixels: float = 500.0
+    compare: Comparisons | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a file fared, and for the record what it was made from and its output's size in bytes."""
+
+    result: Result
+    stamp: Stamp | None = None
+    size: int = 0
+
+
+Source = images.ImageFile | formats.PlainFile | formats.PluginFile
+
+
+@dataclass
+class _Work:
+    """A file on its way."""
+
+    job: Job
+    started: float
+    stamp: Stamp
+    file: IO[bytes]
+    source: Source
+    models: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    pages: int = 0
+
+
+class _Unwritten(Exception):  # noqa: N818 - not an error
+    """No plugin wanted to write a file; raised to leave no trace of the attempt."""
+
+
+class Cleaner:
+    """Cleans jobs with one denoiser, one after the other."""
+
+    def __init__(self, denoiser: Denoiser, output: Output) -> None:
+        self._denoiser = denoiser
+        self._output = output
+
+    def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Clean the jobs in order, the small ones together; raises nothing but what stops everything."""
+        batch: list[tuple[_Work, images.Picture, list[Floats]]] = []
+        for job in jobs:
+            started = time.perf_counter()
+            try:
+                work = self._open(job, started)
+                if work.source.count == 1 and _pixels(work.source) <= SMALL_PIXELS:
+                    picture = next(work.source.pages())
+                    batch.append((work, picture, self._prepare(picture)))
+                else:
+                    yield from self._batch(batch)  # what came before is told of before
+                    self._write(work, self._pages(work))
+                    yield self._finish(work)
+            except Exception as error:
+                yield from self._batch(batch)
+                yield failed(job, error, started)
+        yield from self._batch(batch)
+
+    def _batch(self, batch: list[tuple[_Work, images.Picture, list[Floats]]]) -> Iterator[Outcome]:
+        """Clean small pictures together, write them one by one, and empty the batch."""
+        batch, rest = batch[:], batch
+        rest.clear()
+        planes = [plane for _, _, mine in batch for plane in mine]
+        try:
+            cleaned = iter(self._denoiser.clean(planes))
+        except Exception as error:
+            yield from (failed(work.job, error, work.started) for work, _, _ in batch)
+            return
+        for work, picture, mine in batch:
+            results = [next(cleaned) for _ in mine]
+            try:
+                self._write(work, iter([self._complete(work, picture, results)]))
+                yield self._finish(work)
+            except Exception as error:
+                yield failed(work.job, error, work.started)
+
+    def _open(self, job: Job, started: float) -> _Work:
+        try:
+            number = os.open(job.source, _READING)
+        except OSError as error:
+            raise FileError(f"can't be read: {error.strerror}.") from error
+        file: IO[bytes] = os.fdopen(number, "rb")
+        status = os.fstat(number)
+        if not stat.S_ISREG(status.st_mode):
+            file.close()
+            raise FileError("is not a regular file.")
+        if status.st_size == 0:
+            file.close()
+            raise FileError("is empty.")
+        if status.st_size <= IN_MEMORY:
+            with file:
+                content = file.read()
+            checksum = hashlib.sha256(content).hexdigest()
+            file = io.BytesIO(content)
+        else:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+            file.seek(0)
+        stamp = Stamp(status.st_size, status.st_mtime_ns, checksum)
+        output = self._output
+        source = formats.read(
+            job.source,
+            self._denoiser.plugins,
+            lambda: self._image(file, job.source),
+            color=output.color,
+            max_megapixels=output.max_megapixels,
+        )
+        return _Work(job, started, stamp, file, source)
+
+    def _image(self, file: IO[bytes], path: Path) -> images.ImageFile | formats.PlainFile:
+        output = self._output
+        return formats.builtin(file, path, color=output.color, max_megapixels=output.max_megapixels)
+
+    def threads(self, count: int | None) -> None:
+        """Compute on so many threads from now on; None: as many as the denoiser was given."""
+        self._denoiser.limit(count)
+
+    def _prepare(self, picture: images.Picture) -> list[Floats]:
+        """Return the planes to clean: one for gray, three for colour, after the plugins' first half."""
+        return [self._denoiser.plugins.preprocess(plane, picture.page) for plane in _planes(picture.pixels)]
+
+    def _pages(self, work: _Work) -> Iterator[images.Picture]:
+        for picture in work.source.pages():
+            cleaned = self._denoiser.clean(self._prepare(picture))
+            yield self._complete(work, picture, cleaned)
+
+    def _complete(self, work: _Work, picture: images.Picture, cleaned: Sequence[Cleaned]) -> images.Picture:
+        """The plugins' second half, the planes together again, and the comparison if one is wanted."""
+        planes = [
+            self._denoiser.plugins.postprocess(result.pixels, original, picture.page)
+            for result, original in zip(cleaned, _planes(picture.pixels), strict=True)
+        ]
+        pixels = planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
+        done = picture.with_pixels(pixels)
+        name = cleaned[0].model
+        work.models[name] = work.models.get(name, 0) + 1
+        work.pages += 1
+        work.notes.extend(done.notes)
+        if self._output.compare is not None:
+            page = picture.page
+            self._output.compare.write(work.job.relative, page.index, page.count, picture.pixels, pixels)
+        return done
+
+    def _target(self, work: _Work) -> str:
+        named = self._output.format
+        return images.FORMATS[named][0] if named else work.source.format
+
+    def _write(self, work: _Work, pictures: Iterator[images.Picture]) -> None:
+        destination = work.job.destination
+        if os.path.isdir(destination):  # noqa: PTH112 - a third of the time, for every file
+            raise FileError(
+                f"can't be written: {destination} is a folder.", "Remove it, or use another --out."
+            )
+        try:
+            notes = self._write_by_plugin(work, pictures)
+            if notes is None:
+                with atomic.replacing(destination) as file:
+                    notes = images.write(file, pictures, self._target(work), count=work.source.count)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise FileError(f"can't be written to {destination}: {reason}.") from error
+        work.notes.extend(notes)
+
+    def _write_by_plugin(self, work: _Work, pictures: Iterator[images.Picture]) -> list[str] | None:
+        """Let a plugin write it, if one is for such files and wants to; else no page is taken."""
+        destination, plugins = work.job.destination, self._denoiser.plugins
+        if not plugins.writes(destination):
+            return None
+        with contextlib.suppress(_Unwritten), atomic.replacing_path(destination) as path:
+            notes = formats.write(path, plugins, pictures, count=work.source.count)
+            if notes is None:
+                raise _Unwritten
+            return notes
+        return None
+
+    def _finish(self, work: _Work) -> Outcome:
+        work.file.close()
+        job = work.job
+        result = Result(
+            job.source,
+            job.destination,
+            Status.DONE,
+            pages=work.pages,
+            models=work.models,
+            notes=tuple(dict.fromkeys(work.notes)),
+            seconds=time.perf_counter() - work.started,
+        )
+        return Outcome(result, work.stamp, os.stat(job.destination).st_size)  # noqa: PTH116 - as above
+
+    def stream(self, content: bytes) -> tuple[bytes, Result]:
+        """Clean one image from memory to memory, all its pages; raises FileError."""
+        started = time.perf_counter()
+        path = Path("-")
+        if not content:
+            raise FileError("is empty.")
+        file, result = io.BytesIO(content), io.BytesIO()
+        job = Job(path, path, "-")
+        work = _Work(job, started, Stamp(len(content), 0), file, self._image(file, path))
+        try:
+            notes = images.write(result, self._pages(work), self._target(work), count=work.source.count)
+        except OSError as error:
+            raise FileError(f"can't be encoded as {self._target(work)}: {error}.") from error
+        work.notes.extend(notes)
+        done = Result(path, path, Status.DONE, work.pages, work.models, tuple(dict.fromkeys(work.notes)))
+        return result.getvalue(), done
+
+
+def failed(job: Job, error: Exception, started: float) -> Outcome:
+    """What a file comes to that could not be cleaned; raises the error again where it is no file's fault."""
+    if isinstance(error, ModelError | DeviceError):
+        raise error
+    if isinstance(error, DenoiserError):
+        text = str(error)
+    elif isinstance(error, MemoryError):
+        text = "needs more memory than there is."
+    else:
+        # A fault of our own; the user still gets the file's name and goes on, the log has the rest.
+        log.debug("%s", job.source, exc_info=error)
+        text = f"failed unexpectedly: {type(error).__name__}: {error}. Run with --verbose for the details."
+    seconds = time.perf_counter() - started
+    return Outcome(Result(job.source, job.destination, Status.FAILED, error=text, seconds=seconds))
+
+
+def _pixels(source: Source) -> int:
+    width, height = source.size
+    return width * height
+
+
+def _planes(pixels: Floats) -> list[Floats]:
+    if pixels.ndim == 2:
+        return [pixels]
+    return [np.ascontiguousarray(pixels[:, :, channel]) for channel in range(pixels.shape[2])]
