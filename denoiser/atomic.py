@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+import signal
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,9 @@ try:
     import fcntl
 except ImportError:  # Windows: an open file can't be removed there, which protects it as a lock does
     fcntl = None  # type: ignore[assignment]
+
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
+_BLOCK, _SET = getattr(signal, "SIG_BLOCK", 0), getattr(signal, "SIG_SETMASK", 0)
 
 SUFFIX = ".denoise-tmp"
 
@@ -32,6 +36,11 @@ def _lock(file: IO[bytes]) -> bool:
     except OSError:
         return True  # a file system without locks
     return True
+
+
+def _mask(how: int, signals: Collection[int]) -> Collection[int]:
+    """Change which signals wait; returns those that waited before."""
+    return signal.pthread_sigmask(how, signals) if hasattr(signal, "pthread_sigmask") else ()
 
 
 def _create(destination: Path, ending: str = "") -> tuple[str, IO[bytes]]:
@@ -54,8 +63,12 @@ def _create(destination: Path, ending: str = "") -> tuple[str, IO[bytes]]:
 @contextlib.contextmanager
 def _replacing(destination: Path, ending: str = "") -> Iterator[tuple[str, IO[bytes]]]:
     """Make a locked temporary file that becomes `destination` when the block ends well, and goes when not."""
-    path, file = _create(destination, ending)
+    # An interruption between making the file and being ready to remove it would leave it behind.
+    before = _mask(_BLOCK, _INTERRUPTIONS)
+    path = None
     try:
+        path, file = _create(destination, ending)
+        _mask(_SET, before)
         with file:
             yield path, file
             file.flush()
@@ -64,6 +77,9 @@ def _replacing(destination: Path, ending: str = "") -> Iterator[tuple[str, IO[by
         if os.name == "nt":
             os.replace(path, destination)  # noqa: PTH105
     except BaseException:
+        _mask(_SET, before)
+        if path is None:
+            raise
         file.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # noqa: PTH108

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -262,4 +263,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_half_file(
     assert again.returncode == 0
     assert tree(out) == tree(digits)
     if how != signal.SIGKILL:
-        assert f"{len(finished)} up to date" in again.stderr
+        # Each worker may have been on its way to tell of a file.
+        known = re.search(r"(\d+) up to date", again.stderr)
+        assert known
+        assert len(finished) - 2 <= int(known[1]) <= len(finished)
