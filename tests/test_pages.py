@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from denoiser import generator
 from denoiser.generator import canvas, creases, fonts, marks, paper, text
@@ -141,6 +141,23 @@ def test_a_system_font_is_used(no_fonts: None, tmp_path: Path, monkeypatch: pyte
     chosen = {fonts.choose_font(rng) for _ in range(40)}
     assert chosen == {None, *fonts.system_fonts()}
     assert {fonts.choose_font(rng, system=False) for _ in range(5)} == {None}
+
+
+@pytest.mark.parametrize("bold", [0, 1])
+def test_letters_stand_where_pillow_would_write_them(bold: int) -> None:
+    face = fonts.Face(None, 20, bold)
+    ours, pillows = (Image.new("L", (300, 60), 255) for _ in range(2))
+    face.write(ours, ["Hamburg", "fonts"], [10.0, 120.0], 12, 30)
+    draw = ImageDraw.Draw(pillows)
+    for x, word in ((10, "Hamburg"), (120, "fonts")):
+        draw.text((x, 12), word, fill=30, font=fonts.sized(None, 20), stroke_width=bold)
+    difference = np.abs(np.asarray(ours, dtype=float) - np.asarray(pillows))
+    # Kerning and fractions of a pixel are the only differences.
+    assert difference.mean() < 0.25 * (255 - np.asarray(pillows, dtype=float)).mean()
+    assert face.width("Hamburg") == pytest.approx(draw.textlength("Hamburg", fonts.sized(None, 20)), abs=2)
+    face.write(ours, [], [], 0, 0)
+    face.write(ours, ["beyond"], [-500.0], 0, 0)
+    face.write(ours, ["beyond"], [295.0], 55, 0)
 
 
 def test_clouds_are_as_high_as_they_say() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
 
-from PIL import ImageFont
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
 
 from denoiser.generator.canvas import Random, load_font
 from denoiser.generator.text import ACCENTS
@@ -69,3 +74,60 @@ def sized(path: str | None, size: int) -> Font:
     if path is None:
         return load_font(size)
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A font at one size: `path` as in `choose_font`, `size` pixels an em, `bold` pixels added all round.
+
+    Pages take most of their time for letters, so each is drawn once and then copied to where it stands.
+    """
+
+    path: str | None
+    size: int
+    bold: int = 0
+
+    def width(self, text: str) -> float:
+        """How wide the text is in pixels, without kerning."""
+        return sum(_advance(sign, self.path, self.size) for sign in text)
+
+    def write(
+        self, image: Image.Image, words: Sequence[str], starts: Sequence[float], y: int, ink: int
+    ) -> None:
+        """Write a line: each word begins at its x in `starts`; `y` is the top of the line."""
+        if not words:
+            return
+        left, reach = math.floor(starts[0]) - self.size, 2 * self.size
+        wide = math.ceil(starts[-1] + self.width(words[-1])) - left + self.size
+        line = np.zeros((2 * reach, wide), dtype=np.uint8)
+        for word, start in zip(words, starts, strict=True):
+            x = start - left
+            for sign in word:
+                glyph = _glyph(sign, self)
+                if glyph is not None:
+                    ink_of, right, down = glyph
+                    right, down = round(x) + right, reach + down
+                    # Italic letters reach into their neighbours' boxes: nothing may be overwritten.
+                    part = line[down : down + ink_of.shape[0], right : right + ink_of.shape[1]]
+                    np.maximum(part, ink_of[: part.shape[0], : part.shape[1]], out=part)
+                x += _advance(sign, self.path, self.size)
+        font = sized(self.path, self.size)
+        top = y + (font.getmetrics()[0] if isinstance(font, ImageFont.FreeTypeFont) else self.size) - reach
+        image.paste(ink, (left, top), Image.fromarray(line))
+
+
+@lru_cache(maxsize=8192)
+def _advance(sign: str, path: str | None, size: int) -> float:
+    return float(sized(path, size).getlength(sign))
+
+
+@lru_cache(maxsize=2048)
+def _glyph(sign: str, face: Face) -> tuple[npt.NDArray[np.uint8], int, int] | None:
+    """A letter's ink and where it begins, right of the pen and below the base line; None if it has no ink."""
+    font = sized(face.path, face.size)
+    left, top, right, bottom = (int(side) for side in font.getbbox(sign, anchor="ls", stroke_width=face.bold))
+    if right <= left or bottom <= top or top < -2 * face.size or left < -face.size:
+        return None
+    drawn = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(drawn).text((-left, -top), sign, fill=255, font=font, anchor="ls", stroke_width=face.bold)
+    return np.asarray(drawn), left, top

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from denoiser.generator import furniture
 from denoiser.generator.canvas import Array, Random, Shape
-from denoiser.generator.fonts import Font, choose_font, sized
+from denoiser.generator.fonts import Face, choose_font
 from denoiser.generator.text import number_text, prose
 
 Box = tuple[int, int, int, int]
@@ -74,10 +74,6 @@ class _Style:
     bold: int
     justified: bool
 
-    def accents(self, *, heading: bool = False) -> bool:
-        """Whether the font has letters with accents: Pillow's own has none."""
-        return (self.heading if heading else self.font) is not None
-
 
 def _style(rng: Random, body: float, *, system_fonts: bool) -> _Style:
     font = choose_font(rng, system=system_fonts)
@@ -90,6 +86,18 @@ def _style(rng: Random, body: float, *, system_fonts: bool) -> _Style:
         bold=1 if body > 15 and rng.random() < 0.12 else 0,
         justified=bool(rng.random() < 0.5),
     )
+
+
+def _fitting(text: list[str], face: Face, space: float, room: float) -> list[float]:
+    """The widths of as many of the words as fit into `room`, of one at least."""
+    widths: list[float] = []
+    used = 0.0
+    for word in text:
+        widths.append(face.width(word))
+        used += widths[-1] + space
+        if used - space > room and len(widths) > 1:
+            return widths[:-1]
+    return widths
 
 
 class _Page:
@@ -179,56 +187,46 @@ class _Page:
         left, y, right, bottom = box
         style, rng = self.style, self.rng
         size = round(style.body * rng.uniform(1.2, 2.2)) if heading else style.body
-        font = sized(style.heading if heading else style.font, size)
+        bold = max(style.bold, 1 if heading and size > 14 and rng.random() < 0.4 else 0)
+        face = Face(style.heading if heading else style.font, size, bold)
         step = max(4, round(size * style.leading))
         lines = 1 if heading else int(rng.integers(2, 12))
-        color = style.ink if ink is None else ink
-        space = font.getlength(" ") if heading else font.getlength(" ") * rng.uniform(0.9, 1.4)
-        usual = max(1.0, font.getlength("anetisoruc") / 10)
-        number = max(2, math.ceil(1.2 * lines * (right - left) / (6.0 * usual)))
-        text = prose(rng, number, accents=style.accents(heading=heading))
+        space = face.width(" ") * (1.0 if heading else float(rng.uniform(0.9, 1.4)))
+        usual = max(1.0, face.width("anetisoruc") / 10)
+        count = max(2, math.ceil(1.2 * lines * (right - left) / (6.0 * usual)))
+        text = prose(rng, count, accents=face.path is not None)
         if heading and rng.random() < 0.3:
             text = [word.upper() for word in text]
-        bold = max(style.bold, 1 if heading and size > 14 and rng.random() < 0.4 else 0)
         indent = size * int(rng.integers(0, 4)) if not heading else 0
         place = 0
         for number in range(lines):
-            if y >= bottom or (cut and y + size > bottom):
+            if y >= bottom or (cut and y + size > bottom) or place >= len(text):
                 break
+            last = number == lines - 1
             begin = left + (indent if number == 0 else 0)
-            room = (right - begin) * (rng.uniform(0.2, 0.9) if number == lines - 1 else 1.0)
-            widths = self._fitting(text[place:], font, space, room)
+            room = (right - begin) * (float(rng.uniform(0.2, 0.9)) if last else 1.0)
+            widths = _fitting(text[place:], face, space, room)
             line = text[place : place + len(widths)]
             place += len(line)
-            if self.style.justified and number < lines - 1 and len(line) > 1:
+            gap = space
+            if style.justified and not last and len(line) > 1:
                 gap = min(max(space * 0.7, (room - sum(widths)) / (len(line) - 1)), 4.0 * space)
-                starts = begin + np.cumsum([0.0, *widths[:-1]]) + gap * np.arange(len(line))
-                for x, word in zip(starts.tolist(), line, strict=True):
-                    self.draw.text((x, y), word, fill=color, font=font, stroke_width=bold)
-            else:
-                self.draw.text((begin, y), " ".join(line), fill=color, font=font, stroke_width=bold)
+            starts = (begin + np.cumsum([0.0, *widths[:-1]]) + gap * np.arange(len(line))).tolist()
+            # What lies beyond the edge need not be drawn.
+            seen = sum(start < self.image.width for start in starts)
+            face.write(self.image, line[:seen], starts[:seen], y, style.ink if ink is None else ink)
             y += step
-            if place >= len(text):
-                break
         return y
-
-    def _fitting(self, text: list[str], font: Font, space: float, room: float) -> list[float]:
-        """The widths of as many words as fit, of one at least."""
-        widths: list[float] = []
-        used = 0.0
-        for word in text:
-            widths.append(font.getlength(word))
-            used += widths[-1] + space
-            if used - space > room and len(widths) > 1:
-                return widths[:-1]
-        return widths
 
     def _table(self, box: Box) -> int:
         left, y, right, bottom = box
         rng, style = self.rng, self.style
         columns, row = int(rng.integers(2, 7)), round(style.body * rng.uniform(1.4, 2.2))
         rows = max(1, min(int(rng.integers(2, 9)), (bottom - y) // row))
-        font, width = sized(style.font, style.body), max(1, round(style.body * rng.uniform(0.03, 0.12)))
+        face, width = (
+            Face(style.font, style.body, style.bold),
+            max(1, round(style.body * rng.uniform(0.03, 0.12))),
+        )
         edges = np.linspace(left, right, columns + 1)
         kind = rng.random()
         if rng.random() < 0.4:
@@ -241,10 +239,10 @@ class _Page:
         for x in edges if kind < 0.5 else []:
             self.draw.line((x, y, x, y + rows * row), fill=style.ink, width=width)
         for line in range(rows):
-            cells = prose(rng, columns, accents=style.accents())
+            cells = prose(rng, columns, accents=style.font is not None)
             for x, cell in zip(edges, cells, strict=False):
                 text = number_text(int(rng.integers(1 << 30))) if rng.random() < 0.5 else cell
-                while len(text) > 1 and font.getlength(text) > edges[1] - edges[0] - 6:
+                while len(text) > 1 and face.width(text) > edges[1] - edges[0] - 6:
                     text = text[:-1]
-                self.draw.text((x + 4, y + line * row + row * 0.15), text, fill=style.ink, font=font)
+                face.write(self.image, [text], [x + 4.0], y + round((line + 0.15) * row), style.ink)
         return y + rows * row
