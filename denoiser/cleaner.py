@@ -21,7 +21,7 @@ from typing import IO
 
 import numpy as np
 
-from denoiser import atomic, formats, images
+from denoiser import atomic, estimate, formats, images
 from denoiser.comparison import Comparisons
 from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
 from denoiser.files import Job
@@ -41,12 +41,16 @@ IN_MEMORY = 32 << 20
 
 @dataclass(frozen=True)
 class Output:
-    """What to write, apart from the pixels: the format (None: as the input), colour, guards, comparison."""
+    """What to write, apart from the pixels: the format (None: as the input), colour, guards, comparison.
+
+    estimate: whether to tell how noisy each image was.
+    """
 
     format: str | None = None
     color: bool = False
     max_megapixels: float = 500.0
     compare: Comparisons | None = None
+    estimate: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class _Work:
     models: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     pages: int = 0
+    noise: list[float] = field(default_factory=list)
 
 
 class _Unwritten(Exception):  # noqa: N818 - not an error
@@ -184,6 +189,8 @@ class Cleaner:
         work.models[name] = work.models.get(name, 0) + 1
         work.pages += 1
         work.notes.extend(done.notes)
+        if self._output.estimate:
+            work.noise.extend(estimate.noise(plane) for plane in _planes(picture.pixels))
         if self._output.compare is not None:
             page = picture.page
             self._output.compare.write(work.job.relative, page.index, page.count, picture.pixels, pixels)
@@ -231,6 +238,7 @@ class Cleaner:
             pages=work.pages,
             models=work.models,
             notes=tuple(dict.fromkeys(work.notes)),
+            noise=float(np.mean(work.noise)) if work.noise else None,
             seconds=time.perf_counter() - work.started,
         )
         return Outcome(result, work.stamp, os.stat(job.destination).st_size)  # noqa: PTH116 - as above

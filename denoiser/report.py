@@ -34,6 +34,7 @@ class Result:
         models: pages by the name of the model that cleaned them.
         notes: what changed that was not asked for, one sentence a kind ("colour became gray").
         error: why it failed, without the file's name.
+        noise: estimate of the input's noise, 0..1 (see `denoiser.estimate`), where it was asked for.
         seconds: time spent on it; files that shared a batch share its time.
 
     """
@@ -45,6 +46,7 @@ class Result:
     models: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     error: str | None = None
+    noise: float | None = None
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class Result:
             "models": dict(self.models),
             "notes": list(self.notes),
             "error": self.error,
+            "noise": None if self.noise is None else round(self.noise, 4),
             "seconds": round(self.seconds, 4),
         }
 

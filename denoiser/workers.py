@@ -282,6 +282,7 @@ def _packed(outcome: Outcome) -> Packed:
         dict(result.models),
         result.notes,
         result.error,
+        result.noise,
         result.seconds,
         outcome.size,
         None if stamp is None else (stamp.size, stamp.mtime_ns, stamp.sha256),
@@ -289,7 +290,7 @@ def _packed(outcome: Outcome) -> Packed:
 
 
 def _unpacked(job: Job, packed: Packed) -> Outcome:
-    pages, models, notes, error, seconds, size, stamp = packed
+    pages, models, notes, error, noise, seconds, size, stamp = packed
     status = Status.DONE if error is None else Status.FAILED
-    result = Result(job.source, job.destination, status, pages, models, notes, error, seconds)
+    result = Result(job.source, job.destination, status, pages, models, notes, error, noise, seconds)
     return Outcome(result, None if stamp is None else Stamp(*stamp), size)

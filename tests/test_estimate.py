@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from denoiser import estimate, generator
+from tests.conftest import Outcome
 
 RNG = np.random.default_rng(0)
 SCENE = 0.15 + 0.7 * generator.scene(np.random.default_rng(3), (256, 256))
@@ -33,3 +39,21 @@ def test_clipped_pixels_are_left_out() -> None:
     noisy = np.clip(np.where(RNG.random((200, 200)) < 0.6, 1.0, 0.5) + RNG.normal(0, 0.05, (200, 200)), 0, 1)
     assert estimate.noise(np.where(noisy > 0.75, 1.0, noisy)) == pytest.approx(0.05, rel=0.2)
     assert estimate.noise(np.ones((40, 40), np.float32)) == 0.0
+
+
+def test_the_command_tells_it(denoise: Callable[..., Outcome], identity: Path, tmp_path: Path) -> None:
+    noisy = np.clip(SCENE + RNG.normal(0, 25 / 255, SCENE.shape), 0, 1)
+    path = tmp_path / "noisy.png"
+    Image.fromarray(np.rint(255 * noisy).astype(np.uint8)).save(path)
+    row = json.loads(
+        denoise(path, "--out", tmp_path / "1", "--model", identity, "--json").out.splitlines()[0]
+    )
+    assert 255 * row["noise"] == pytest.approx(25, abs=3)
+    told = denoise(path, "--out", tmp_path / "2", "--model", identity, "--verbose").err
+    assert any(f"noise about {level} of 255" in told for level in range(22, 29))
+    assert "noise" not in denoise(path, "--out", tmp_path / "3", "--model", identity).err
+    Image.merge("RGB", [Image.open(path)] * 3).save(tmp_path / "colour.png")
+    outcome = denoise(
+        tmp_path / "colour.png", "--out", tmp_path / "4", "--model", identity, "--json", "--color"
+    )
+    assert json.loads(outcome.out.splitlines()[0])["noise"] == row["noise"]

@@ -141,7 +141,10 @@ class Batch:
         elif request.verbose and result.status is not Status.PLANNED:
             used = ", ".join(result.models)
             by = f" by {used}" if used else ""
-            lines.append(f"{result.source} -> {result.output}: {result.status}{by}, {result.seconds:.2f} s")
+            noise = "" if result.noise is None else f", noise about {255 * result.noise:.0f} of 255"
+            lines.append(
+                f"{result.source} -> {result.output}: {result.status}{by}{noise}, {result.seconds:.2f} s"
+            )
         if not request.quiet:
             lines.extend(f"Note: {note}, first in {result.source}." for note in fresh)
         if lines:

@@ -98,4 +98,5 @@ class Request:
             color=self.color,
             max_megapixels=self.max_megapixels,
             compare=None if self.compare is None else Comparisons(self.compare, force=self.force),
+            estimate=self.verbose or self.as_json,
         )
