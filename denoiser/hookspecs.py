@@ -65,7 +65,7 @@ class Hooks(Protocol):
         """Add noises to those that `denoise train --noise` and `denoise noises` know.
 
         Call `register(name, function, help, parameters=None)` for each. `function(clean, rng, **parameters)`
-        gets float32 (N, H, W), 0..1 and read-only, H = W = 28 in training, and a numpy Generator, its only
+        gets float32 (N, H, W), 0..1 and read-only, of any H and W, and a numpy Generator, its only
         source of chance. It returns floats of the same shape, finite, which are clipped to 0..1. A parameter
         arrives as one number, or as an array (N, 1, 1) where a range was asked for. `parameters` maps names
         to `denoiser.noise.Parameter(default, low, high, help)`; None takes the function's numeric defaults,

@@ -45,7 +45,7 @@ def write(noises: Sequence[Noise], path: Path, *, force: bool = False) -> None:
 def draw(noises: Sequence[Noise]) -> Image.Image:
     """A row for each noise, 8-bit gray: its name, and a scene, or a page, at the settings of `levels`."""
     scene = generator.scene(np.random.default_rng(3), _CELL)
-    page = generator.page(np.random.default_rng(16), _CELL, system_fonts=False)
+    page = generator.page(np.random.default_rng(4), _CELL, system_fonts=False)
     height, width = _CELL[0] + _LABEL + _GAP, _CELL[1] + _GAP
     sheet = Image.new("L", (_NAMES + 3 * width, _GAP + height * len(noises)), 255)
     pen = ImageDraw.Draw(sheet)

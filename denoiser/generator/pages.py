@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from denoiser.generator import furniture
-from denoiser.generator.canvas import Array, Random, Shape
+from denoiser.generator.canvas import Array, Random, Shape, cloud
 from denoiser.generator.fonts import Face, choose_font
 from denoiser.generator.text import number_text, prose
 
@@ -23,7 +23,8 @@ def page(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Array:
     depends on the machine. Returns float32 `shape` (H, W): paper exactly 1, ink 0 or somewhat lighter.
     """
     # Drawn at twice the size and reduced, letters get the soft, unhinted edges that scanned ones have.
-    body = float(np.clip(np.exp(rng.normal(math.log(17.0), 0.36)), 8.0, 40.0))
+    body = float(np.exp(rng.uniform(math.log(9.0), math.log(56.0)))) if rng.random() < 0.35 else 0.0
+    body = body or float(np.clip(np.exp(rng.normal(math.log(17.0), 0.3)), 8.0, 40.0))
     scale = 2 if body < 24.0 and rng.random() < 0.6 else 1
     style = _style(rng, body * scale, system_fonts=system_fonts)
     image = Image.new("L", (scale * shape[1], scale * shape[0]), 255)
@@ -48,7 +49,7 @@ def _bent(image: Image.Image, rng: Random, *, slanted: bool) -> Image.Image:
 
 def _inked(image: Image.Image, rng: Random) -> Array:
     """Letters thinner or fuller by their gray edges, and as a scanner's optics soften them."""
-    draw = rng.random(2)
+    draw = rng.random(3)
     if draw[0] < 0.35:
         image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.75))))
     weight = float(np.exp(rng.normal(0.0, 0.3))) if draw[1] < 0.6 else 1.0
@@ -58,8 +59,12 @@ def _inked(image: Image.Image, rng: Random) -> Array:
         # What blur makes of thin strokes is gray; a scanner's software sets black and white again.
         cover = np.clip((cover - 0.5) * rng.uniform(1.0, 1.5) + 0.5 + rng.uniform(-0.05, 0.1), 0.0, 1.0)
         cover[255] = 1.0
-    table = np.asarray(cover, dtype=np.float32)
-    return np.asarray(table[np.asarray(image)], dtype=np.float32)
+    result = np.asarray(cover, dtype=np.float32)[np.asarray(image)]
+    if draw[2] < 0.07:
+        # Scanned as black and white alone: ragged where the edges were gray.
+        noise = cloud(rng, (image.height, image.width), cell=2.0, octaves=2, rough=1.0)
+        result = np.asarray(result > 0.5 + np.clip(0.12 * noise, -0.4, 0.4), dtype=np.float32)
+    return np.asarray(result, dtype=np.float32)
 
 
 @dataclass(frozen=True)
