@@ -234,7 +234,7 @@ def test_small_jobs_start_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("a thread was started")
 
     monkeypatch.setattr(threading, "Thread", refuse)
-    engine.reconstruct(POOL[:16])
+    engine.reconstruct(POOL[:12])
 
 
 def test_no_more_threads_than_jobs() -> None:

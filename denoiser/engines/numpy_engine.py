@@ -29,7 +29,8 @@ Doubles = npt.NDArray[np.float64]
 _WAYS = ("tokens", "channels")
 _FOLD_LIMIT = 4.0
 _PIXELS = PATCH * PATCH
-_MIXER_CHUNK = 16
+_MIXER_CHUNK = 12
+_TOGETHER = (3, 2, 1)
 _MIXER_FLOATS = 4 << 20
 _BLOCKS = (16, 8, 4, 1)
 
@@ -203,16 +204,19 @@ class _Plain:
 
     def indifferent(self) -> bool:
         """Whether one patch put in every place comes out the same, to the last bit, in all of them."""
-        patch = np.random.default_rng(0).random((1, PATCH, PATCH), dtype=np.float32)
-        result = np.empty((self.size, PATCH, PATCH), np.float32)
-        self.run(np.repeat(patch, self.size, axis=0), result)
-        bits = result.view(np.uint32)
-        return bool((bits == bits[0]).all())
+        return _indifferent(self, (PATCH, PATCH))
 
 
 def _mixer(model: ModelFile) -> Callable[[], Work]:
     folded = _Folded(model)
-    return lambda: _Mixer(model, folded)
+    together: list[int] = []
+
+    def make() -> Work:
+        if not together:
+            together.append(next(each for each in _TOGETHER if _Mixer(model, folded, each).indifferent()))
+        return _Mixer(model, folded, together[0])
+
+    return make
 
 
 class _Step:
@@ -220,8 +224,7 @@ class _Step:
 
     def __init__(self, into: Doubles, threshold: Doubles | None, out: Doubles) -> None:
         self.into, self.out = _floats(into), _floats(out)
-        # One ReLU over 0 alone is faster than one over an array of zeros.
-        self.threshold: Floats | float = 0.0 if threshold is None else _floats(threshold)
+        self.threshold = None if threshold is None else _floats(threshold)
         self.constant: Floats | None = None
 
 
@@ -272,88 +275,133 @@ def _floats(array: Doubles) -> Floats:
 
 
 class _Mixer:
-    """decoder(encoder(x)) of a PatchAutoencoder."""
+    """decoder(encoder(x)) of a PatchAutoencoder.
 
-    def __init__(self, model: ModelFile, folded: _Folded) -> None:
+    `together` patches lie side by side, token by token: arrays are (groups, tokens, together, channels), and
+    one product mixes the channels of them all, which BLAS does faster than one at a time. Tokens are mixed
+    patch by patch.
+    """
+
+    def __init__(self, model: ModelFile, folded: _Folded, together: int) -> None:
         config = model.config
         token, channels = config["token"], config["channels"]
+        hidden, wide = config["token_hidden"], config["channel_hidden"]
         side = PATCH // token
         tokens = side * side
-        wide = max(config["token_hidden"] * channels, config["channel_hidden"] * tokens)
         self._planes = shown = planes(config)
-        each = (1 + 2 * shown) * _PIXELS + 2 * tokens * channels + wide
-        self.size = size = max(1, min(_MIXER_CHUNK, _MIXER_FLOATS // each))
+        each = (1 + 2 * shown) * _PIXELS + 2 * tokens * channels + max(hidden * channels, wide * tokens)
+        size = max(1, min(_MIXER_CHUNK, _MIXER_FLOATS // each))
+        groups = max(1, size // together)
+        self.size = groups * together
         self._folded = folded
         self._residual, self._center = config["residual"], config["center"]
         self._gain = np.float32(config["gain"])
-        self._grid = (side, token, side, token)
-        self._own = np.empty((size, PATCH, PATCH), np.float32)
-        self._signal = np.empty((size, *input_shape(config)), np.float32)
-        self._cells = np.empty((size, tokens, token * token * shown), np.float32)
-        self._drawn = np.empty((size, tokens, token * token), np.float32)
-        self._state = np.empty((size, tokens, channels), np.float32)
-        self._change = np.empty((size, tokens, channels), np.float32)
-        inner = np.empty(size * wide, np.float32)
-        across = inner[: size * config["token_hidden"] * channels]
-        along = inner[: size * tokens * config["channel_hidden"]]
+        self._side, self._token, self._together = side, token, together
+        self._own = np.empty((self.size, PATCH, PATCH), np.float32)
+        self._signal = np.zeros((self.size, *input_shape(config)), np.float32)
+        self._cells = np.empty((groups, tokens * together, token * token * shown), np.float32)
+        self._drawn = np.empty((groups, tokens * together, token * token), np.float32)
+        self._state = np.empty((groups, tokens * together, channels), np.float32)
+        self._change = np.empty((groups, tokens * together, channels), np.float32)
         # The two kinds of mixing take turns in one buffer, which stays in the cache.
-        self._across = across.reshape(size, config["token_hidden"], channels)
-        self._along = along.reshape(size, tokens, config["channel_hidden"])
+        inner = np.empty(self.size * max(hidden * channels, wide * tokens), np.float32)
+        self._across = inner[: self.size * hidden * channels].reshape(groups, together, hidden, channels)
+        self._along = inner[: self.size * tokens * wide].reshape(groups, tokens * together, wide)
+        self._thresholds = [self._threshold(index, step) for index, step in enumerate(folded.steps)]
+
+    def _threshold(self, index: int, step: _Step) -> Floats:
+        """What a step's inner values are held above, in their layout."""
+        if index % 2 == 0:
+            # NumPy compares two arrays four times as fast as an array and a number.
+            return np.zeros(self._across.shape[2:], np.float32) if step.threshold is None else step.threshold
+        if step.threshold is None:
+            return np.zeros(self._along.shape[1:], np.float32)
+        return np.repeat(step.threshold, self._together, axis=0)
 
     def run(self, given: Floats, result: Floats) -> None:
-        """See `Work`."""
-        count, folded = len(given), self._folded
-        state, change = self._state[:count], self._change[:count]
-        across, along = self._across[:count], self._along[:count]
+        """See `Work`; a group that isn't full is filled up with zeros."""
+        count, folded, together = len(given), self._folded, self._together
+        groups = -(-count // together)
+        state, change = self._state[:groups], self._change[:groups]
+        across, along = self._across[:groups], self._along[:groups]
         patches = given
         if self._planes == 2:
             patches = self._own[:count]
             np.copyto(patches, given[..., 0])
         means = patches.reshape(count, _PIXELS).mean(axis=1)[:, None, None] if self._center else None
         np.matmul(self._cut(given, means), folded.embed, out=state)
-        for index, step in enumerate(folded.steps):
+        apart, changed = self._apart(state), self._apart(change)
+        for index, (step, threshold) in enumerate(zip(folded.steps, self._thresholds, strict=True)):
             if index % 2 == 0:
-                np.matmul(step.into, state, out=across)
-                np.maximum(across, step.threshold, out=across)
-                np.matmul(step.out, across, out=change)
+                np.matmul(step.into, apart, out=across)
+                np.maximum(across, threshold, out=across)
+                np.matmul(step.out, across, out=changed)
             else:
                 np.matmul(state, step.into, out=along)
-                np.maximum(along, step.threshold, out=along)
+                np.maximum(along, threshold, out=along)
                 np.matmul(along, step.out, out=change)
             np.add(state, change, out=state)
             if step.constant is not None:
-                np.add(state, step.constant, out=state)
+                np.add(apart, step.constant, out=apart)
         self._join(state, result)
         if self._residual:
             np.subtract(patches, result, out=result)
         elif means is not None:
             np.add(result, means, out=result)
 
+    def _apart(self, array: Floats) -> Floats:
+        """View (groups, tokens * together, channels) patch by patch: (groups, together, tokens, channels)."""
+        groups, rows, channels = array.shape
+        return array.reshape(groups, rows // self._together, self._together, channels).swapaxes(1, 2)
+
     def _cut(self, given: Floats, means: Floats | None) -> Floats:
-        """Tokens of the centred and scaled input: (count, tokens, pixels)."""
-        count = len(given)
-        signal, cells = self._signal[:count], self._cells[:count]
+        """Tokens of the centred and scaled input: (groups, tokens * together, pixels)."""
+        count, together, planes = len(given), self._together, self._planes
+        groups = -(-count // together)
+        signal, cells = self._signal[: groups * together], self._cells[:groups]
         if means is None:
-            np.multiply(given, self._gain, out=signal)
+            np.multiply(given, self._gain, out=signal[:count])
         else:
-            np.subtract(given, means.reshape(count, *(1,) * (given.ndim - 1)), out=signal)
-            np.multiply(signal, self._gain, out=signal)
-        side, token, _, _ = self._grid
-        grid = signal.reshape(count, *self._grid, self._planes).transpose(0, 1, 3, 2, 4, 5)
-        np.copyto(cells.reshape(count, side, side, token, token, self._planes), grid)
+            np.subtract(given, means.reshape(count, *(1,) * (given.ndim - 1)), out=signal[:count])
+            np.multiply(signal[:count], self._gain, out=signal[:count])
+        signal[count:] = 0.0
+        side, token = self._side, self._token
+        grid = signal.reshape(groups, together, side, token, side, token, planes)
+        np.copyto(
+            cells.reshape(groups, side, side, together, token, token, planes),
+            grid.transpose(0, 2, 4, 1, 3, 5, 6),
+        )
         return cells
 
     def _join(self, state: Floats, result: Floats) -> None:
         """Draw the pixels of all tokens into `result` (count, 28, 28)."""
-        count, folded = len(result), self._folded
-        drawn = self._drawn[:count]
+        folded, together, side, token = self._folded, self._together, self._side, self._token
+        groups = len(state)
+        drawn = self._drawn[:groups]
         np.matmul(state, folded.draw, out=drawn)
         if folded.end is not None:
-            np.add(drawn, folded.end, out=drawn)
-        side, token, _, _ = self._grid
-        grid = result.reshape(count, *self._grid).transpose(0, 1, 3, 2, 4)
-        np.copyto(grid, drawn.reshape(count, side, side, token, token))
-        np.divide(result, self._gain, out=result)
+            apart = self._apart(drawn)
+            np.add(apart, folded.end, out=apart)
+        np.divide(drawn, self._gain, out=drawn)
+        grid = drawn.reshape(groups, side, side, together, token, token).transpose(0, 3, 1, 4, 2, 5)
+        full = len(result) // together
+        shape = (full, together, side, token, side, token)
+        np.copyto(result[: full * together].reshape(shape), grid[:full])
+        if left := len(result) - full * together:
+            np.copyto(result[full * together :].reshape(left, side, token, side, token), grid[full, :left])
+
+    def indifferent(self) -> bool:
+        """Whether one patch put in every place comes out the same, to the last bit, in all of them."""
+        return self._together == 1 or _indifferent(self, self._signal.shape[1:])
+
+
+def _indifferent(work: Work, shape: tuple[int, ...]) -> bool:
+    """Whether one input put in every place comes out the same, to the last bit, in all of them."""
+    given = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
+    result = np.empty((work.size, PATCH, PATCH), np.float32)
+    work.run(np.repeat(given, work.size, axis=0), result)
+    bits = result.view(np.uint32)
+    return bool((bits == bits[0]).all())
 
 
 _MAKERS: dict[str, Callable[[ModelFile], Callable[[], Work]]] = {
