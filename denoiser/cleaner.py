@@ -1,7 +1,7 @@
 """Files to files in one process: reads, cleans and writes jobs, and tells how each one fared.
 
 Small images are cleaned in groups that share a batch; everything else goes by itself, page by page, so that
-memory is that of a page. Whatever is wrong with a file fails that file and no other. The record is kept
+memory is that of a few pages. Whatever is wrong with a file fails that file and no other. The record is kept
 elsewhere: several processes may clean at once, and only one of them tells what was done.
 """
 
@@ -16,6 +16,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +26,7 @@ from denoiser import atomic, estimate, formats, images
 from denoiser.comparison import Comparisons
 from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
 from denoiser.files import Job
+from denoiser.overlap import Ahead, Aside, Behind, one_ahead
 from denoiser.patches import Floats
 from denoiser.reconstruct import Cleaned, Denoiser
 from denoiser.record import Stamp
@@ -33,6 +35,7 @@ from denoiser.report import Result, Status
 log = logging.getLogger(__name__)
 
 SMALL_PIXELS = 128 * 128
+AHEAD_PIXELS = 32_000_000
 # Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
 _READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 IN_MEMORY = 32 << 20
@@ -78,6 +81,16 @@ class _Work:
     notes: list[str] = field(default_factory=list)
     pages: int = 0
     noise: list[float] = field(default_factory=list)
+    ahead: Ahead[images.Picture] | None = None
+
+
+@dataclass
+class _Writing:
+    """A file that is being written, and what kept it from being computed."""
+
+    work: _Work
+    file: Behind[images.Picture]
+    error: Exception | None = None
 
 
 class _Unwritten(Exception):  # noqa: N818 - not an error
@@ -92,23 +105,102 @@ class Cleaner:
         self._output = output
 
     def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Clean the jobs in order, the small ones together; raises nothing but what stops everything."""
+        """Clean the jobs in order, the small ones together; raises nothing but what stops everything.
+
+        Of larger files, the next page is decoded and the last one encoded while one is computed.
+        """
+        with Aside() as aside:
+            under_way: list[_Writing] = []
+            try:
+                yield from self._outcomes(one_ahead(self._opened(jobs, aside)), aside, under_way)
+            except KeyboardInterrupt:
+                for writing in under_way:
+                    if writing.file.done and writing.error is None:
+                        yield self._written(writing)  # complete already: that should not be forgotten
+                raise
+
+    def _outcomes(
+        self, works: Iterator[_Work | Outcome], aside: Aside, under_way: list[_Writing]
+    ) -> Iterator[Outcome]:
+        """Clean what was opened; files that are not written yet are in `under_way`, in order."""
         batch: list[tuple[_Work, images.Picture, list[Floats]]] = []
+        for opened in works:
+            work = opened if isinstance(opened, _Work) else None
+            small = work is not None and work.source.count == 1 and _pixels(work.source) <= SMALL_PIXELS
+            if not small:
+                yield from self._batch(batch)  # what came before is told of before
+            if work is None or work.ahead is None or all(writing.file.done for writing in under_way):
+                yield from self._finished(under_way, leave=0)
+            if isinstance(opened, Outcome):
+                yield opened
+            elif small:
+                try:
+                    picture = next(opened.source.pages())
+                    batch.append((opened, picture, self._prepare(picture)))
+                except Exception as error:
+                    yield from self._batch(batch)
+                    yield failed(opened.job, error, opened.started)
+            elif opened.ahead is None:
+                try:
+                    self._write(opened, self._pages(opened))
+                    yield self._finish(opened)
+                except Exception as error:
+                    yield failed(opened.job, error, opened.started)
+            else:
+                under_way.append(_Writing(opened, aside.write(partial(self._write, opened))))
+                self._compute(under_way[-1])
+                yield from self._finished(under_way, leave=1)
+        yield from self._batch(batch)
+        yield from self._finished(under_way, leave=0)
+
+    def _finished(self, under_way: list[_Writing], *, leave: int) -> Iterator[Outcome]:
+        """Wait for files to be written, but for the last `leave` of them."""
+        while len(under_way) > leave:
+            outcome = self._written(under_way[0])
+            del under_way[0]
+            yield outcome
+
+    def _opened(self, jobs: Sequence[Job], aside: Aside) -> Iterator[_Work | Outcome]:
+        """Open the jobs; of those that can be read ahead, the first page is on its way.
+
+        Plugins run on this thread alone, one at a time. Nor is there anything to gain from a single page, and
+        the largest ones are to be in memory one at a time.
+        """
+        hooks = {hook for plugin in self._denoiser.plugins.loaded for hook in plugin.hooks}
+        alone = not hooks.isdisjoint(("read_pages", "write_pages"))
         for job in jobs:
             started = time.perf_counter()
             try:
                 work = self._open(job, started)
-                if work.source.count == 1 and _pixels(work.source) <= SMALL_PIXELS:
-                    picture = next(work.source.pages())
-                    batch.append((work, picture, self._prepare(picture)))
-                else:
-                    yield from self._batch(batch)  # what came before is told of before
-                    self._write(work, self._pages(work))
-                    yield self._finish(work)
+                several = len(jobs) > 1 or work.source.count > 1
+                if several and not alone and SMALL_PIXELS < _pixels(work.source) <= AHEAD_PIXELS:
+                    work.ahead = aside.read(work.source.pages())
             except Exception as error:
-                yield from self._batch(batch)
                 yield failed(job, error, started)
-        yield from self._batch(batch)
+            else:
+                yield work
+
+    def _compute(self, writing: _Writing) -> None:
+        """Compute all pages of a file that is written meanwhile; what goes wrong is kept."""
+        try:
+            for picture in self._pages(writing.work):
+                if not writing.file.hand(picture):
+                    break
+                del picture
+            writing.file.end()
+        except Exception as error:
+            writing.error = error
+            writing.file.abandon()
+
+    def _written(self, writing: _Writing) -> Outcome:
+        """Wait for a file to be written; returns what it came to."""
+        try:
+            if writing.error is not None:
+                raise writing.error
+            writing.file.finish()
+            return self._finish(writing.work)
+        except Exception as error:
+            return failed(writing.work.job, error, writing.work.started)
 
     def _batch(self, batch: list[tuple[_Work, images.Picture, list[Floats]]]) -> Iterator[Outcome]:
         """Clean small pictures together, write them one by one, and empty the batch."""
@@ -173,9 +265,11 @@ class Cleaner:
         return [self._denoiser.plugins.preprocess(plane, picture.page) for plane in _planes(picture.pixels)]
 
     def _pages(self, work: _Work) -> Iterator[images.Picture]:
-        for picture in work.source.pages():
+        for picture in work.source.pages() if work.ahead is None else work.ahead:
             cleaned = self._denoiser.clean(self._prepare(picture))
-            yield self._complete(work, picture, cleaned)
+            done = self._complete(work, picture, cleaned)
+            del picture, cleaned  # or a large page would stay in memory while it is written
+            yield done
 
     def _complete(self, work: _Work, picture: images.Picture, cleaned: Sequence[Cleaned]) -> images.Picture:
         """The plugins' second half, the planes together again, and the comparison if one is wanted."""

@@ -29,6 +29,9 @@ FORMATS = {
 }
 """What `--format` takes: Pillow's name and the endings."""
 
+_QUANTIZED = 1 << 16
+"""Pixels that are rounded at a time."""
+
 WRITABLE = frozenset(("PNG", "TIFF", "JPEG", "BMP", "PPM", "WEBP", "GIF", "JPEG2000"))
 _SAME_AS = {"MPO": "JPEG", "DIB": "BMP"}
 _LONGEST = {"JPEG": 65500, "WEBP": 16383}
@@ -276,7 +279,8 @@ class ImageFile:
                 notes.append("values outside of 0..1 were taken on their own scale")
             return np.asarray((raw - span[0]) / (span[1] - span[0]), np.float32), span
         top = np.float32(65535.0 if depth == 16 else 255.0)
-        pixels = raw.astype(np.float32) / top
+        pixels = np.empty(raw.shape, np.float32)
+        np.divide(raw, top, out=pixels, casting="unsafe", dtype=np.float32)
         if depth == 16 and self.format == "TIFF" and self._tag(_PHOTOMETRIC, 1) == _MIN_IS_WHITE:
             pixels = 1.0 - pixels  # Pillow turns 8-bit MinIsWhite around, but not 16-bit
         return pixels, (0.0, 1.0)
@@ -345,10 +349,14 @@ def _to_srgb(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Imag
 def quantize(pixels: Floats, depth: int) -> npt.NDArray[Any]:
     """Round float values in 0..1 to uint8 (depth 1 and 8) or uint16 (16)."""
     top, kind = (65535.0, np.uint16) if depth == 16 else (255.0, np.uint8)
-    scaled = np.multiply(pixels, np.float32(top))
-    np.rint(scaled, out=scaled)
-    np.minimum(np.maximum(scaled, 0.0, out=scaled), np.float32(top), out=scaled)
-    result: npt.NDArray[Any] = scaled.astype(kind)
+    result: npt.NDArray[Any] = np.empty(pixels.shape, kind)
+    rows = max(1, _QUANTIZED // max(1, pixels[:1].size))
+    for start in range(0, len(pixels), rows):
+        # A part at a time stays in the cache, and a large page is never in memory once more.
+        scaled = np.multiply(pixels[start : start + rows], np.float32(top))
+        np.rint(scaled, out=scaled)
+        np.minimum(np.maximum(scaled, 0.0, out=scaled), np.float32(top), out=scaled)
+        result[start : start + rows] = scaled
     return result
 
 

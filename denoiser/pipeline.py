@@ -62,7 +62,7 @@ class Pipeline:
         groups = _groups(jobs)
         count = self._processes(groups)
         if count < 2:
-            yield from self._alone(jobs, groups)
+            yield from self._alone(jobs)
             return
         from denoiser.workers import Pool
 
@@ -74,9 +74,9 @@ class Pipeline:
             for index, outcome in pool.stop():
                 self._note(jobs[index], outcome)
 
-    def _alone(self, jobs: Sequence[Job], groups: Sequence[range]) -> Iterator[Result]:
-        for group in groups:
-            mine = jobs[group.start : group.stop]
+    def _alone(self, jobs: Sequence[Job]) -> Iterator[Result]:
+        for start in range(0, len(jobs), GROUP_FILES):
+            mine = jobs[start : start + GROUP_FILES]
             self._begin(mine)
             for job, outcome in zip(mine, self._cleaner.outcomes(mine), strict=True):
                 yield self._note(job, outcome)

@@ -289,9 +289,12 @@ class Denoiser:
         return Cleaned(patches.whole_to_image(blended, whole, self._size), model.name)
 
     def _blend(self, image: Floats, result: Floats) -> Floats:
+        """Blend a reconstruction with its image, in place: a large page is in memory no more than twice."""
         if self._strength != 1.0:
-            result = image + np.float32(self._strength) * (result - image)
-        return np.clip(result, 0.0, 1.0)
+            np.subtract(result, image, out=result)
+            np.multiply(result, np.float32(self._strength), out=result)
+            np.add(image, result, out=result)
+        return np.clip(result, 0.0, 1.0, out=result)
 
     def _tiled(
         self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None], model: ModelFile
