@@ -290,6 +290,7 @@ class Denoiser:
 
     def _blend(self, image: Floats, result: Floats) -> Floats:
         """Blend a reconstruction with its image, in place: a large page is in memory no more than twice."""
+        np.clip(result, 0.0, 1.0, out=result)  # before it is blended: more than white must not whiten grays
         if self._strength != 1.0:
             np.subtract(result, image, out=result)
             np.multiply(result, np.float32(self._strength), out=result)
