@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from denoiser.errors import FileError, TrainingError
+from denoiser.errors import FileError, ImagesError, TrainingError
 from denoiser.quiet import quietly
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ Split = Literal["train", "test"]
 VARIABLE = "DENOISER_DATA"
 PATCH = 28
 _PREFIXES: dict[Split, tuple[str, str]] = {"train": ("train", "x_train"), "test": ("t10k", "x_test")}
+_UNREADABLE = (FileError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 _IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm"}
 
 
@@ -108,25 +109,47 @@ class Reader:
     suffixes: frozenset[str]
 
 
-def images(folder: Path, reader: Reader | None = None) -> list[Array]:
+def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[Array]:
     """Every image of a folder and its subfolders, as gray.
 
     reader: what reads a file, where plugins have a say in it; its FileError means a file that can't be read.
-    Returns float32 (H, W) arrays in 0..1, in the order of their paths; 16-bit images keep their levels.
-    A file that can't be read is left out, with a warning in the log.
-    Raises TrainingError where there is none to read.
+    least: pixels that both sides must have. Returns float32 (H, W) arrays in 0..1, in the order of their
+    paths; 16-bit images keep their levels. A file that can't be read or is too small is left out, with a
+    warning in the log.
+    Raises ImagesError where there is none to learn from.
     """
-    found = []
-    reader = reader or _GRAY
+    return [image for _, image in named_images(folder, reader, least=least)]
+
+
+def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[tuple[Path, Array]]:
+    """Like `images`, each with its path; a file with many pages comes with each of them."""
+    found: list[tuple[Path, Array]] = []
+    reader, left_out = reader or _GRAY, 0
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in reader.suffixes and path.is_file():
             try:
-                found.extend(reader.read(path))
-            except (FileError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                pages = reader.read(path)
+            except _UNREADABLE as error:
                 log.warning("%s is left out of training: %s", path, error)
+                left_out += 1
+                continue
+            for page in pages:
+                height, width = page.shape
+                if min(page.shape) < least:
+                    log.warning(
+                        "%s is left out of training: it is %dx%d, smaller than %d pixels.",
+                        path,
+                        width,
+                        height,
+                        least,
+                    )
+                    left_out += 1
+                else:
+                    found.append((path, page))
     if not found:
-        raise TrainingError(
-            f"There are no images to learn from in {folder}.", "It takes PNG, JPEG, TIFF, BMP or PGM."
+        why = f"; {left_out} had to be left out" if left_out else ""
+        raise ImagesError(
+            f"There are no images to learn from in {folder}{why}.", "It takes PNG, JPEG, TIFF, BMP or PGM."
         )
     return found
 
@@ -135,19 +158,19 @@ def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[
     """Every noisy image of a folder beside the clean one of the same relative name.
 
     The endings may differ where the name is clear all the same. Returns (noisy, clean), float32 (H, W) in
-    0..1 each, in the order of their names. Raises TrainingError, naming the file, for one without a partner,
+    0..1 each, in the order of their names. Raises ImagesError, naming the file, for one without a partner,
     two of unequal size or number of pages, and one that can't be read.
     """
     reader = reader or _GRAY
     wanted, given = _named(clean, reader), _named(noisy, reader)
     if not wanted or not given:
-        raise TrainingError(
+        raise ImagesError(
             f"There are no images to learn from in {noisy if wanted else clean}.",
             "It takes PNG, JPEG, TIFF, BMP or PGM.",
         )
     for folder, other, here, there in ((clean, noisy, wanted, given), (noisy, clean, given, wanted)):
         for name in sorted(here.keys() - there.keys()):
-            raise TrainingError(
+            raise ImagesError(
                 f"{folder / here[name]} has no partner in {other}.", "Pairs have equal relative names."
             )
     found: list[tuple[Array, Array]] = []
@@ -157,9 +180,7 @@ def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[
         shapes = [[page.shape for page in pages] for pages in both]
         if shapes[0] != shapes[1]:
             sizes = [", ".join(f"{width}x{height}" for height, width in each) for each in shapes]
-            raise TrainingError(
-                f"{first} is {sizes[0]}, and {second} is {sizes[1]}.", "Pairs are of one size."
-            )
+            raise ImagesError(f"{first} is {sizes[0]}, and {second} is {sizes[1]}.", "Pairs are of one size.")
         found.extend(zip(*both, strict=True))
     return found
 
@@ -169,20 +190,20 @@ def _read_both(first: Path, second: Path, reader: Reader) -> list[list[Array]]:
     for path in (first, second):
         try:
             pages.append(reader.read(path))
-        except (FileError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise TrainingError(f"{path} can't be read: {error}.") from error
+        except _UNREADABLE as error:
+            raise ImagesError(f"{path} can't be read: {error}.") from error
     return pages
 
 
 def _named(folder: Path, reader: Reader) -> dict[str, Path]:
-    """The images of a folder by relative name without ending; raises TrainingError where two share one."""
+    """The images of a folder by relative name without ending; raises ImagesError where two share one."""
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in reader.suffixes and path.is_file():
             relative = path.relative_to(folder)
             name = relative.with_suffix("").as_posix()
             if name in found:
-                raise TrainingError(f"{path} and {found[name]} in {folder} differ only in their endings.")
+                raise ImagesError(f"{path} and {found[name]} in {folder} differ only in their endings.")
             found[name] = relative
     return found
 

@@ -59,3 +59,9 @@ class PluginError(DenoiserError):
 
 class TrainingError(DenoiserError):
     """Training can't start, or its result is not worth keeping."""
+
+
+class ImagesError(TrainingError):
+    """The images to learn from are missing, don't go together, or have nothing to teach."""
+
+    exit_code = ExitCode.USAGE

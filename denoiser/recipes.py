@@ -17,13 +17,17 @@ import numpy.typing as npt
 
 from denoiser import data as images
 from denoiser import generator, tiles
-from denoiser.errors import TrainingError
+from denoiser.errors import ImagesError
 from denoiser.networks import Kind
-from denoiser.noise import Chain, Mixture, Spoiler, parse
+from denoiser.noise import Chain, Mixture, Nothing, Spoiler, parse
+from denoiser.patches import whole_from_image
 from denoiser.store import NETWORKS
 
 Array = npt.NDArray[np.float32]
 Pair = tuple[Array, Array]
+
+CLEAN = "clean"
+"""The level of a recipe that shows the network clean images."""
 
 _SPLIT_SEED = 12345
 _DIGITS_HELD_OUT = 5000
@@ -32,6 +36,9 @@ _CROPS_HELD_OUT = 2048
 _TILES_HELD_OUT = 256
 _PATCHES_FROM = 1100
 """One patch for so many pixels of a tile: about each is seen once, and the next tile looks different."""
+_EPOCH = 100_000
+_CLEAN_SHARE = 0.1
+_FLAT = 1 / 255
 _PAGE = (480, 384)
 
 
@@ -40,8 +47,9 @@ class Recipe:
     """The settings of one network's training.
 
     network: a name of `denoiser.store.NETWORKS`, which says what is built; `config` overrides its arguments.
-    floor, optimizer, loss: see `denoiser.training.fit`. minutes: the budget when none is given. precision: of
-    the published weights. levels: the noises whose figures go on the model card. reader: what reads the
+    judged: the noise of the validation patches, where it is another piece of the same. floor, optimizer,
+    loss: see `denoiser.training.fit`. minutes: the budget when none is given. precision: of the published
+    weights. levels: the noises whose figures go on the model card, CLEAN being none. reader: what reads the
     user's images, where plugins have a say in it.
 
     For glyphs, shift: half of them are moved by up to so many pixels, as crops in real life are not centred.
@@ -66,6 +74,7 @@ class Recipe:
     precision: Literal["float32", "float16"] = "float16"
     levels: tuple[str, ...] = ()
     reader: images.Reader | None = None
+    judged: Spoiler | None = None
 
     @property
     def kind(self) -> Kind:
@@ -172,25 +181,39 @@ def lesson_for(
 
     data: the user's folder, or None. noisy: a folder with a noisy image for each clean one in `data`, of the
     same relative name. minutes: the budget, as drawing for longer than learning would be waste; None means
-    plenty. validation: the share of images held out. Raises TrainingError where those folders have nothing to
-    learn from.
+    plenty. validation: the share of images held out, of glyphs at most 5,000. Raises ImagesError where those
+    folders have nothing to learn from.
     """
     if data is not None and not data.is_dir():
-        raise TrainingError(f"The folder of training images {data} doesn't exist.")
+        raise ImagesError(f"The folder of training images {data} doesn't exist.")
+    if noisy is not None and (data is None or not noisy.is_dir()):
+        why = "goes with a folder of clean ones" if data is None else "doesn't exist"
+        raise ImagesError(f"The folder of noisy images {noisy} {why}.")
     share = 1.0 if minutes is None else min(1.0, max(0.05, minutes / recipe.minutes))
     if recipe.network == "digits":
-        return _digits(recipe, data, seed, share, download=download)
+        return _digits(recipe, data, noisy, seed, share, validation=validation, download=download)
     return _pictures(recipe, data, noisy, share=share, validation=validation)
 
 
-def _digits(recipe: Recipe, data: Path | None, seed: int, share: float, *, download: bool) -> Lesson:
+def _digits(
+    recipe: Recipe,
+    data: Path | None,
+    noisy: Path | None,
+    seed: int,
+    share: float,
+    *,
+    validation: float,
+    download: bool,
+) -> Lesson:
+    if data is not None and noisy is not None:
+        return _glyph_pairs(recipe, data, noisy, validation)
     found = images.mnist("train", folder=data, download=download and data is None)
     if found is not None:
-        about = "MNIST, the 60,000 training digits, of which 5,000 were held out for validation"
+        about = "MNIST, the 60,000 training digits, of which {held} were held out for validation"
         terms = "Yann LeCun, Corinna Cortes and Christopher Burges; freely available for research"
         order = np.random.default_rng(_SPLIT_SEED).permutation(len(found))
     elif data is not None:
-        glyphs = [_glyph_sized(image) for image in images.images(data, recipe.reader)]
+        glyphs = [whole_from_image(image)[0] for image in images.images(data, recipe.reader)]
         found = np.rint(np.stack(glyphs) * 255.0).astype(np.uint8)
         about, terms = f"{len(found)} images of the user's own", "the user's"
         order = np.random.default_rng(_SPLIT_SEED).permutation(len(found))
@@ -199,28 +222,65 @@ def _digits(recipe: Recipe, data: Path | None, seed: int, share: float, *, downl
         found = np.rint(drawn * 255.0).astype(np.uint8)
         about, terms = f"{len(found):,} glyphs drawn by the built-in generator", "none"
         order = np.arange(len(found))
-    held_out = min(_DIGITS_HELD_OUT, max(1, len(found) // 10))
     if len(found) < 2:
-        raise TrainingError(f"One image in {data} is too little to learn from.")
+        raise _too_few(data)
+    held_out = min(_DIGITS_HELD_OUT, max(1, int(len(found) * validation)))
     held, taught = found[order[:held_out]], found[order[held_out:]]
-    state = {"order": np.empty(0, dtype=np.int64)}
+    feed = _Deck(taught, recipe)
+    clean = held.astype(np.float32) / np.float32(255.0)
+    about = about.format(held=f"{held_out:,}")
+    return _lesson(recipe, feed, (clean, clean), len(taught), about, terms)
+
+
+def _glyph_pairs(recipe: Recipe, data: Path, noisy: Path, validation: float) -> Lesson:
+    """Pairs of glyphs, every tenth of them clean on both sides."""
+    pairs = images.pairs(data, noisy, recipe.reader)
+    sized = []
+    for given, clean in pairs:
+        # Which of dark and light is ink shows in the noisy one, as in use.
+        patch, how = whole_from_image(given)
+        other = whole_from_image(clean, darken=False)[0]
+        sized.append((patch, 1.0 - other if how.inverted else other))
+    if len(sized) < 2:
+        raise _too_few(data)
+    taught, held = (
+        tuple(np.stack([pair[half] for pair in part]) for half in (0, 1))
+        for part in _split(sized, validation)
+    )
 
     def feed(number: int, rng: np.random.Generator) -> Pair:
-        while len(state["order"]) < number:
-            state["order"] = np.append(state["order"], rng.permutation(len(taught)))
-        chosen, state["order"] = state["order"][:number], state["order"][number:]
-        clean = taught[chosen].astype(np.float32) / np.float32(255.0)
-        if recipe.shift:
-            clean = images.shifted(clean, rng, pixels=recipe.shift)
-        return recipe.noise(clean, rng), clean
+        chosen = rng.integers(0, len(taught[0]), number)
+        given, clean = taught[0][chosen], taught[1][chosen]
+        given[::10] = clean[::10]
+        return recipe.noise(given, rng), clean
 
-    return _lesson(recipe, feed, held.astype(np.float32) / np.float32(255.0), len(taught), about, terms)
+    about = f"{len(sized)} pairs of noisy and clean images of the user's own"
+    return _lesson(recipe, feed, (held[0], held[1]), len(taught[0]), about, "the user's")
 
 
-def _glyph_sized(image: Array) -> Array:
-    from denoiser.patches import whole_from_image
+def _too_few(data: Path | None) -> ImagesError:
+    return ImagesError(
+        f"One image in {data} is too little: one part is for learning, and another for judging.", "Add more."
+    )
 
-    return whole_from_image(image)[0]
+
+class _Deck:
+    """Glyphs, uint8 (N, 28, 28), each shown once before any is shown again."""
+
+    def __init__(self, glyphs: images.Bytes, recipe: Recipe) -> None:
+        self._glyphs, self._recipe = glyphs, recipe
+        self.memory = {"order": np.empty(0, dtype=np.int64)}
+        """What it remembers, so that a training can go on where it was."""
+
+    def __call__(self, number: int, rng: np.random.Generator) -> Pair:
+        order = self.memory["order"]
+        while len(order) < number:
+            order = np.append(order, rng.permutation(len(self._glyphs)))
+        chosen, self.memory["order"] = order[:number], order[number:]
+        clean = self._glyphs[chosen].astype(np.float32) / np.float32(255.0)
+        if self._recipe.shift:
+            clean = images.shifted(clean, rng, pixels=self._recipe.shift)
+        return self._recipe.noise(clean, rng), clean
 
 
 def _pictures(
@@ -232,9 +292,14 @@ def _pictures(
     abouts, terms = [], "none"
     if data is not None:
         pairs = _pairs(recipe, data, noisy)
+        if len(pairs) < 2:
+            raise _too_few(data)
         taught, kept = _split(pairs, validation)
         dirty = recipe.dirt and noisy is None
         learnt.append((_tiles(recipe, taught, recipe.look, dirty=dirty), 1.0 - recipe.drawn))
+        if noisy is not None:  # so that what is clean stays so
+            unspoiled = [(clean, clean) for _, clean in taught]
+            learnt.append((tiles.Images(unspoiled, recipe.side, recipe.look), _CLEAN_SHARE))
         held.append(_tiles(recipe, kept, tiles.PLAIN, dirty=dirty))
         what = "pairs of noisy and clean images" if noisy is not None else "images"
         abouts.append(f"{len(pairs)} {what} of the user's own" + (", made dirty" if dirty else ""))
@@ -259,21 +324,27 @@ def _pictures(
     parts = [each(_TILES_HELD_OUT // len(held), fixed) for each in held]
     given, clean = (np.concatenate([part[half] for part in parts]) for half in (0, 1))
 
-    def spoiled(noise: Spoiler) -> Pair:
+    def spoiled(noise: Spoiler, given: Array = given) -> Pair:
         chance = np.random.default_rng(_SPLIT_SEED)
         return tiles.cut(noise(given, chance), clean, _CROPS_HELD_OUT, chance, context=context)
 
     def levels() -> Iterator[tuple[str, Array, Array]]:
         for text in recipe.levels:
-            yield text, *spoiled(parse(text))
+            yield text, *(spoiled(Nothing(), clean) if text == CLEAN else spoiled(parse(text)))
 
-    return Lesson(feed, spoiled(recipe.noise), 100_000, " and ".join(abouts), terms, levels)
+    return Lesson(feed, spoiled(recipe.judged or recipe.noise), _EPOCH, " and ".join(abouts), terms, levels)
 
 
 def _pairs(recipe: Recipe, data: Path, noisy: Path | None) -> list[Pair]:
     if noisy is not None:
         return images.pairs(data, noisy, recipe.reader)
-    return [(image, image) for image in images.images(data, recipe.reader)]
+    found = images.images(data, recipe.reader, least=images.PATCH)
+    if all(float(image.max() - image.min()) < _FLAT for image in found):
+        raise ImagesError(
+            f"The images in {data} are each of one tone: there is nothing to learn from them.",
+            "Noise is added to clean images of something. Scans of nothing go with --noise-from.",
+        )
+    return [(image, image) for image in found]
 
 
 def _tiles(recipe: Recipe, pairs: Sequence[Pair], look: tiles.Look, *, dirty: bool) -> tiles.Source:
@@ -299,7 +370,7 @@ def _drawn_picture(rng: np.random.Generator) -> Pair:
 
 
 def _split(found: Sequence[Any], share: float = 0.1) -> tuple[list[Any], list[Any]]:
-    """Part for training and part for validation, by image; a single image has to serve for both."""
+    """Part for training and part for validation, by image. found: at least two."""
     every = max(2, round(1.0 / share))
     held = list(found[every - 1 :: every]) or list(found[-1:])
     taught = (
@@ -307,20 +378,24 @@ def _split(found: Sequence[Any], share: float = 0.1) -> tuple[list[Any], list[An
         if len(found) >= every
         else list(found[:-1])
     )
-    return taught or held, held
+    return taught, held
 
 
 def _lesson(
     recipe: Recipe,
     feed: Callable[[int, np.random.Generator], Pair],
-    clean: Array,
+    held: Pair,
     epoch: int,
     about: str,
     terms: str,
 ) -> Lesson:
+    given, clean = held
+
     def levels() -> Iterator[tuple[str, Array, Array]]:
         for text in recipe.levels:
-            yield text, parse(text)(clean, np.random.default_rng(_SPLIT_SEED)), clean
+            noisy = clean if text == CLEAN else parse(text)(given, np.random.default_rng(_SPLIT_SEED))
+            yield text, noisy, clean
 
-    validation = recipe.noise(clean, np.random.default_rng(_SPLIT_SEED)), clean
+    noise = recipe.judged or recipe.noise
+    validation = noise(given, np.random.default_rng(_SPLIT_SEED)), clean
     return Lesson(feed, validation, epoch, about, terms, levels)

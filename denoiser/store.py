@@ -116,15 +116,48 @@ def available() -> list[Entry]:
     ]
 
 
+def beside(model: Path) -> tuple[Path, Path, Path]:
+    """The files that a training leaves beside a model file: a picture, its curve, and a drawing of that."""
+    return (
+        model.with_suffix(".png"),
+        model.with_suffix(".csv"),
+        model.with_name(f"{model.stem}-curve.png"),
+    )
+
+
+def unfinished(model: Path) -> Path:
+    """Where a training for this model file keeps what it goes on from after a kill."""
+    return model.with_suffix(".training")
+
+
+def require_place(model: Path) -> None:
+    """Raise ModelError where no model file could be written to, before any work has gone into one."""
+    folder = model.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if model.is_dir():
+        raise ModelError(f"{model} is a folder, and the model would be a file.", "Choose another name.")
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise ModelError(
+            f"{model} can't be written: {folder} is not a folder that you may write to.",
+            "Name another place with DENOISER_HOME.",
+        )
+
+
 def remove(name: str) -> Path:
-    """Delete a model from the user's store and return where it was.
+    """Delete a model from the user's store, with all that its training left there; return where it was.
 
     Raises ModelError for a bundled model, a name that means nothing, or a file that can't be deleted.
     """
     path = path_for(name)
-    if path.is_file():
+    if path.is_file() or unfinished(path).is_file():
         try:
-            path.unlink()
+            if path.is_file():
+                path.unlink()
+            for each in (unfinished(path), *beside(path)):
+                # What is mine-curve.png to mine may be the picture of a model called mine-curve.
+                if each.is_file() and not each.with_suffix(SUFFIX).exists():
+                    each.unlink()
         except OSError as error:
             raise ModelError(
                 f"{path} can't be removed: {error.strerror}.", "Check its permissions."

@@ -110,6 +110,16 @@ def _trained(request: Request, plugins: Plugins, network: str, destination: Path
             err=True,
         )
     recipe = prepared(RECIPES[network], plugins) if plugins else None
-    progress = progress_for(quiet=request.quiet)
-    train_network(network, path, data=request.data, recipe=recipe, progress=progress, download=True)
+    train_network(
+        network,
+        path,
+        data=request.data,
+        recipe=recipe,
+        device=request.device,
+        plugins=plugins.signature,
+        progress=progress_for(quiet=request.quiet),
+        tell=lambda text: None if request.quiet else click.echo(text, err=True),
+        download=True,
+        anew=True,
+    )
     return modelfile.read(path, name=network)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +15,7 @@ from denoiser.commands.plugins import load
 from denoiser.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from denoiser.modelfile import ModelFile
-    from denoiser.plugins import Plugins
-    from denoiser.recipes import Recipe
+    from denoiser.training.task import Task
 
 WHAT, HOW, RESULT = "What is learnt", "How it is learnt", "The result"
 
@@ -33,12 +30,37 @@ PARAMETERS: list[click.Parameter] = [
         "See denoise noises.",
     ),
     GroupedOption(
+        ["--noisy"],
+        type=NamedPath(path_type=Path, exists=True, file_okay=False),
+        metavar="DIR",
+        heading=WHAT,
+        help="Or a noisy image for each clean one, of the same name: learn from these pairs.",
+    ),
+    GroupedOption(
+        ["--noise-from"],
+        type=NamedPath(path_type=Path, exists=True, file_okay=False),
+        metavar="DIR",
+        heading=WHAT,
+        help="Or scans of nothing (blank paper, dark frames): add the noise that is in them.",
+    ),
+    GroupedOption(
         ["--model", "network"],
         type=click.Choice(["digits", "general", "document"]),
-        default="general",
-        show_default=True,
         heading=WHAT,
-        help="The network.",
+        help="The network. [default: general]",
+    ),
+    GroupedOption(
+        ["--recipe"],
+        type=click.Choice(["digits", "general", "document"]),
+        heading=WHAT,
+        help="Everything as the bundled weights of this network were made, from scratch.",
+    ),
+    GroupedOption(
+        ["--latent-dim"],
+        metavar="N",
+        type=click.IntRange(1),
+        heading=WHAT,
+        help="Width of digits' narrow layer.",
     ),
     GroupedOption(
         ["--from", "start"],
@@ -56,6 +78,24 @@ PARAMETERS: list[click.Parameter] = [
         heading=HOW,
         help="Or how many passes over the images.",
     ),
+    GroupedOption(["--batch-size"], metavar="N", type=click.IntRange(1), heading=HOW, help="Patches a step."),
+    GroupedOption(
+        ["--validation"],
+        metavar="SHARE",
+        type=float,
+        default=0.1,
+        show_default=True,
+        heading=HOW,
+        help="Share of the images that is held out to judge by.",
+    ),
+    GroupedOption(
+        ["--device"],
+        type=click.Choice(["auto", "cpu", "gpu"]),
+        default="auto",
+        show_default=True,
+        heading=HOW,
+        help="Where to compute.",
+    ),
     GroupedOption(
         ["--seed"],
         metavar="N",
@@ -68,7 +108,9 @@ PARAMETERS: list[click.Parameter] = [
     GroupedOption(
         ["--name"], metavar="NAME", heading=RESULT, help="What to call it; then: denoise --model NAME."
     ),
-    GroupedOption(["--force"], is_flag=True, heading=RESULT, help="Replace a model of that name."),
+    GroupedOption(
+        ["--force"], is_flag=True, heading=RESULT, help="Replace a model of that name, or start anew."
+    ),
     GroupedOption(
         ["--keep-anyway"],
         is_flag=True,
@@ -86,6 +128,8 @@ PARAMETERS: list[click.Parameter] = [
     examples=(
         ("denoise train ./clean --name mine --noise gaussian:sigma=0..0.1", "clean images, named noise"),
         ("denoise ./scans --model mine --out ./clean", "then use it"),
+        ("denoise train ./clean --name mine --noisy ./noisy", "pairs of noisy and clean images"),
+        ("denoise train ./clean --name mine --noise-from ./blanks", "noise cut from scans of nothing"),
         ("denoise train --model digits --from scratch --name small", "from what data there is"),
     ),
 )
@@ -93,84 +137,78 @@ def train(**given: Any) -> None:
     """Teach a network a noise, and keep it under a name.
 
     IMAGES is a folder of clean images. Without it, the network learns from MNIST (digits) or from what the
-    built-in generator draws. Ctrl-C keeps the best so far.
+    built-in generator draws. Ctrl-C keeps the best so far. A training that was killed goes on when its
+    command is repeated.
     """
     from denoiser import store
     from denoiser.plugins import insist
+    from denoiser.report import progress_for
+    from denoiser.training.api import run
 
-    network, name = given["network"], given["name"] or given["network"]
-    if given["minutes"] is not None and not math.isfinite(given["minutes"]):
-        raise UsageError(f"--minutes is {given['minutes']}.", "Give a number.")
-    if given["minutes"] is not None and given["epochs"] is not None:
-        raise UsageError("--minutes and --epochs are two budgets.", "Give one.")
+    task = _task(given)
+    name = given["name"] or task.network
     destination = store.path_for(name)
     if destination.exists() and not given["force"]:
         raise ModelError(f"You have a model called {name} already.", "Choose another --name, or use --force.")
     plugins = load(**{each.name: given[each.name] for each in options.LOADING if each.name})
     insist(plugins)
-    with plugins.noises():
-        _train(network, name, destination, plugins, given)
-
-
-def _train(network: str, name: str, destination: Path, plugins: Plugins, given: dict[str, Any]) -> None:
-    from denoiser.formats import prepared
-    from denoiser.report import progress_for
-    from denoiser.training import train_network
-
     quiet = given["quiet"]
-    recipe = prepared(_recipe(network, given["noises"]), plugins)
-    start = _start(network, given["start"])
-    if not quiet:
-        begin = f"from {start.name}" if start else "from scratch"
-        click.echo(f"Training {network} {begin} on {recipe.noise.name}.", err=True)
-    card = train_network(
-        network,
+
+    def tell(text: str) -> None:
+        if not quiet:
+            click.echo(text, err=True)
+
+    card = run(
+        task,
         destination,
+        plugins,
+        progress=progress_for(quiet=quiet),
+        tell=tell,
+        keep_on_interrupt=True,
+        keep_anyway=given["keep_anyway"],
+        force=given["force"],
+    )
+    for line in _summary(card, name, destination):
+        tell(line)
+
+
+def _task(given: dict[str, Any]) -> Task:
+    """Check what was asked for. Raises UsageError."""
+    from denoiser.training.task import Task
+
+    network, recipe = given["network"], given["recipe"]
+    if network and recipe and network != recipe:
+        raise UsageError(f"--recipe {recipe} trains {recipe}, and --model says {network}.", "Give one.")
+    task = Task(
+        network=recipe or network or "general",
+        noises=given["noises"],
         data=given["images"],
+        noisy=given["noisy"],
+        noise_from=given["noise_from"],
+        start=given["start"],
+        as_released=recipe is not None,
+        latent_dim=given["latent_dim"],
+        batch_size=given["batch_size"],
+        validation=given["validation"],
         minutes=given["minutes"],
         epochs=given["epochs"],
         seed=given["seed"],
-        start=start,
-        recipe=recipe,
-        progress=progress_for(quiet=quiet),
-        keep_on_interrupt=True,
-        keep_anyway=given["keep_anyway"],
+        device=given["device"],
     )
-    if not quiet:
-        _tell(card, name, destination)
+    task.check()
+    return task
 
 
-def _recipe(network: str, noises: tuple[str, ...]) -> Recipe:
-    from denoiser.noise import Mixture, parse
-    from denoiser.recipes import RECIPES
+def _summary(card: dict[str, Any], name: str, path: Path) -> Iterator[str]:
+    """What a training came to: the figures, where everything is, and what to do next."""
+    from denoiser import store
+    from denoiser.training.outcome import table
 
-    recipe = RECIPES[network]
-    if not noises:
-        return recipe
-    mixture = Mixture([(parse(text), 1.0) for text in noises], clean=0.1)
-    return dataclasses.replace(recipe, noise=mixture, levels=noises, drawn=0.0, dirt=False)
-
-
-def _start(network: str, name: str | None) -> ModelFile | None:
-    from denoiser import modelfile, store
-
-    if name == "scratch":
-        return None
-    path = store.find(name or network)
-    if path is None:
-        if name is None:
-            return None
-        raise ModelError(f"The network {name} has no weights to go on from.", "Use --from scratch.")
-    return modelfile.read(path, name=name or network)
-
-
-def _tell(card: dict[str, Any], name: str, path: Path) -> None:
-    rows = [("noise", "noisy dB", "restored dB")]
-    for figure in [card["validation"], *card["figures"]]:
-        before = "clean" if figure["input_db"] is None else f"{figure['input_db']:.2f}"
-        rows.append((figure["noise"], before, f"{figure['output_db']:.2f}"))
-    width = max(len(row[0]) for row in rows)
-    for noise, before, after in rows:
-        click.echo(f"  {noise:<{width}} {before:>9} {after:>12}", err=True)
-    click.echo(f"On images it has not seen. Saved as {path}. Use it with:", err=True)
-    click.echo(f"  denoise ./scans --model {shlex.quote(name)} --out ./clean", err=True)
+    yield "On images it has not seen:"
+    yield from (f"  {line}" for line in table(card))
+    yield f"Saved as {path}"
+    beside = [each for each in store.beside(path) if each.is_file()]
+    if beside:
+        yield f"Look at it in {' and '.join(str(each) for each in beside)}"
+    yield "Use it with:"
+    yield f"  denoise ./scans --model {shlex.quote(name)} --out ./clean"

@@ -11,7 +11,7 @@ Only NumPy and Pillow are needed here: the command reads this package without pa
 from __future__ import annotations
 
 from denoiser.noise import paper, pixels
-from denoiser.noise.chain import Chain, Mixture, Spoiler, Step, parse
+from denoiser.noise.chain import Chain, Mixture, Nothing, Spoiler, Step, parse
 from denoiser.noise.registry import (
     STRENGTH,
     Array,
@@ -33,6 +33,7 @@ __all__ = [
     "Function",
     "Mixture",
     "Noise",
+    "Nothing",
     "Parameter",
     "Register",
     "Spoiler",

@@ -120,6 +120,16 @@ def _range(noise: Noise, key: str, value: str) -> tuple[float, float]:
     return low, high
 
 
+class Nothing:
+    """No noise: for images that bring their own."""
+
+    name = "that of the images"
+
+    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:  # noqa: ARG002 - it is a Spoiler
+        """Give `clean` back, float32 (N, H, W), as it is."""
+        return clean
+
+
 class Mixture:
     """One of several noises for every image, drawn by weight; the noise of training recipes."""
 

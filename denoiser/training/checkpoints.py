@@ -1,0 +1,171 @@
+"""What a training goes on from after it was killed: one file beside its destination, whole or not there.
+
+It is a zip of plain NumPy arrays and one JSON text. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoiser.atomic import replacing
+from denoiser.errors import TrainingError
+from denoiser.training.feeder import Source
+
+Array = npt.NDArray[np.float32]
+
+_FORMAT = "denoiser training 1"
+_PARTS = ("weights", "average", "best", "optimizer")
+_FAULTS = (OSError, EOFError, KeyError, ValueError, TypeError, zlib.error, zipfile.BadZipFile, MemoryError)
+
+
+@dataclass(frozen=True)
+class Point:
+    """Training at one moment: share of the budget spent, seconds, patches seen, loss, and dB on validation.
+
+    db is None between the checks.
+    """
+
+    fraction: float
+    patches: int
+    loss: float
+    db: float | None
+    seconds: float = 0.0
+
+
+@dataclass
+class History:
+    """How a training went. `points` are its checks; `best` is the one whose weights were kept.
+
+    curve: all that was noted, checks included. continued: how often it went on after a kill.
+    """
+
+    points: list[Point] = field(default_factory=list)
+    best: Point | None = None
+    patches: int = 0
+    seconds: float = 0.0
+    interrupted: bool = False
+    curve: list[Point] = field(default_factory=list)
+    continued: int = 0
+
+
+@dataclass
+class State:
+    """A training between two steps: everything that it needs to go on. fraction: of the budget that is spent.
+
+    weights, average, best: the model's, in Keras's order; best is empty before the first check, and score its
+    figure. optimizer: its variables. source: where the feed of patches stood.
+    """
+
+    step: int
+    fraction: float
+    weights: list[Array]
+    average: list[Array]
+    best: list[Array]
+    score: float | None
+    optimizer: list[npt.NDArray[Any]]
+    source: Source
+    history: History
+
+
+def write(path: Path, state: State, made_with: Mapping[str, Any]) -> None:
+    """Write a checkpoint in the place of the last one.
+
+    made_with: what the training was started with, as plain JSON. Raises OSError.
+    """
+    arrays: dict[str, npt.NDArray[Any]] = {
+        f"{part}/{index}": value for part in _PARTS for index, value in enumerate(getattr(state, part))
+    }
+    arrays |= {f"memory/{key}": value for key, value in state.source.memory.items()}
+    about = {
+        "format": _FORMAT,
+        "made_with": made_with,
+        "step": state.step,
+        "fraction": state.fraction,
+        "score": state.score,
+        "counts": {part: len(getattr(state, part)) for part in _PARTS},
+        "generator": state.source.generator,
+        "history": asdict(state.history),
+    }
+    text = np.frombuffer(json.dumps(about).encode(), np.uint8)
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, about=text, **arrays)
+
+
+def read(path: Path) -> tuple[State, dict[str, Any]]:
+    """Read a checkpoint, and what its training was started with.
+
+    Raises TrainingError for a file that is damaged or no checkpoint.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            about = json.loads(file["about"].tobytes())
+            if about["format"] != _FORMAT:
+                raise ValueError("another format")
+            parts = {
+                part: [_checked(file[f"{part}/{index}"]) for index in range(about["counts"][part])]
+                for part in _PARTS
+            }
+            memory = {
+                name.removeprefix("memory/"): file[name] for name in file.files if name.startswith("memory/")
+            }
+        state = State(
+            step=int(about["step"]),
+            fraction=float(about["fraction"]),
+            score=None if about["score"] is None else float(about["score"]),
+            source=Source(dict(about["generator"]), memory),
+            history=_history(about["history"]),
+            **parts,
+        )
+        return state, dict(about["made_with"])
+    except _FAULTS:
+        raise TrainingError(
+            f"{path} should hold an unfinished training, and is damaged.",
+            "Remove it, or start anew with --force.",
+        ) from None
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The names of what a training was started with that are different now."""
+    now = json.loads(json.dumps(now))
+    return [key for key in {**before, **now} if before.get(key) != now.get(key)]
+
+
+def _checked(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if not np.isfinite(array).all():
+        raise ValueError("not finite")
+    return array
+
+
+def _history(given: Mapping[str, Any]) -> History:
+    best = given["best"]
+    return History(
+        points=[Point(**point) for point in given["points"]],
+        best=None if best is None else Point(**best),
+        patches=int(given["patches"]),
+        seconds=float(given["seconds"]),
+        curve=[Point(**point) for point in given["curve"]],
+        continued=int(given["continued"]),
+    )
+
+
+def fits(state: State, model: Any, optimizer: Any) -> bool:
+    """Whether the arrays of a checkpoint are this model's and this optimizer's."""
+    shapes = [tuple(value.shape) for value in model.get_weights()]
+    mine = [tuple(variable.shape) for variable in optimizer.variables]
+    kept = (state.weights, state.average, state.best or state.weights)
+    return (
+        all([value.shape for value in part] == shapes for part in kept)
+        and [value.shape for value in state.optimizer] == mine
+        and math.isfinite(state.history.seconds)
+    )

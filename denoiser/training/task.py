@@ -1,0 +1,160 @@
+"""What a training is asked to do, by the command or from Python, checked before any work."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from denoiser import blanks, engines, modelfile, networks, recipes, store
+from denoiser.errors import ModelError, UsageError
+from denoiser.noise import Mixture, Nothing, Spoiler, parse
+from denoiser.recipes import CLEAN, Recipe
+
+if TYPE_CHECKING:
+    from denoiser.modelfile import ModelFile
+    from denoiser.plugins import Plugins
+
+CLEAN_SHARE = 0.1
+"""How many of the patches stay as they are, so that a network learns to leave clean images alone."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The wishes; None and empty ones are filled in from the network's recipe.
+
+    network: `digits`, `general` or `document`. noises: as `denoiser.noise.parse` reads them. data: a folder
+    of clean images. noisy: a folder with a noisy image for each of them, of equal relative name. noise_from:
+    a folder of blank scans to cut noise from. start: a model's name or file, or "scratch"; None: the
+    network's own weights, where there are any and they fit. as_released: everything as the bundled weights
+    were made, from scratch. latent_dim: the width of `digits`. batch_size: patches a step. validation: the
+    share of images held out, 0..1.
+    """
+
+    network: str = "general"
+    noises: tuple[str, ...] = ()
+    data: Path | None = None
+    noisy: Path | None = None
+    noise_from: Path | None = None
+    start: str | Path | None = None
+    as_released: bool = False
+    latent_dim: int | None = None
+    batch_size: int | None = None
+    validation: float = 0.1
+    minutes: float | None = None
+    epochs: int | None = None
+    seed: int = 0
+    device: str = "auto"
+
+    def check(self) -> None:
+        """Raise UsageError or DeviceError for what can't be meant or done, as far as it shows at once."""
+        if self.network not in recipes.RECIPES:
+            raise UsageError(
+                f"There is no network called {self.network!r}.", f"Known: {', '.join(recipes.RECIPES)}."
+            )
+        if self.minutes is not None and self.epochs is not None:
+            raise UsageError("minutes and epochs are two budgets.", "Give one.")
+        if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
+            raise UsageError(f"minutes is {self.minutes}.", "Give a number above 0.")
+        for name, value in (("epochs", self.epochs), ("batch size", self.batch_size)):
+            if value is not None and value < 1:
+                raise UsageError(f"The {name} must be at least 1, not {value}.")
+        if not 0.0 < self.validation <= 0.5:
+            raise UsageError(
+                f"The share for validation is above 0 and up to 0.5, not {self.validation:g}.",
+                "Usual is 0.1.",
+            )
+        if self.noisy is not None and self.data is None:
+            raise UsageError(
+                f"The noisy images in {self.noisy} go with clean ones.", "Name the folder of those too."
+            )
+        if self.latent_dim is not None:
+            self._check_latent_dim(self.latent_dim)
+        if self.as_released:
+            self._check_released()
+        engines.require(device=self.device)
+
+    def _check_latent_dim(self, width: int) -> None:
+        if self.network != "digits":
+            raise UsageError(
+                f"{self.network} has no latent dimension: that is digits'.", "Leave it out, or train digits."
+            )
+        try:
+            networks.validate("Autoencoder", {"latent_dim": width})
+        except ValueError as error:
+            raise UsageError(f"{error}.") from None
+
+    def _check_released(self) -> None:
+        given = {
+            "noise": self.noises,
+            "noise-from": self.noise_from,
+            "from": self.start,
+            "latent-dim": self.latent_dim,
+            "batch-size": self.batch_size,
+        }
+        for name, value in given.items():
+            if value not in (None, ()):
+                raise UsageError(f"A recipe decides --{name} too.", "Leave one of the two out.")
+
+    def recipe(self, plugins: Plugins) -> Recipe:
+        """The network's recipe with these wishes in it. Raises UsageError for a noise that there isn't."""
+        from denoiser.formats import prepared
+
+        recipe = prepared(recipes.RECIPES[self.network], plugins)
+        if self.noises or self.noisy or self.noise_from:
+            taught: list[Spoiler] = [parse(text) for text in self.noises]
+            judged = list(taught)
+            if self.noise_from:
+                cut = blanks.cut_from(self.noise_from, recipe.reader, validation=self.validation)
+                taught, judged = [*taught, cut[0]], [*judged, cut[1]]
+            recipe = dataclasses.replace(
+                recipe,
+                noise=self._mixed(taught),
+                judged=self._mixed(judged),
+                levels=(*self.noises, CLEAN),
+                drawn=0.0,
+                dirt=False,
+            )
+        if self.latent_dim is not None:
+            recipe = dataclasses.replace(recipe, config={**recipe.config, "latent_dim": self.latent_dim})
+        if self.batch_size is not None:
+            recipe = dataclasses.replace(recipe, batch_size=self.batch_size)
+        return recipe
+
+    def _mixed(self, noises: list[Spoiler]) -> Spoiler:
+        """One of these noises for each image, and for some none; pairs bring clean ones themselves."""
+        if not noises:
+            return Nothing()
+        return Mixture([(noise, 1.0) for noise in noises], clean=0.0 if self.noisy else CLEAN_SHARE)
+
+    def begin(self) -> ModelFile | None:
+        """The weights to go on from; None: from scratch. Raises ModelError for those that don't fit."""
+        if self.start == "scratch" or self.as_released:
+            return None
+        asked = self.start is not None
+        path = store.find(self.start or self.network)
+        if path is None:
+            if asked:
+                raise ModelError(
+                    f"The network {self.start} has no weights to go on from.", "Use --from scratch."
+                )
+            return None
+        model = modelfile.read(path, name=str(self.start or self.network))
+        kind = recipes.RECIPES[self.network].kind
+        if model.kind != kind:
+            if not asked:
+                return None
+            raise ModelError(
+                f"{model.path} is an {model.kind}, and {self.network} is a {kind}.", "Choose with --model."
+            )
+        width = model.config.get("latent_dim")
+        if self.latent_dim not in (None, width):
+            if not asked:
+                return None
+            raise ModelError(
+                f"{model.path} has a latent dimension of {width}, not {self.latent_dim}.",
+                "Leave one of them out.",
+            )
+        return model
