@@ -26,7 +26,7 @@ from denoiser.store import NETWORKS
 Array = npt.NDArray[np.float32]
 Pair = tuple[Array, Array]
 
-CLEAN = "clean"
+CLEAN, DIRT = "clean", "dirt"
 """The level of a recipe that shows the network clean images."""
 
 _SPLIT_SEED = 12345
@@ -49,8 +49,8 @@ class Recipe:
     network: a name of `denoiser.store.NETWORKS`, which says what is built; `config` overrides its arguments.
     judged: the noise of the validation patches, where it is another piece of the same. floor, optimizer,
     loss: see `denoiser.training.fit`. minutes: the budget when none is given. precision: of the published
-    weights. levels: the noises whose figures go on the model card, CLEAN being none. reader: what reads the
-    user's images, where plugins have a say in it.
+    weights. levels: the noises whose figures go on the model card; CLEAN is the clean image, DIRT the drawn
+    dirt alone. reader: what reads the user's images, where plugins have a say in it.
 
     For glyphs, shift: half of them are moved by up to so many pixels, as crops in real life are not centred.
     For pictures and pages, side: of a tile, in pixels; look: how tiles vary; drawn: the share of tiles that
@@ -143,7 +143,7 @@ RECIPES: dict[str, Recipe] = {
         optimizer="muon",
         look=tiles.Look(scales=(0.5, 1.0), gain=0.2, inverted=0.1),
         drawn=0.1,
-        levels=tuple(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)),
+        levels=(*(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)), CLEAN),
     ),
     "document": Recipe(
         network="document",
@@ -163,6 +163,7 @@ RECIPES: dict[str, Recipe] = {
         look=tiles.Look(scales=(0.7, 1.6)),
         drawn=0.6,
         dirt=True,
+        levels=(DIRT, CLEAN),
     ),
 }
 
@@ -330,7 +331,10 @@ def _pictures(
 
     def levels() -> Iterator[tuple[str, Array, Array]]:
         for text in recipe.levels:
-            yield text, *(spoiled(Nothing(), clean) if text == CLEAN else spoiled(parse(text)))
+            if text in (CLEAN, DIRT):
+                yield text, *spoiled(Nothing(), clean if text == CLEAN else given)
+            else:
+                yield text, *spoiled(parse(text))
 
     return Lesson(feed, spoiled(recipe.judged or recipe.noise), _EPOCH, " and ".join(abouts), terms, levels)
 
