@@ -1,9 +1,10 @@
-"""The README's picture: parts of the sample images, noisy above and cleaned below.
+"""The README's pictures: parts of the sample images, as they are and cleaned.
 
     python benchmarks/picture.py
 
-Cleans `sample_images` with the command line and its defaults into a temporary folder, cuts the same window
-out of each input and output, and writes benchmarks/before_after.png.
+Cleans `sample_images` with the command line into temporary folders, once with its defaults and the page once
+more with `--model document`, cuts the same window out of each input and output, and writes
+benchmarks/before_after.png and benchmarks/page_before_after.png.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from PIL import Image
 HERE = Path(__file__).parent
 SAMPLES = HERE.parent / "sample_images"
 SIDE, GAP = 200, 6
+
+PAGE, PAGE_WINDOW = "dirty-page.png", (140, 380, 560, 700)
 
 WINDOWS = {
     "landscape.png": (180, 60),
@@ -40,8 +43,22 @@ def window(path: Path, corner: tuple[int, int] | None) -> Image.Image:
     return page.crop((left, top, left + SIDE, top + SIDE))
 
 
+def page() -> Image.Image:
+    """The dirty page, and beside it what `document` makes of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "denoiser", str(SAMPLES / PAGE), "--model", "document"]
+        subprocess.run([*command, "--out", folder, "--quiet"], check=True)
+        halves = []
+        for root in (SAMPLES, Path(folder)):
+            with Image.open(root / PAGE) as image:
+                halves.append(np.asarray(image.convert("L").crop(PAGE_WINDOW)))
+    gap = np.full((halves[0].shape[0], GAP), 128, np.uint8)
+    return Image.fromarray(np.concatenate([halves[0], gap, halves[1]], axis=1))
+
+
 def main() -> None:
-    """Clean, cut, and write the picture."""
+    """Clean, cut, and write the pictures."""
+    page().save(HERE / "page_before_after.png", optimize=True)
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "denoiser", str(SAMPLES), "--out", folder, "--quiet"]
         subprocess.run(command, check=True)
