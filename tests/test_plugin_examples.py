@@ -107,6 +107,19 @@ def test_halftone_is_a_noise_that_keeps_the_tone() -> None:
     assert made.std(axis=(1, 2)).min() > 0.2
 
 
+def test_bars_hide_columns_and_leave_the_rest() -> None:
+    chain = plugins.load([str(PLUGINS / "bars_noise.py")], installed=False)
+    clean = np.full((400, 28, 28), 0.25, np.float32)
+    with chain.noises():
+        made = noise.parse("bars:number=2,width=2")(clean, np.random.default_rng(2))
+        black = noise.parse("bars:number=1..3,width=1..3,tone=0")(clean, np.random.default_rng(2))
+        assert noise.parse("bars:number=0")(clean, np.random.default_rng(2)).tolist() == clean.tolist()
+    assert set(np.unique(made)) == {np.float32(0.25), np.float32(1.0)}
+    assert (made == made[:, :1]).all()
+    assert 0.10 < np.mean(made == 1.0) < 0.18
+    assert set(np.unique(black)) == {np.float32(0.0), np.float32(0.25)}
+
+
 @pytest.mark.parametrize("name", ["deskew", "whiten", "crop_border", "invert"])
 def test_a_wrong_option_of_an_example_is_refused(denoise: Denoise, name: str) -> None:
     wrong = {"deskew": "limit=90", "whiten": "block=0", "crop_border": "most=2", "invert": "threshold=x"}[
