@@ -71,8 +71,11 @@ def whole_from_image(image: Floats, *, darken: bool = True) -> tuple[Floats, Who
     rows, cols = (max(1, min(PATCH, round(side * scale))) for side in (height, width))
     top, left = (PATCH - rows) // 2, (PATCH - cols) // 2
     around = background(image)
-    patch = np.full((PATCH, PATCH), around, np.float32)
-    patch[top : top + rows, left : left + cols] = _resample(image, (rows, cols))
+    patch = _resample(image, (rows, cols))
+    if patch.shape != (PATCH, PATCH):
+        inside = patch
+        patch = np.full((PATCH, PATCH), around, np.float32)
+        patch[top : top + rows, left : left + cols] = inside
     inverted = darken and around > 0.5
     if inverted:
         patch = 1.0 - patch

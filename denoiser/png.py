@@ -9,6 +9,7 @@ The format: PNG (Portable Network Graphics) Specification, W3C, 2003.
 
 from __future__ import annotations
 
+import functools
 import struct
 import zlib
 
@@ -59,19 +60,27 @@ def decode(content: bytes) -> Bytes | None:
 
 def _pixels(size: tuple[int, int], data: bytes) -> Bytes | None:
     try:
-        return np.asarray(Image.frombytes("L", size, data, "zip", "L", 0))
+        image = Image.frombytes("L", size, data, "zip", "L", 0)
     except (ValueError, TypeError, OSError):
         return None
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(size[1], size[0])
 
 
 def encode(pixels: Bytes) -> bytes:
     """Write uint8 (H, W), at least one pixel: the file that Pillow's `save` makes of it."""
     height, width = pixels.shape
-    image = Image.fromarray(pixels)
+    image = Image.frombuffer("L", (width, height), np.ascontiguousarray(pixels), "raw", "L", 0, 1)
     data = image.tobytes("zip", "L", False, -1, -1, b"")
-    header = _HEADER.pack(width, height, *_GRAY)
-    return b"".join((_SIGNATURE, *_chunk(b"IHDR", header), *_chunk(b"IDAT", data), *_chunk(b"IEND", b"")))
+    return b"".join((_start(width, height), *_chunk(b"IDAT", data), _END))
+
+
+@functools.cache
+def _start(width: int, height: int) -> bytes:
+    return b"".join((_SIGNATURE, *_chunk(b"IHDR", _HEADER.pack(width, height, *_GRAY))))
 
 
 def _chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
     return _CHUNK.pack(len(data), kind), data, zlib.crc32(data, zlib.crc32(kind)).to_bytes(4, "big")
+
+
+_END = b"".join(_chunk(b"IEND", b""))

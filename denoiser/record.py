@@ -7,6 +7,7 @@ first: it tells an output of ours, whose finishing line a kill prevented, from a
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -36,6 +37,12 @@ def digest(value: Any) -> str:
 
 
 def _absolute(path: Path) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(_folder(folder, os.getcwd()), name)  # noqa: PTH109, PTH118 - faster, for every file
+
+
+@functools.lru_cache(16)
+def _folder(path: str, _: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - a link is an input of its own
 
 
