@@ -46,6 +46,10 @@ def _folder(path: str, _: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - a link is an input of its own
 
 
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, separators=(",", ":"))
+
+
 class Record:
     """The record of one output folder. Nothing is created before the first line is written.
 
@@ -54,8 +58,9 @@ class Record:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
-        self._entries: dict[str, dict[str, Any]] = {}
-        self._before: dict[str, dict[str, Any] | None] = {}
+        # Lines as they are written: a third of what they take as objects.
+        self._entries: dict[str, str] = {}
+        self._before: dict[str, str | None] = {}
         self._file: int | None = None
         self._torn = False
         self._read()
@@ -74,13 +79,14 @@ class Record:
         for line in content.splitlines():
             try:
                 entry = json.loads(line)
-                self._entries[entry["output"]] = entry
+                self._entries[entry["output"]] = _line(entry)
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # the torn end of a killed run's last line: that file is simply made again
 
     def knows(self, output: str) -> bool:
         """Whether this output was written, or begun, by us."""
-        return output in self._entries and not self._entries[output].get("failed")
+        # Quotes within a name are escaped, so that this can only be the mark itself.
+        return '"failed":true' not in self._entries.get(output, '"failed":true')
 
     def up_to_date(self, output: str, source: Path, destination: Path, made_with: str) -> bool:
         """Whether the record says that `output` was made from `source` as it is now, with these settings.
@@ -89,8 +95,8 @@ class Record:
         same size and time is the same input; another time or place but the same content, as after a copy or
         a checkout, is too.
         """
-        entry = self._entries.get(output)
-        if entry is None or entry.get("made_with") != made_with:
+        entry: dict[str, Any] = json.loads(self._entries.get(output, "{}"))
+        if entry.get("made_with") != made_with:
             return False
         try:
             status = source.stat()
@@ -99,7 +105,7 @@ class Record:
             if entry.get("mtime_ns") == status.st_mtime_ns and entry.get("source") == _absolute(source):
                 return True
             with source.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == entry.get("sha256")
+                return bool(hashlib.file_digest(file, "sha256").hexdigest() == entry.get("sha256"))
         except OSError:
             return False
 
@@ -107,40 +113,35 @@ class Record:
         """Note that these outputs are about to be written."""
         before = {output: self._entries.get(output) for output in outputs}
         self._before |= before
-        self._append({"output": output, "begun": True} for output in before)
+        self._append((output, _line({"output": output, "begun": True})) for output in before)
 
     def failed(self, output: str) -> None:
         """Note that an output that was begun was not written: what is there is what was there before."""
-        self._append([self._before.pop(output, None) or {"output": output, "failed": True}])
+        self._append([(output, self._before.pop(output, None) or _line({"output": output, "failed": True}))])
 
     def done(self, output: str, source: Path, stamp: Stamp, made_with: str, *, output_size: int) -> None:
         """Note that an output is complete, and what it was made from and with."""
         self._before.pop(output, None)
-        self._append(
-            [
-                {
-                    "output": output,
-                    "source": _absolute(source),
-                    "size": stamp.size,
-                    "mtime_ns": stamp.mtime_ns,
-                    "sha256": stamp.sha256,
-                    "made_with": made_with,
-                    "output_size": output_size,
-                }
-            ]
-        )
+        entry = {
+            "output": output,
+            "source": _absolute(source),
+            "size": stamp.size,
+            "mtime_ns": stamp.mtime_ns,
+            "sha256": stamp.sha256,
+            "made_with": made_with,
+            "output_size": output_size,
+        }
+        self._append([(output, _line(entry))])
 
-    def _append(self, entries: Iterable[dict[str, Any]]) -> None:
-        lines = []
-        for entry in entries:
-            self._entries[entry["output"]] = entry
-            lines.append(json.dumps(entry, separators=(",", ":")))
+    def _append(self, entries: Iterable[tuple[str, str]]) -> None:
+        lines = dict(entries)
         if not lines:
             return
+        self._entries |= lines
         if self._file is None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        text = "\n".join(lines) + "\n"
+        text = "\n".join(lines.values()) + "\n"
         if self._torn:
             text, self._torn = "\n" + text, False
         os.write(self._file, text.encode("ascii"))
