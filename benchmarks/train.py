@@ -40,7 +40,7 @@ from machine import describe
 
 import denoiser
 from denoiser import data, noise, plugins, recipes
-from denoiser.training import averages, fitting, psnr
+from denoiser.training import fitting, psnr
 
 Array = npt.NDArray[np.float32]
 Spoil = Callable[[Array, np.random.Generator], Array]
@@ -127,14 +127,14 @@ def _fitting(recipe: recipes.Recipe, lesson: recipes.Lesson, seconds: float) -> 
     from denoiser import models
 
     model = getattr(models, recipe.kind)(**recipe.arguments)
-    ticks: list[tuple[float, int]] = []
-    count = 0
+    begins: list[float] = []
+    step = model.train_on_batch
 
-    def note(_: fitting.Tick) -> None:
-        nonlocal count
-        count += 1
-        ticks.append((time.perf_counter(), (count - 1) * averages.EVERY * recipe.batch_size))
+    def timed(*given: Any, **settings: Any) -> Any:
+        begins.append(time.perf_counter())
+        return step(*given, **settings)
 
+    model.train_on_batch = timed
     fitting.CHECKS = 1
     fitting.fit(
         model,
@@ -146,10 +146,9 @@ def _fitting(recipe: recipes.Recipe, lesson: recipes.Lesson, seconds: float) -> 
         floor=recipe.floor,
         optimizer=recipe.optimizer,
         loss=recipe.loss,
-        on_progress=note,
     )
-    first, last = ticks[len(ticks) // 2], ticks[-2]
-    return (last[1] - first[1]) / (last[0] - first[0])
+    late = [begin for begin in begins if begin - begins[0] >= seconds]
+    return (len(late) - 1) * recipe.batch_size / (late[-1] - late[0])
 
 
 def train(*arguments: object) -> float:
