@@ -310,7 +310,8 @@ def _pictures(
         pool = max(8, int(60 * share))
         drawn = tiles.Drawn(draw, recipe.side, recipe.look, pool=pool, uses=32 if recipe.dirt else 16)
         learnt.append((drawn, recipe.drawn or 1.0))
-        held.append(tiles.Drawn(draw, recipe.side, pool=max(8, pool // 4)))
+        # A single odd page among few would decide which weights are the best.
+        held.append(tiles.Drawn(draw, recipe.side, pool=pool))
         abouts.append("pictures drawn by the built-in generator")
     context = int(recipe.arguments.get("context", 1))
     source = tiles.Mixed(learnt)
