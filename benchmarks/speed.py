@@ -138,6 +138,8 @@ class Bench:
                 small = generator.scene(self.rng, (256, 256))
             large = np.tile(small, (-(-1024 // small.shape[0]), -(-1024 // small.shape[1])))[:1024, :1024]
             save(large + self.rng.normal(0, 25 / 255, large.shape), folder / f"{index}.png")
+        if self.quick:
+            return folder
         page = generator.page(self.rng, A4)
         save(page + self.rng.normal(0, 25 / 255, page.shape), folder / "a4.png")
         return folder
