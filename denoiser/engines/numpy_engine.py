@@ -164,7 +164,8 @@ def _plain(model: ModelFile) -> Callable[[], Work]:
 
     def make() -> Work:
         if not size:
-            size.append(next(each for each in _BLOCKS if _Plain(each, *matrices).indifferent()))
+            with one_thread():
+                size.append(next(each for each in _BLOCKS if _Plain(each, *matrices).indifferent()))
         return _Plain(size[0], *matrices)
 
     return make
@@ -213,7 +214,8 @@ def _mixer(model: ModelFile) -> Callable[[], Work]:
 
     def make() -> Work:
         if not together:
-            together.append(next(each for each in _TOGETHER if _Mixer(model, folded, each).indifferent()))
+            with one_thread():  # as it will be when it counts: more threads cut the products up differently
+                together.append(next(each for each in _TOGETHER if _Mixer(model, folded, each).indifferent()))
         return _Mixer(model, folded, together[0])
 
     return make
