@@ -62,7 +62,7 @@ def test_a_network_without_weights_is_trained_first_and_kept(
     folder, clean = glyphs
     outcome = denoise(folder, "--out", tmp_path / "out", "--model", "digits")
     assert outcome.code == 0, outcome.err
-    assert "No weights yet: training digits (about 2 minutes)" in outcome.err
+    assert "No weights yet: training digits (about " in outcome.err
     assert error(tmp_path / "out", clean) < error(folder, clean)
     assert modelfile.read(store / "models" / "digits.keras").kind == "Autoencoder"
     again = denoise(folder, "--out", tmp_path / "out", "--model", "digits")

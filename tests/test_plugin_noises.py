@@ -11,6 +11,7 @@ from PIL import Image
 
 import denoiser
 from denoiser import data, formats, noise, plugins, recipes
+from denoiser import store as models
 from denoiser.errors import PluginError, UsageError
 from tests.test_plugins import Denoise, plugin
 
@@ -133,8 +134,9 @@ def test_a_step_that_fails_stops_the_training(
 
 
 def test_training_for_a_job_and_from_python_goes_through_plugins_too(
-    denoise: Denoise, store: Path, pictures: Path, tmp_path: Path
+    denoise: Denoise, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(models, "BUNDLED", tmp_path / "nothing")
     bad = plugin(tmp_path, "bad", "@hookimpl\ndef preprocess(image):\n    return image[0]\n")
     job = (pictures, "--out", tmp_path / "o", "--model", "document", "--data", pictures, "--plugin", bad)
     outcome = denoise(*job)

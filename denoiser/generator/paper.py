@@ -25,8 +25,8 @@ def grain(rng: Random, shape: Shape) -> Array:
         result += rng.standard_normal((shape[0], 1), dtype=np.float32) * np.float32(rng.uniform(0.0, 0.3))
     if rng.random() < 0.3:
         # Light and dark fibres: noise stretched along one direction.
-        fibres = cloud(rng, (shape[0], max(2, shape[1] // 6)), cell=2.0, octaves=1)
-        result += np.repeat(fibres, 7, axis=1)[:, : shape[1]] * np.float32(rng.uniform(0.2, 0.6))
+        fibres = cloud(rng, (shape[0], max(2, -(-shape[1] // 6))), cell=2.0, octaves=1)
+        result += np.repeat(fibres, 6, axis=1)[:, : shape[1]] * np.float32(rng.uniform(0.2, 0.6))
     result -= result.mean()
     result /= max(float(result.std()), 1e-6)
     return result
