@@ -79,7 +79,7 @@ def graph(image: Image.Image, rng: Random, box: Box, body: int, ink: int) -> int
     """Axes with curves or bars; returns where they end."""
     left, y, right, _ = box
     draw = ImageDraw.Draw(image)
-    high, wide = round(body * rng.uniform(5, 10)), round((right - left) * rng.uniform(0.4, 1.0))
+    high, wide = round(body * rng.uniform(5, 10)), max(1, round((right - left) * rng.uniform(0.4, 1.0)))
     line = max(1, body // 12)
     draw.line((left, y, left, y + high, left + wide, y + high), fill=ink, width=line)
     if rng.random() < 0.4:

@@ -152,6 +152,8 @@ class _Page:
     def _other(self, box: Box) -> int:
         left, y, right, bottom = box
         rng, body = self.rng, self.style.body
+        if right - left < 2 * body:
+            return y + body  # no room for anything
         kind = int(rng.integers(7))
         if kind == 0:
             return self._table(box)
