@@ -40,6 +40,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)
         return ExitCode.INTERRUPTED
+    except MemoryError:
+        click.echo("Error: There is not enough memory. Use smaller images, or a smaller batch.", err=True)
+        return ExitCode.CANNOT_START
     except BrokenPipeError:
         # The reader of our output is gone; Python would complain again while it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from denoiser.data import Reader, at_least, named_images
+from denoiser.data import Reader, at_least, held_out, named_images
 from denoiser.errors import ImagesError
 
 log = logging.getLogger(__name__)
@@ -91,9 +91,9 @@ def cut_from(
     if len(noises) == 1:
         half = noises[0].shape[0] // 2
         noises = [noises[0][:half], noises[0][half:]]
-    every = max(2, round(1.0 / validation))
-    held = noises[every - 1 :: every] or noises[-1:]
-    taught = [noise for noise in noises if not any(noise is each for each in held)]
+    kept = set(held_out(len(noises), validation))
+    held = [noise for index, noise in enumerate(noises) if index in kept]
+    taught = [noise for index, noise in enumerate(noises) if index not in kept]
     digest = hashlib.sha256(b"".join(noise.tobytes() for noise in noises)).hexdigest()[:8]
     name = f"noise cut from {len(noises)} blank scans ({digest})"
     return CutNoise(taught, name), CutNoise(held, name)

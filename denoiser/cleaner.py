@@ -284,7 +284,8 @@ class Cleaner:
         work.pages += 1
         work.notes.extend(done.notes)
         if self._output.estimate:
-            work.noise.extend(estimate.noise(plane) for plane in _planes(picture.pixels))
+            found = (estimate.noise(plane) for plane in _planes(picture.pixels))
+            work.noise.extend(level for level in found if level is not None)
         if self._output.compare is not None:
             page = picture.page
             self._output.compare.write(work.job.relative, page.index, page.count, picture.pixels, pixels)

@@ -208,6 +208,12 @@ def _named(folder: Path, reader: Reader) -> dict[str, Path]:
     return found
 
 
+def held_out(number: int, share: float) -> list[int]:
+    """Which of so many are kept for validation: the share, spread evenly, and at least the last."""
+    due = np.floor(np.arange(number + 1) * share + 1e-9)
+    return [int(index) for index in np.flatnonzero(np.diff(due))] or [number - 1]
+
+
 def gray(path: Path) -> Array:
     """One image file as float32 (H, W), 0..1. Raises OSError or ValueError if it can't be read."""
     with Image.open(path) as image:

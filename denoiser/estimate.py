@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+_FEWEST = 16
 _MAD = 0.6744897501960817
 """Median of the absolute value of a standard normal variable."""
 
 
-def noise(image: npt.NDArray[np.floating]) -> float:
+def noise(image: npt.NDArray[np.floating]) -> float | None:
     """Standard deviation of the white noise in an image, on its own scale.
 
     image: (H, W), 0..1. The median of the finest diagonal Haar coefficients, which smooth content and
     straight edges leave near nothing (Donoho and Johnstone, "Ideal spatial adaptation by wavelet shrinkage",
     Biometrika 1994). Pixels at 0 or 1 are left out, as what was clipped there shows no noise. Fine texture
     counts as noise; grain that is correlated over neighbouring pixels counts less than it is.
-    Returns 0.0 where nothing is left to judge by.
+    Returns None where too little is left to judge by.
     """
     rows, columns = (side - side % 2 for side in image.shape)
     blocks = np.asarray(image[:rows, :columns], np.float32).reshape(rows // 2, 2, columns // 2, 2)
@@ -24,4 +25,4 @@ def noise(image: npt.NDArray[np.floating]) -> float:
     inside = np.minimum(np.minimum(first, second), np.minimum(third, fourth)) > 0.0
     inside &= np.maximum(np.maximum(first, second), np.maximum(third, fourth)) < 1.0
     coefficients = np.abs((first - second - third + fourth)[inside]) / 2.0
-    return float(np.median(coefficients)) / _MAD if coefficients.size else 0.0
+    return float(np.median(coefficients)) / _MAD if coefficients.size >= _FEWEST else None

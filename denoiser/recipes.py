@@ -342,7 +342,13 @@ def _pictures(
 
 def _pairs(recipe: Recipe, data: Path, noisy: Path | None) -> list[Pair]:
     if noisy is not None:
-        return images.pairs(data, noisy, recipe.reader)
+        pairs = images.pairs(data, noisy, recipe.reader)
+        if all(np.array_equal(given, clean) for given, clean in pairs):
+            raise ImagesError(
+                f"The images in {noisy} are equal to those in {data}: there is no noise to learn.",
+                "Give the folder of the noisy ones.",
+            )
+        return pairs
     found = images.images(data, recipe.reader, least=images.PATCH)
     if all(float(image.max() - image.min()) < _FLAT for image in found):
         raise ImagesError(
@@ -376,14 +382,11 @@ def _drawn_picture(rng: np.random.Generator) -> Pair:
 
 def _split(found: Sequence[Any], share: float = 0.1) -> tuple[list[Any], list[Any]]:
     """Part for training and part for validation, by image. found: at least two."""
-    every = max(2, round(1.0 / share))
-    held = list(found[every - 1 :: every]) or list(found[-1:])
-    taught = (
-        [item for index, item in enumerate(found) if index % every != every - 1]
-        if len(found) >= every
-        else list(found[:-1])
+    kept = set(images.held_out(len(found), share))
+    return (
+        [item for index, item in enumerate(found) if index not in kept],
+        [item for index, item in enumerate(found) if index in kept],
     )
-    return taught, held
 
 
 def _lesson(

@@ -146,7 +146,7 @@ def train(**given: Any) -> None:
     from denoiser.training.api import run
 
     task = _task(given)
-    name = given["name"] or task.network
+    name = task.network if given["name"] is None else given["name"]
     destination = store.path_for(name)
     if destination.exists() and not given["force"]:
         raise ModelError(f"You have a model called {name} already.", "Choose another --name, or use --force.")
@@ -206,7 +206,11 @@ def _summary(card: dict[str, Any], name: str, path: Path) -> Iterator[str]:
 
     yield "On images it has not seen:"
     yield from (f"  {line}" for line in table(card))
+    if card["interrupted"]:
+        yield f"Interrupted after {card['minutes']:g} minutes: the best so far is kept."
     yield f"Saved as {path}"
+    if name in store.NETWORKS:
+        yield f"It is used in place of the bundled {name} from now on, until: denoise models remove {name}"
     beside = [each for each in store.beside(path) if each.is_file()]
     if beside:
         yield f"Look at it in {' and '.join(str(each) for each in beside)}"

@@ -85,7 +85,7 @@ def train(
         device=device,
     )
     task.check()
-    path = Path(destination) if destination is not None else store.path_for(name or network)
+    path = Path(destination) if destination is not None else store.path_for(network if name is None else name)
     chain = load([str(each) for each in plugins], installed=False, options=plugin_options or {})
     run(task, path, chain, keep_anyway=keep_anyway, force=force)
     return path

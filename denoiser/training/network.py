@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from denoiser import recipes, store
-from denoiser.errors import DeviceError, TrainingError
+from denoiser import atomic, recipes, store
+from denoiser.errors import DeviceError, ModelError, TrainingError, UsageError
 from denoiser.quiet import quietly
 from denoiser.recipes import Lesson, Recipe, lesson_for
 from denoiser.training import beside, checkpoints, outcome
@@ -83,7 +83,10 @@ def train_network(
         _same_kind(recipe, start)
         recipe = dataclasses.replace(recipe, config=start.config)  # what it is shown depends on what it is
     progress, plugins = progress or NullProgress(), list(plugins)
+    if destination.suffix != store.SUFFIX:
+        raise UsageError(f"{destination} can't be a model's file.", f"Let it end in {store.SUFFIX}")
     store.require_place(destination)
+    atomic.sweep({destination.parent})
     unfinished = _Unfinished(destination, tell, anew=anew)
     unfinished.read()  # a damaged one must not show after minutes of drawing images
     lesson = lesson_for(
@@ -121,6 +124,7 @@ def train_network(
             model = _model(recipe, start)
         progress.start(100.0, "%", f"training {network}")
         stack.callback(progress.finish)
+        before = outcome.look(model, *lesson.validation).db if start is not None else None
         history = fit(
             model,
             lesson.feed,
@@ -139,7 +143,9 @@ def train_network(
             keep=lambda state: unfinished.keep(state, made_with),
         )
         found = outcome.look(model, *lesson.validation)
-        if found.gain <= 0 and not keep_anyway:
+        if before is not None and start is not None:
+            tell(f"{start.name}, which it went on from: {before:.2f} dB, now: {found.db:.2f} dB.")
+        if not found.gain > 0 and not keep_anyway:
             unfinished.remove()
             raise TrainingError(
                 f"The trained network is worse than doing nothing ({found.gain:+.2f} dB on images it has not"
@@ -151,8 +157,14 @@ def train_network(
         )
         from denoiser.models import publish
 
-        publish(model, destination, card, precision=recipe.precision)
-        beside.write(destination, found, history)
+        try:
+            publish(model, destination, card, precision=recipe.precision)
+            beside.write(destination, found, history)
+        except OSError as error:
+            raise ModelError(
+                f"{destination} can't be written: {error.strerror or error}.",
+                "Make room for it, and repeat the command: it goes on from its last minute.",
+            ) from error
         unfinished.remove()
     return card
 

@@ -37,10 +37,14 @@ class Seen:
         return np.asarray(np.mean(np.square(self.restored - self.clean), axis=(1, 2)), dtype=np.float32)
 
     @property
+    def db(self) -> float:
+        """How near to clean they came back."""
+        return psnr(float(np.mean(self.errors)))
+
+    @property
     def gain(self) -> float:
         """How many dB nearer to clean than the noisy patches."""
-        before = psnr(float(np.mean(np.square(self.noisy - self.clean))))
-        return psnr(float(np.mean(self.errors))) - before
+        return self.db - psnr(float(np.mean(np.square(self.noisy - self.clean))))
 
 
 def look(model: Any, inputs: Array, clean: Array) -> Seen:
@@ -89,9 +93,10 @@ def card(
     noisy = [row for row in figures if row["input_db"] is not None]
     shown = noisy[len(noisy) // 2] if noisy else overall
     before = "clean" if shown["input_db"] is None else f"{shown['input_db']:.1f}"
+    after = "perfect" if shown["output_db"] is None else f"{shown['output_db']:.1f}"
     return {
         "network": recipe.network,
-        "summary": f"{before} to {shown['output_db']:.1f} dB ({shown['noise']})",
+        "summary": f"{before} to {after} dB ({shown['noise']})",
         "trained_on": lesson.data,
         "terms": lesson.terms,
         "noise": recipe.noise.name,

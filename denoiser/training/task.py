@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from denoiser.plugins import Plugins
 
 CLEAN_SHARE = 0.1
+_MOST_AT_ONCE = 16_384
 """How many of the patches stay as they are, so that a network learns to leave clean images alone."""
 
 
@@ -61,6 +62,13 @@ class Task:
         for name, value in (("epochs", self.epochs), ("batch size", self.batch_size)):
             if value is not None and value < 1:
                 raise UsageError(f"The {name} must be at least 1, not {value}.")
+        if self.batch_size is not None and self.batch_size > _MOST_AT_ONCE:
+            raise UsageError(
+                f"The batch size is {self.batch_size:,}.",
+                f"More than {_MOST_AT_ONCE:,} patches are too many.",
+            )
+        if not 0 <= self.seed < 2**32:
+            raise UsageError(f"The seed is {self.seed}.", "It must be from 0 to 4294967295.")
         if not 0.0 < self.validation <= 0.5:
             raise UsageError(
                 f"The share for validation is above 0 and up to 0.5, not {self.validation:g}.",

@@ -1,0 +1,91 @@
+"""What `denoise train` refuses before it does anything, and what it says of a training cut short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import denoiser
+from denoiser import data, generator
+from denoiser.errors import UsageError
+from tests.conftest import Outcome
+
+Denoise = Callable[..., Outcome]
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A few clean pictures."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        scene = generator.scene(rng, (64, 64))
+        Image.fromarray(np.rint(255 * scene).astype(np.uint8)).save(folder / f"{index}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--name", ""), "'' can't be a model's name"),
+        (("--batch-size", 10_000_000), "The batch size is 10,000,000"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(
+    options: tuple[object, ...], message: str, denoise: Denoise, store: Path, pictures: Path
+) -> None:
+    outcome = denoise("train", pictures, "--noise", "gaussian:sigma=0.1", *options)
+    assert outcome.code in (2, 3)
+    assert message in outcome.err
+    assert not (store / "models").exists()
+
+
+def test_pairs_without_a_difference_are_refused(denoise: Denoise, store: Path, pictures: Path) -> None:
+    outcome = denoise("train", pictures, "--noisy", pictures, "--name", "same")
+    assert outcome.code == 2
+    assert "there is no noise to learn" in outcome.err
+    assert not (store / "models/same.keras").exists()
+
+
+@pytest.mark.parametrize("name", ["m.training", "m.png", "m"])
+def test_a_model_file_has_its_ending(name: str, store: Path, pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="end in .keras"):
+        denoiser.train("general", destination=tmp_path / name, data=pictures, noise="gaussian", minutes=0.05)
+    assert not (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_has_a_range(seed: int, pictures: Path) -> None:
+    with pytest.raises(UsageError, match="seed"):
+        denoiser.train("general", name="mine", data=pictures, seed=seed)
+
+
+@given(st.integers(2, 300), st.floats(0.01, 0.5))
+def test_the_share_held_out_is_the_share_asked_for(number: int, share: float) -> None:
+    held = data.held_out(number, share)
+    assert 1 <= len(held) < number
+    assert abs(len(held) - number * share) <= 1
+    assert all(0 <= index < number for index in held)
+
+
+def test_one_in_ten_is_the_tenth() -> None:
+    assert data.held_out(30, 0.1) == [9, 19, 29]
+
+
+def test_an_interruption_and_a_replacement_are_told(tmp_path: Path) -> None:
+    command = import_module("denoiser.commands.train")
+    figure = {"noise": "n", "input_db": 1.0, "output_db": 2.0, "input_ssim": 0.1, "output_ssim": 0.2}
+    card = {"interrupted": True, "minutes": 0.4, "validation": figure, "figures": []}
+    lines = list(command._summary(card, "general", tmp_path / "general.keras"))
+    assert "Interrupted after 0.4 minutes: the best so far is kept." in lines
+    assert any(line.endswith("denoise models remove general") for line in lines)
+    lines = list(command._summary({**card, "interrupted": False}, "mine", tmp_path / "mine.keras"))
+    assert not any("Interrupted" in line or "remove" in line for line in lines)
