@@ -57,7 +57,7 @@ def test_pairs_without_a_difference_are_refused(denoise: Denoise, store: Path, p
 
 @pytest.mark.parametrize("name", ["m.training", "m.png", "m"])
 def test_a_model_file_has_its_ending(name: str, store: Path, pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="end in .keras"):
+    with pytest.raises(UsageError, match=r"end in \.keras"):
         denoiser.train("general", destination=tmp_path / name, data=pictures, noise="gaussian", minutes=0.05)
     assert not (tmp_path / name).exists()
 
