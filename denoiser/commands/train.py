@@ -53,7 +53,7 @@ PARAMETERS: list[click.Parameter] = [
         ["--recipe"],
         type=click.Choice(["digits", "general", "document"]),
         heading=WHAT,
-        help="Everything as the bundled weights of this network were made, from scratch.",
+        help="Noise, data and settings as for this network's bundled weights, from scratch.",
     ),
     GroupedOption(
         ["--latent-dim"],
