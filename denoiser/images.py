@@ -34,6 +34,7 @@ _QUANTIZED = 1 << 16
 
 WRITABLE = frozenset(("PNG", "TIFF", "JPEG", "BMP", "PPM", "WEBP", "GIF", "JPEG2000"))
 _SAME_AS = {"MPO": "JPEG", "DIB": "BMP"}
+_PNG_LEVEL = 4  # of deflate: what Pillow's 6 makes is no smaller, and takes four times as long
 _LONGEST = {"JPEG": 65500, "WEBP": 16383}
 _SIXTEEN_BIT = frozenset(("PNG", "TIFF", "PPM", "JPEG2000"))
 _ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
@@ -421,6 +422,8 @@ def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, 
             options["quality"] = 95
     elif target == "WEBP" and not same:
         options["lossless"] = True
+    elif target == "PNG":
+        options["compress_level"] = _PNG_LEVEL
     if page.dpi is not None and (target in ("PNG", "JPEG", "BMP") or not same):
         options["dpi"] = page.dpi
     if page.icc is not None and target not in ("BMP", "PPM", "GIF"):

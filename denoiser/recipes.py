@@ -36,7 +36,8 @@ _CROPS_HELD_OUT = 2048
 _TILES_HELD_OUT = 256
 _PATCHES_FROM = 1100
 """One patch for so many pixels of a tile: about each is seen once, and the next tile looks different."""
-_EPOCH = 100_000
+EPOCH = 100_000
+"""Pictures and pages have no natural epoch: so many patches count as one."""
 _CLEAN_SHARE = 0.1
 _FLAT = 1 / 255
 _PAGE = (480, 384)
@@ -127,12 +128,12 @@ RECIPES: dict[str, Recipe] = {
     "general": Recipe(
         network="general",
         noise=_mixed(
-            ("gaussian:sigma=0..0.22", 0.6),
+            ("gaussian:sigma=0..0.22", 0.54),
             ("poisson:peak=5..50", 0.05),
             ("poisson:peak=50..500", 0.05),
             ("speckle:sigma=0..0.35", 0.05),
-            ("correlated:sigma=0..0.12,blur=0.3..1.2", 0.08),
-            ("jpeg:quality=15..90", 0.05),
+            ("correlated:sigma=0..0.12,blur=0.3..1.2", 0.12),
+            ("jpeg:quality=15..90", 0.07),
             ("gaussian:sigma=0..0.1+jpeg:quality=30..95", 0.04),
             ("salt_pepper:amount=0..0.06", 0.04),
             ("quantize:levels=8..64", 0.02),
@@ -337,7 +338,7 @@ def _pictures(
             else:
                 yield text, *spoiled(parse(text))
 
-    return Lesson(feed, spoiled(recipe.judged or recipe.noise), _EPOCH, " and ".join(abouts), terms, levels)
+    return Lesson(feed, spoiled(recipe.judged or recipe.noise), EPOCH, " and ".join(abouts), terms, levels)
 
 
 def _pairs(recipe: Recipe, data: Path, noisy: Path | None) -> list[Pair]:

@@ -35,8 +35,11 @@ PIXELS = 1
 """Version of the way from input to output. An output made by another version is not up to date."""
 
 
-QUALITIES: Mapping[str, int] = {"fast": 14, "balanced": 9, "best": 6}
-"""What a quality's name stands for: pixels between patches."""
+QUALITIES: Mapping[str, int] = {"fast": 21, "balanced": 11, "best": 5}
+"""What a quality's name stands for: pixels between patches.
+
+All are odd: at a multiple of 4 the borders of all patches' tokens coincide, which costs 0.15 dB.
+"""
 
 
 @dataclass(frozen=True)

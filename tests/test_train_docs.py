@@ -45,7 +45,7 @@ def test_training_from_python(store: Path, tmp_path: Path, monkeypatch: pytest.M
         return whole(*given, **{**settings, "minutes": None, "epochs": 1, "keep_anyway": True})
 
     monkeypatch.setattr(api, "train_network", short)
-    monkeypatch.setattr(recipes, "_EPOCH", 1280)
+    monkeypatch.setattr(recipes, "EPOCH", 1280)
     names: dict[str, Any] = {"list_of_images": [rng.random((50, 60), np.float32)]}
     exec(BLOCKS[0], names)
     card = modelfile.read(names["path"]).card
