@@ -2,8 +2,9 @@
 
     python benchmarks/explore.py [--patches 200000] [--only NAME ...] [--json FILE]
 
-Every network starts from scratch by the recipe of `general` (bsds400/ in DENOISER_DATA) and is judged on the
-photographs that the recipe holds out. Short trainings favour what learns fast: this says which shapes deserve
+Every network starts from scratch by the recipe of `general` (bsds400/ in DENOISER_DATA) and is judged on
+photographs that the recipe holds out: by its patches under all noises of the recipe, and by eight whole ones
+with sigma 25, cleaned at `balanced`. Short trainings favour what learns fast: this says which shapes deserve
 a long one. The rate is that of the NumPy engine on all cores, so leave the machine alone to compare rates.
 """
 
@@ -24,13 +25,15 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from machine import describe
 
-from denoiser import modelfile, recipes
+from denoiser import data, modelfile, recipes
 from denoiser.engines.numpy_engine import NumpyEngine
 from denoiser.networks import PATCH, input_shape, parameters, planes, validate
+from denoiser.reconstruct import Denoiser
 from denoiser.training import train_network
 
 SHAPES: dict[str, dict[str, Any]] = {
     "as released": {},
+    "loss by place in the merge": {"loss": "centre"},
     "without context": {"context": 1},
     "wider context": {"context": 4},
     "wide and shallow": {"channels": 144, "blocks": 2, "channel_hidden": 288},
@@ -40,7 +43,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "small tokens": {"token": 2, "channels": 48, "blocks": 3, "token_hidden": 128, "channel_hidden": 64},
     "with additive constants": {"use_bias": True},
 }
-TIMED = 1536
+TIMED, PHOTOGRAPHS = 1536, 8
+HEAD = """\
+| what | multiply-adds | weights | validation patches | photographs | rate |
+| --- | --- | --- | --- | --- | --- |"""
 
 
 def main() -> None:
@@ -55,15 +61,16 @@ def main() -> None:
     folder = os.environ.get("DENOISER_DATA")
     if not folder:
         parser.error("DENOISER_DATA must name a folder with bsds400/ in it")
-    print(f"{describe('keras', 'tensorflow')}\n\n| shape | multiply-adds | weights | validation | rate |")
-    print("| --- | --- | --- | --- | --- |", flush=True)
+    print(f"{describe('keras', 'tensorflow')}\n\n{HEAD}", flush=True)
     rows = [_row(name, Path(folder, "bsds400"), given.patches) for name in given.only]
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2))
 
 
 def _row(name: str, photographs: Path, patches: int) -> dict[str, Any]:
-    recipe = dataclasses.replace(recipes.RECIPES["general"], config=SHAPES[name])
+    shape = dict(SHAPES[name])
+    loss = shape.pop("loss", "mse")
+    recipe = dataclasses.replace(recipes.RECIPES["general"], config=shape, loss=loss)
     config = validate("PatchAutoencoder", recipe.arguments)
     with tempfile.TemporaryDirectory() as place:
         path = Path(place, "explored.keras")
@@ -75,6 +82,7 @@ def _row(name: str, photographs: Path, patches: int) -> dict[str, Any]:
             epochs=max(1, round(patches / recipes.EPOCH)),
             keep_anyway=True,
         )
+        whole = _whole(path, photographs)
         rate = _rate(modelfile.read(path, name="explored"))
     row = {
         "shape": name,
@@ -82,11 +90,12 @@ def _row(name: str, photographs: Path, patches: int) -> dict[str, Any]:
         "weights": parameters("PatchAutoencoder", config),
         "patches": card["patches"],
         "db": card["validation"]["output_db"],
+        "whole_db": whole,
         "rate": rate,
     }
     print(
         f"| {name} | {row['macs'] / 1e6:.1f} M | {row['weights'] / 1e6:.2f} M | {row['db']:.2f} dB"
-        f" | {rate:,.0f} patches/s |",
+        f" | {whole:.2f} dB | {rate:,.0f} patches/s |",
         flush=True,
     )
     return row
@@ -99,6 +108,20 @@ def multiply_adds(config: dict[str, Any]) -> int:
     mixed = 2 * tokens * channels * (config["token_hidden"] + config["channel_hidden"])
     ends = tokens * pixels * channels * (planes(config) + 1)
     return int(config["blocks"] * mixed + ends)
+
+
+def _whole(model: Path, photographs: Path) -> float:
+    """Mean PSNR in dB of held-out photographs."""
+    found = data.images(photographs)
+    kept = [found[index] for index in data.held_out(len(found), 0.1)[:PHOTOGRAPHS]]
+    rng = np.random.default_rng(25)
+    noisy = [np.rint(255 * np.clip(each + rng.normal(0, 25 / 255, each.shape), 0, 1)) for each in kept]
+    with Denoiser(model) as denoiser:
+        cleaned = denoiser.reconstruct([each.astype(np.uint8) for each in noisy])
+    return statistics.mean(
+        float(-10 * np.log10(np.mean(np.square(one / 255 - other))))
+        for one, other in zip(cleaned, kept, strict=True)
+    )
 
 
 def _rate(model: modelfile.ModelFile) -> float:

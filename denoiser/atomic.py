@@ -25,12 +25,15 @@ _BLOCK, _SET = getattr(signal, "SIG_BLOCK", 0), getattr(signal, "SIG_SETMASK", 0
 SUFFIX = ".denoise-tmp"
 
 
-def _lock(file: IO[bytes]) -> bool:
-    """Take the lock without waiting; False where another process holds it."""
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+
+def _lock(number: int) -> bool:
+    """Take the lock of an open file without waiting; False where another process holds it."""
     if fcntl is None:
         return True
     try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -43,44 +46,47 @@ def _mask(how: int, signals: Collection[int]) -> Collection[int]:
     return signal.pthread_sigmask(how, signals) if hasattr(signal, "pthread_sigmask") else ()
 
 
-def _create(destination: Path, ending: str = "") -> tuple[str, IO[bytes]]:
+def _create(destination: Path, ending: str = "") -> tuple[str, int]:
     folder, name = os.path.split(destination)
     # Long names leave no room for more: the temporary one is cut, as its uniqueness is in the token.
     short = os.fsencode(name)[:100].decode(errors="ignore")
     while True:
         path = os.path.join(folder, f".{short}.{os.urandom(6).hex()}{SUFFIX}{ending}")  # noqa: PTH118 - faster
         try:
-            file = open(path, "x+b")  # noqa: PTH123, SIM115 - as above; the caller closes it
+            number = os.open(path, _NEW, 0o666)
         except FileNotFoundError:
             os.makedirs(folder)  # noqa: PTH103 - as above
             continue
         # Between creating and locking it, a run that tidies up may have taken it for a dead one's.
-        if _lock(file) and os.fstat(file.fileno()).st_nlink:
-            return path, file
-        file.close()
+        if _lock(number) and os.fstat(number).st_nlink:
+            return path, number
+        os.close(number)
 
 
 @contextlib.contextmanager
-def _replacing(destination: Path, ending: str = "") -> Iterator[tuple[str, IO[bytes]]]:
-    """Make a locked temporary file that becomes `destination` when the block ends well, and goes when not."""
+def _replacing(destination: Path, ending: str = "") -> Iterator[tuple[str, int]]:
+    """Make a locked temporary file that becomes `destination` when the block ends well, and goes when not.
+
+    Gives its path and its descriptor.
+    """
     # An interruption between making the file and being ready to remove it would leave it behind.
     before = _mask(_BLOCK, _INTERRUPTIONS)
     path = None
     try:
-        path, file = _create(destination, ending)
+        path, number = _create(destination, ending)
         _mask(_SET, before)
-        with file:
-            yield path, file
-            file.flush()
+        try:
+            yield path, number
             if os.name != "nt":
                 os.replace(path, destination)  # noqa: PTH105 - faster
+        finally:
+            os.close(number)
         if os.name == "nt":
             os.replace(path, destination)  # noqa: PTH105
     except BaseException:
         _mask(_SET, before)
         if path is None:
             raise
-        file.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # noqa: PTH108
         raise
@@ -96,8 +102,21 @@ def replacing(destination: Path) -> Iterator[IO[bytes]]:
         OSError: the file can't be created, written or renamed.
 
     """
-    with _replacing(destination) as (_, file):
+    with _replacing(destination) as (_, number), open(number, "r+b", closefd=False) as file:
         yield file
+
+
+def write(destination: Path, content: bytes) -> None:
+    """Make `content` the whole file `destination`, as `replacing` does but without a file object.
+
+    Raises:
+        OSError: the file can't be created, written or renamed.
+
+    """
+    with _replacing(destination) as (_, number):
+        left = memoryview(content)
+        while left:
+            left = left[os.write(number, left) :]
 
 
 @contextlib.contextmanager
@@ -128,7 +147,7 @@ def sweep(folders: Iterable[Path]) -> int:
             continue
         for name in names:
             with contextlib.suppress(OSError), (folder / name).open("r+b") as file:
-                if _lock(file):
+                if _lock(file.fileno()):
                     (folder / name).unlink()
                     removed += 1
     return removed

@@ -215,7 +215,13 @@ class Cleaner:
         for work, picture, mine in batch:
             results = [next(cleaned) for _ in mine]
             try:
-                self._write(work, iter([self._complete(work, picture, results)]))
+                done = self._complete(work, picture, results)
+                content = images.encoded(done, self._target(work))
+                if content is None or self._denoiser.plugins.writes(work.job.destination):
+                    self._write(work, iter([done]))
+                else:
+                    with self._place(work.job.destination) as destination:
+                        atomic.write(destination, content)
                 yield self._finish(work)
             except Exception as error:
                 yield failed(work.job, error, work.started)
@@ -225,17 +231,21 @@ class Cleaner:
             number = os.open(job.source, _READING)
         except OSError as error:
             raise FileError(f"can't be read: {error.strerror}.") from error
-        file: IO[bytes] = os.fdopen(number, "rb")
-        status = os.fstat(number)
-        if not stat.S_ISREG(status.st_mode):
-            file.close()
-            raise FileError("is not a regular file.")
-        if status.st_size == 0:
-            file.close()
-            raise FileError("is empty.")
-        if status.st_size <= IN_MEMORY:
-            with file:
-                content = file.read()
+        file: IO[bytes] | None = None
+        try:
+            status = os.fstat(number)
+            if not stat.S_ISREG(status.st_mode):
+                raise FileError("is not a regular file.")
+            if status.st_size == 0:
+                raise FileError("is empty.")
+            if status.st_size > IN_MEMORY:
+                file = os.fdopen(number, "rb")
+            else:
+                content = _content(number, status.st_size)
+        finally:
+            if file is None:
+                os.close(number)
+        if file is None:
             checksum = hashlib.sha256(content).hexdigest()
             file = io.BytesIO(content)
         else:
@@ -296,20 +306,25 @@ class Cleaner:
         return images.FORMATS[named][0] if named else work.source.format
 
     def _write(self, work: _Work, pictures: Iterator[images.Picture]) -> None:
-        destination = work.job.destination
+        with self._place(work.job.destination) as destination:
+            notes = self._write_by_plugin(work, pictures)
+            if notes is None:
+                with atomic.replacing(destination) as file:
+                    notes = images.write(file, pictures, self._target(work), count=work.source.count)
+        work.notes.extend(notes)
+
+    @contextlib.contextmanager
+    def _place(self, destination: Path) -> Iterator[Path]:
+        """Say of what goes wrong in the block that it is this file that can't be written."""
         if os.path.isdir(destination):  # noqa: PTH112 - a third of the time, for every file
             raise FileError(
                 f"can't be written: {destination} is a folder.", "Remove it, or use another --out."
             )
         try:
-            notes = self._write_by_plugin(work, pictures)
-            if notes is None:
-                with atomic.replacing(destination) as file:
-                    notes = images.write(file, pictures, self._target(work), count=work.source.count)
+            yield destination
         except OSError as error:
             reason = error.strerror or str(error)
             raise FileError(f"can't be written to {destination}: {reason}.") from error
-        work.notes.extend(notes)
 
     def _write_by_plugin(self, work: _Work, pictures: Iterator[images.Picture]) -> list[str] | None:
         """Let a plugin write it, if one is for such files and wants to; else no page is taken."""
@@ -370,6 +385,14 @@ def failed(job: Job, error: Exception, started: float) -> Outcome:
         text = f"failed unexpectedly: {type(error).__name__}: {error}. Run with --verbose for the details."
     seconds = time.perf_counter() - started
     return Outcome(Result(job.source, job.destination, Status.FAILED, error=text, seconds=seconds))
+
+
+def _content(number: int, size: int) -> bytes:
+    """Read an open file to its end; `size` is what it is likely to have."""
+    parts = []
+    while part := os.read(number, size + 1):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def _pixels(source: Source) -> int:

@@ -464,8 +464,9 @@ class ImageWriter:
 
     def add(self, picture: Picture) -> None:
         """Encode the next page."""
-        if self._target == "PNG" and _is_plain(picture):
-            self._file.write(png.encode(quantize(picture.pixels, 8)))
+        content = encoded(picture, self._target)
+        if content is not None:
+            self._file.write(content)
             return
         image = _encodable(picture, self._target, self.notes)
         options = _save_options(picture, self._target, self.notes)
@@ -484,6 +485,13 @@ class ImageWriter:
         """Write what is left of the file; the file itself stays open."""
         if self._pages is not None:
             self._pages.finalize()
+
+
+def encoded(picture: Picture, target: str) -> bytes | None:
+    """Encode a small picture that any format could hold; None where it needs more care than that."""
+    if target == "PNG" and _is_plain(picture):
+        return png.encode(quantize(picture.pixels, 8))
+    return None
 
 
 def write(file: IO[bytes], pictures: Iterable[Picture], target: str, *, count: int) -> list[str]:

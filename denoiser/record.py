@@ -46,8 +46,11 @@ def _folder(path: str, _: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - a link is an input of its own
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 def _line(entry: dict[str, Any]) -> str:
-    return json.dumps(entry, separators=(",", ":"))
+    return _ENCODER.encode(entry)
 
 
 class Record:
