@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,33 @@ def test_a_block_that_does_not_leaves_the_old_one(tmp_path: Path, fault: type[Ba
 
     with pytest.raises(fault):
         write()
+    assert target.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_written_in_one_piece_is_there_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, write = tmp_path / "deep" / "x.png", os.write
+    monkeypatch.setattr(os, "write", lambda number, content: write(number, content[:3]))
+    for content in (b"the first content", b"the second"):
+        atomic.write(target, content)
+        assert target.read_bytes() == content
+    assert [path.name for path in target.parent.iterdir()] == ["x.png"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, calls = tmp_path / "x.png", [4]
+    target.write_bytes(b"old")
+
+    def write(*_: object) -> int:
+        if calls:
+            return calls.pop()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="No space"):
+        atomic.write(target, b"the new content")
     assert target.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
 
