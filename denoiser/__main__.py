@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from denoiser.errors import DenoiserError, ExitCode
+from denoiser.errors import DenoiserError, ExitCode, on_one_line
 
 
 def _terminated(*_: object) -> NoReturn:
@@ -35,7 +35,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except DenoiserError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(on_one_line(f"Error: {error}"), err=True)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("Interrupted.", err=True)
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.SOME_FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(f"Error: {where}{error.strerror or error}.", err=True)
+        click.echo(on_one_line(f"Error: {where}{error.strerror or error}."), err=True)
         return ExitCode.CANNOT_START
 
 

@@ -53,8 +53,12 @@ def compare(before: Floats, after: Floats) -> Image.Image:
 
     Where whole mode gave 28x28, the original is shown as the network saw it.
     """
-    if after.shape[:2] != before.shape[:2] and before.ndim == 2 and after.shape == (PATCH, PATCH):
-        before = whole_from_image(before, darken=False)[0]
+    if after.shape[:2] != before.shape[:2] and after.shape[:2] == (PATCH, PATCH):
+        if before.ndim == 2:
+            before = whole_from_image(before, darken=False)[0]
+        else:
+            planes = (np.ascontiguousarray(plane) for plane in np.moveaxis(before, 2, 0))
+            before = np.stack([whole_from_image(plane, darken=False)[0] for plane in planes], axis=-1)
     parts = [before, after]
     if before.shape == after.shape:
         parts.append(np.clip(0.5 + 4.0 * (before - after), 0.0, 1.0))

@@ -8,6 +8,13 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
+
+
+def on_one_line(text: str) -> str:
+    r"""Escape control characters, as in "\n": a file's name must not forge a line, nor drive a terminal."""
+    return text.translate(_ESCAPES)
+
 
 class ExitCode(IntEnum):
     """The process's exit codes, which scripts may rely on."""

@@ -134,9 +134,11 @@ class ImageFile:
                 self._image.seek(frame)
                 if not self._tag(_SUBFILE, 0) & 1:
                     pages.append(frame)
+            pages = pages or [0]
+            self._image.seek(pages[0])
         except Exception as error:
             raise FileError(f"is damaged: {_fault(error)}.") from error
-        return pages or [0]
+        return pages
 
     @property
     def size(self) -> tuple[int, int]:

@@ -38,6 +38,8 @@ class Pipeline:
         self._record = record
         self._cleaner = Cleaner(denoiser, self._output)
         self._made_with = ""
+        self.late: list[Result] = []
+        """What processes had finished when `run` was ended early: done and recorded, and not yielded."""
 
     @property
     def made_with(self) -> str:
@@ -71,8 +73,7 @@ class Pipeline:
             for job, outcome in zip(jobs, pool.outcomes(), strict=True):
                 yield self._note(job, outcome)
         finally:
-            for index, outcome in pool.stop():
-                self._note(jobs[index], outcome)
+            self.late = [self._note(jobs[index], outcome) for index, outcome in pool.stop()]
 
     def _alone(self, jobs: Sequence[Job]) -> Iterator[Result]:
         for start in range(0, len(jobs), GROUP_FILES):

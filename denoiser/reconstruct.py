@@ -136,7 +136,7 @@ class Denoiser:
                 network = store.NETWORKS.get(name)
                 if network is not None and model.kind != network.kind:
                     raise ModelError(
-                        f"{path} holds an {model.kind}, and {name} is a {network.kind}.",
+                        f"{path} is of kind {model.kind}, and {name} of kind {network.kind}.",
                         "Rename or remove that file.",
                     )
                 self.models[name] = self.models[model.name] = model

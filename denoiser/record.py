@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from denoiser.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 NAME = ".denoise.jsonl"
 
@@ -66,6 +69,7 @@ class Record:
         self._before: dict[str, str | None] = {}
         self._file: int | None = None
         self._torn = False
+        self._failed = False
         self._read()
 
     def _read(self) -> None:
@@ -90,6 +94,21 @@ class Record:
         """Whether this output was written, or begun, by us."""
         # Quotes within a name are escaped, so that this can only be the mark itself.
         return '"failed":true' not in self._entries.get(output, '"failed":true')
+
+    def ours(self, output: str, destination: Path) -> bool:
+        """Whether what lies at `destination` is this output, as it was written or half-way to it.
+
+        A file of another size has come from somewhere else since; an empty one is what a power cut leaves.
+        """
+        if not self.knows(output):
+            return False
+        written = json.loads(self._entries[output]).get("output_size")
+        if written is None:  # begun, and a kill may have come between its renaming and its line
+            return True
+        try:
+            return destination.stat().st_size in (written, 0)
+        except OSError:
+            return True  # nothing there to lose
 
     def up_to_date(self, output: str, source: Path, destination: Path, made_with: str) -> bool:
         """Whether the record says that `output` was made from `source` as it is now, with these settings.
@@ -141,13 +160,25 @@ class Record:
         if not lines:
             return
         self._entries |= lines
-        if self._file is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         text = "\n".join(lines.values()) + "\n"
-        if self._torn:
-            text, self._torn = "\n" + text, False
-        os.write(self._file, text.encode("ascii"))
+        left = memoryview((("\n" if self._torn else "") + text).encode("ascii"))
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            while left:
+                left = left[os.write(self._file, left) :]
+                self._torn = bool(left)
+        except OSError as error:
+            # The files themselves may still be written; what is lost is that they need not be done again.
+            if not self._failed:
+                log.warning(
+                    "The record %s can't be written (%s): files of this run may be done again in the next,"
+                    " which may need --force.",
+                    self._path,
+                    error.strerror or error,
+                )
+            self._failed = True
 
     def close(self) -> None:
         """Close the file; the record can still be asked, and opens it again to write."""

@@ -242,6 +242,17 @@ def test_thumbnails_are_no_pages() -> None:
     assert len(read(buffer.getvalue())) == 2
 
 
+def test_a_thumbnail_after_the_only_page_is_left_out() -> None:
+    buffer = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(buffer, True) as writer:
+        for image, subfile in ((GRAY8, 0), (GRAY8[::4, ::4], 1)):
+            Image.fromarray(np.ascontiguousarray(image)).save(writer, "TIFF", tiffinfo={254: subfile})
+            writer.newFrame()
+    file = images.ImageFile(io.BytesIO(buffer.getvalue()), Path("x.tif"))
+    assert (file.count, file.size) == (1, GRAY8.shape[::-1])
+    np.testing.assert_array_equal(np.asarray(round_trip(buffer.getvalue())[0]), GRAY8)
+
+
 def test_pages_do_not_fit_a_format_of_one() -> None:
     with pytest.raises(FileError, match="has 3 pages, and PNG holds one"):
         round_trip(multipage(), "PNG")

@@ -691,7 +691,7 @@ def test_a_model_of_the_wrong_kind_under_a_networks_name(
     fakes.ink(store / "models" / "general.keras")
     outcome = denoise(scans, "--out", tmp_path / "o")
     assert outcome.code == 3
-    assert "general is a PatchAutoencoder" in outcome.err
+    assert "is of kind Autoencoder, and general of kind PatchAutoencoder" in outcome.err
 
 
 def test_results_come_in_order(denoise: Denoise, identity: Path, tmp_path: Path) -> None:

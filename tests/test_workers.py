@@ -199,10 +199,11 @@ def test_a_bad_file_fails_alone_and_fail_fast_stops(digits: Path, model: Path, t
     outcome = run(digits, "--out", tmp_path / "f", "--model", model, "--jobs", 2, "--fail-fast", "--json")
     assert outcome.returncode == 1
     *each, last = rows(outcome)
-    assert [row["status"] for row in each] == ["done"] * 90 + ["failed"]
+    assert [row["status"] for row in each[:91]] == ["done"] * 90 + ["failed"]
     assert last["summary"]["failed"] == 1
-    # What the processes had finished beyond it is not made again.
+    # What the processes had finished beyond it is told of, and not made again.
     done = len(tree(tmp_path / "f"))
+    assert last["summary"]["done"] == done == sum(row["status"] == "done" for row in each)
     again = run(digits, "--out", tmp_path / "f", "--model", model, "--jobs", 2)
     assert f"{done} up to date" in again.stderr
 

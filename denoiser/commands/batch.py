@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ import click
 from denoiser import __version__, atomic
 from denoiser.commands import obtain
 from denoiser.commands.request import Request
-from denoiser.errors import UsageError
+from denoiser.errors import UsageError, on_one_line
 from denoiser.files import SUFFIXES, Job, Walk, plan
 from denoiser.formats import UNWRITTEN
 from denoiser.images import FORMATS
@@ -71,7 +70,9 @@ class Batch:
             else:
                 stale.append(job)
         strangers = [
-            job for job in stale if os.path.lexists(job.destination) and not self._record.knows(job.relative)
+            job
+            for job in stale
+            if os.path.lexists(job.destination) and not self._record.ours(job.relative, job.destination)
         ]
         if strangers:
             more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
@@ -85,7 +86,7 @@ class Batch:
         for job in jobs:
             self._tell(Result(job.source, job.destination, Status.PLANNED))
             if self._data is None:
-                click.echo(os.fsencode(f"{job.source} -> {job.destination}"))
+                click.echo(os.fsencode(on_one_line(f"{job.source} -> {job.destination}")))
 
     def _facts(self, denoiser: Denoiser, count: int) -> None:
         """The first line: version, model and its figure, device, plugins, how many images."""
@@ -109,6 +110,8 @@ class Batch:
         for option, folder in (("--out", request.out), ("--compare", request.compare)):
             _make(option, folder)
         atomic.sweep({job.destination.parent for job in jobs})
+        if request.compare is not None:
+            atomic.sweep({(request.compare / job.relative).parent for job in jobs})
         progress = progress_for(quiet=request.quiet or request.verbose)
         progress.start(len(jobs), "images", "denoise")
         try:
@@ -122,6 +125,8 @@ class Batch:
             self._report.interrupted = True
         finally:
             progress.finish()
+            for result in pipeline.late:
+                self._tell(result)
 
     def _print(self, row: dict[str, Any]) -> None:
         """Write a JSON line, where JSON was asked for."""
@@ -148,7 +153,7 @@ class Batch:
         if not request.quiet:
             lines.extend(f"Note: {note}, first in {result.source}." for note in fresh)
         if lines:
-            write_above("\n".join(lines))
+            write_above("\n".join(map(on_one_line, lines)))
 
     def _summary(self) -> str:
         text = str(self._report)
@@ -192,7 +197,6 @@ def _size(jobs: Iterable[Job]) -> int:
 
 def _plan(request: Request, plugins: Plugins) -> list[Job]:
     assert request.out is not None  # noqa: S101 - checked already
-    _suggest_commands(request.paths)
     read = plugins.suffixes("read_pages")
     unwritten = read - plugins.suffixes("write_pages") - SUFFIXES
     jobs = plan(
@@ -206,17 +210,3 @@ def _plan(request: Request, plugins: Plugins) -> list[Job]:
     if request.compare is not None:
         _apart(request.compare, jobs, request.out)
     return jobs
-
-
-def _suggest_commands(paths: Iterable[str]) -> None:
-    """Where a path doesn't exist but a command is spelt nearly so, say that."""
-    context = click.get_current_context()
-    group = context.parent.command if context.parent else None
-    names = list(group.commands) if isinstance(group, click.Group) else []
-    for path in paths:
-        if not os.path.lexists(path):
-            near = difflib.get_close_matches(path, names, 1)
-            if near:
-                raise UsageError(
-                    f"{path}: no such file or folder.", f"Did you mean the command: denoise {near[0]}"
-                )

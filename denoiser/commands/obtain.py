@@ -11,7 +11,7 @@ import click
 from denoiser import engines, modelfile, store
 from denoiser.commands.request import Request
 from denoiser.errors import ModelError, UsageError
-from denoiser.reconstruct import Denoiser
+from denoiser.reconstruct import QUALITIES, Denoiser
 from denoiser.report import progress_for
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
         jobs=request.jobs,
         batch_size=request.batch_size,
         plugins=plugins,
-        work=None if pixels is None else pixels // 81,  # at the default overlap, patches are 9 pixels apart
+        work=None if pixels is None else pixels // (request.stride or QUALITIES[request.quality]) ** 2,
     )
     denoiser.probe()
     return denoiser
@@ -65,6 +65,13 @@ def untrained(request: Request) -> list[str]:
                 f"The networks are {', '.join(store.NETWORKS)}. To use a model file by itself: --model FILE.",
             )
         missing = [] if request.weights.exists() else [request.model]
+        if missing and not request.train:
+            raise ModelError(f"{request.weights} doesn't exist, and --no-train forbids making it.")
+        if missing and request.weights.suffix != store.SUFFIX:
+            raise UsageError(
+                f"{request.weights} doesn't exist, and a model's file can't be called so.",
+                f"Let it end in {store.SUFFIX}",
+            )
     else:
         # "auto" always needs both: which image goes where shows only when it is read.
         names = ("digits", "general") if request.model == "auto" else (request.model,)
@@ -83,7 +90,7 @@ def _weights(request: Request, plugins: Plugins) -> ModelFile:
     model = modelfile.read(request.weights, name=request.model)
     if model.kind != network.kind:
         raise ModelError(
-            f"{request.weights} holds an {model.kind}, and {request.model} is a {network.kind}.",
+            f"{request.weights} is of kind {model.kind}, and {request.model} of kind {network.kind}.",
             "Name the network that it was trained for.",
         )
     return model

@@ -45,7 +45,7 @@ def _lines(loaded: Iterable[Loaded]) -> Iterator[str]:
         ("denoise plugins --plugin invert.py", "check a file of your own"),
     ),
 )
-@click.argument("nothing", nargs=-1, type=click.UNPROCESSED)
+@click.argument("nothing", nargs=-1, type=click.UNPROCESSED, metavar="")
 @option("--out", "out", hidden=True, heading="Output")
 def plugins(*, as_json: bool, nothing: tuple[str, ...], out: str | None, **which: Any) -> None:
     """List plugins, and what failed to load."""

@@ -56,6 +56,8 @@ class Request:
             raise UsageError("Nothing to clean.", "Name files or folders: denoise ./scans --out ./clean")
         if "" in self.paths:
             raise UsageError("An empty name stands for nothing.", "Is a variable in the command not set?")
+        if self.pattern == "":
+            raise UsageError("--glob is empty.", "Is a variable in the command not set?")
         if not math.isfinite(self.max_megapixels):
             raise UsageError(f"--max-megapixels is {self.max_megapixels}.", "Give a number.")
         if self.batch_size is not None and self.engine == "numpy":

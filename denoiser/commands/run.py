@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 import click
@@ -37,6 +37,7 @@ def run(**given: Any) -> int:
     Finished files are skipped next time.
     """
     request = Request(**given)
+    _suggest_commands(request.paths)
     request.check()
     # Pillow warns about odd metadata in words that help nobody here; damage comes as an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -44,6 +45,22 @@ def run(**given: Any) -> int:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         logging.getLogger("denoiser").setLevel(logging.DEBUG)
     return _stream(request) if request.paths == ("-",) else _batch(request)
+
+
+def _suggest_commands(paths: Iterable[str]) -> None:
+    """Where a path doesn't exist but a command is spelt nearly so, say that."""
+    context = click.get_current_context()
+    group = context.parent.command if context.parent else None
+    names = list(group.commands) if isinstance(group, click.Group) else []
+    for path in paths:
+        if path and not os.path.lexists(path):
+            import difflib
+
+            near = difflib.get_close_matches(path, names, 1)
+            if near:
+                raise UsageError(
+                    f"{path}: no such file or folder.", f"Did you mean the command: denoise {near[0]}"
+                )
 
 
 @contextlib.contextmanager
@@ -80,6 +97,9 @@ def _stream(request: Request) -> int:
         if not request.quiet:
             for note in outcome.notes:
                 click.echo(f"Note: {note}.", err=True)
+        if request.verbose:
+            used = ", ".join(outcome.models)
+            click.echo(f"stdin -> stdout: {outcome.status} by {used}, {outcome.seconds:.2f} s", err=True)
         data.write(result)
     return ExitCode.OK
 
