@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from PIL import Image
 import denoiser
 from denoiser import generator, recipes
 from denoiser.errors import DenoiserError, DeviceError, ImagesError, ModelError, UsageError
+from denoiser.noise import Nothing
 from denoiser.plugins import Plugins
 from denoiser.training.task import Task
 from tests import fakes
@@ -90,9 +92,39 @@ def test_recipe_and_wishes(folders: Path) -> None:
     assert recipe.arguments["latent_dim"] == 32
     assert recipe.batch_size == 7
     assert recipe.noise is recipes.RECIPES["digits"].noise
-    assert Task("general", as_released=True).recipe(Plugins()) == recipes.RECIPES["general"]
+    released = Task("general", as_released=True).recipe(Plugins())
+    assert replace(released, reader=None) == recipes.RECIPES["general"]
     assert Task("general", as_released=True).begin() is None
     assert Task("digits", start="scratch").begin() is None
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_recipe_of_the_bundled_weights_stays_as_it_is_with_pairs(folders: Path, network: str) -> None:
+    task = Task(network, data=folders / "clean", noisy=folders / "noisy", as_released=True)
+    released = recipes.RECIPES[network]
+    assert replace(task.recipe(Plugins()), reader=None) == released
+    found = lesson(task)
+    assert "pairs of noisy and clean images of the user's own" in found.data
+    assert ("drawn by the built-in generator" in found.data) == (released.drawn > 0)
+    levels = [name for name, *_ in found.levels()]
+    assert levels == list(released.levels)
+
+
+def test_drawn_pages_are_learnt_from_beside_pairs(folders: Path) -> None:
+    """The clean images are gray all over: what is brighter or darker by far was drawn."""
+    for half, tone in (("clean", 0.5), ("noisy", 0.45)):
+        for index in range(10):
+            image = np.full((160, 170), tone)
+            image[::8] += 0.02
+            save(folders / half / f"{index}.png", image)
+    task = Task("document", data=folders / "clean", noisy=folders / "noisy", as_released=True)
+    recipe = replace(task.recipe(Plugins()), noise=Nothing())
+    found = recipes.lesson_for(recipe, data=task.data, noisy=task.noisy, seed=0, minutes=0.01)
+    given, clean = found.feed(2200, np.random.default_rng(0))
+    paired = np.abs(clean - 0.51).max(axis=(1, 2)) < 0.03
+    assert 0.3 < np.mean(paired) < 0.6  # 0.4 and the tenth that stays clean, of 1.1
+    darker = np.abs(np.mean((clean - recipes.tiles.own(given))[paired], axis=(1, 2)) - 0.05) < 0.01
+    assert 0.5 < np.mean(darker) < 1.0
 
 
 def test_weights_to_go_on_from(store: Path, tmp_path: Path) -> None:

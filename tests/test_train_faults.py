@@ -37,14 +37,18 @@ def pictures(tmp_path: Path) -> Path:
     [
         (("--name", ""), "'' can't be a model's name"),
         (("--batch-size", 10_000_000), "The batch size is 10,000,000"),
+        (("--from", ""), "The model to go on from has no name."),
+        (("--name", "digits"), "this trains general. Choose another --name. To train digits, use --model"),
+        (("--name", "general", "--model", "document"), "this trains document. Choose another --name."),
     ],
 )
 def test_what_can_not_be_meant_is_refused(
     options: tuple[object, ...], message: str, denoise: Denoise, store: Path, pictures: Path
 ) -> None:
     outcome = denoise("train", pictures, "--noise", "gaussian:sigma=0.1", *options)
-    assert outcome.code in (2, 3)
+    assert outcome.code == (3 if options == ("--name", "") else 2)
     assert message in outcome.err
+    assert len(outcome.err.splitlines()) == 1
     assert not (store / "models").exists()
 
 
@@ -60,6 +64,17 @@ def test_a_model_file_has_its_ending(name: str, store: Path, pictures: Path, tmp
     with pytest.raises(UsageError, match=r"end in \.keras"):
         denoiser.train("general", destination=tmp_path / name, data=pictures, noise="gaussian", minutes=0.05)
     assert not (tmp_path / name).exists()
+
+
+def test_a_name_of_another_network_is_refused_in_python_too(
+    store: Path, pictures: Path, tmp_path: Path
+) -> None:
+    for network, name in (("general", "digits"), ("document", "general")):
+        with pytest.raises(UsageError, match=f"in place of the network {name}, and this trains {network}"):
+            denoiser.train(network, name=name, data=pictures, noise="gaussian")
+    with pytest.raises(UsageError, match="has no name"):
+        denoiser.train("general", name="mine", data=pictures, noise="gaussian", start="")
+    assert not (store / "models").exists()
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])

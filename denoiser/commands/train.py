@@ -147,6 +147,7 @@ def train(**given: Any) -> None:
 
     task = _task(given)
     name = task.network if given["name"] is None else given["name"]
+    task.check_name(name)
     destination = store.path_for(name)
     if destination.exists() and not given["force"]:
         raise ModelError(f"You have a model called {name} already.", "Choose another --name, or use --force.")

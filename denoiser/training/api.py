@@ -46,7 +46,8 @@ def train(
     """Train a network as `denoise train` does, and return where its model file is.
 
     network: `digits`, `general` or `document`. name: what to call the model in the user's own store, where
-    `denoiser.Denoiser` and the command find it; without it, the network's name. destination: a file to write
+    `denoiser.Denoiser` and the command find it, and not that of another network; without it, the network's
+    name. destination: a file to write
     instead. data: a folder of clean images; without it MNIST, for `digits`, or what the generator draws.
     noise: one noise or several, as in "gaussian:sigma=0..0.1"; without any, those of
     the network's recipe. noisy: a folder with a noisy image for each in `data`, of equal relative name.
@@ -85,6 +86,8 @@ def train(
         device=device,
     )
     task.check()
+    if name is not None:
+        task.check_name(name)
     path = Path(destination) if destination is not None else store.path_for(network if name is None else name)
     chain = load([str(each) for each in plugins], installed=False, options=plugin_options or {})
     run(task, path, chain, keep_anyway=keep_anyway, force=force)

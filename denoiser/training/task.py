@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from denoiser.plugins import Plugins
 
 CLEAN_SHARE = 0.1
-_MOST_AT_ONCE = 16_384
 """How many of the patches stay as they are, so that a network learns to leave clean images alone."""
+
+_MOST_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class Task:
                 f"The share for validation is above 0 and up to 0.5, not {self.validation:g}.",
                 "Usual is 0.1.",
             )
+        if self.start == "":
+            raise UsageError(
+                "The model to go on from has no name.", "Name one with --from, or use --from scratch."
+            )
         if self.noisy is not None and self.data is None:
             raise UsageError(
                 f"The noisy images in {self.noisy} go with clean ones.", "Name the folder of those too."
@@ -83,6 +88,15 @@ class Task:
         if self.as_released:
             self._check_released()
         engines.require(device=self.device)
+
+    def check_name(self, name: str) -> None:
+        """Raise UsageError where the model would take the place of another network in the store."""
+        if name in store.NETWORKS and name != self.network:
+            raise UsageError(
+                f"A model called {name} would be used in place of the network {name}, and this trains"
+                f" {self.network}.",
+                f"Choose another --name. To train {name}, use --model {name}.",
+            )
 
     def _check_latent_dim(self, width: int) -> None:
         if self.network != "digits":
@@ -107,11 +121,15 @@ class Task:
                 raise UsageError(f"A recipe decides --{name} too.", "Leave one of the two out.")
 
     def recipe(self, plugins: Plugins) -> Recipe:
-        """The network's recipe with these wishes in it. Raises UsageError for a noise that there isn't."""
+        """The network's recipe with these wishes in it. Raises UsageError for a noise that there isn't.
+
+        As released, it stays as it is: its noise then comes on top of that of pairs, and its drawn pages beside
+        them, as where the bundled weights were made.
+        """
         from denoiser.formats import prepared
 
         recipe = prepared(recipes.RECIPES[self.network], plugins)
-        if self.noises or self.noisy or self.noise_from:
+        if not self.as_released and (self.noises or self.noisy or self.noise_from):
             taught: list[Spoiler] = [parse(text) for text in self.noises]
             judged = list(taught)
             if self.noise_from:
@@ -142,14 +160,15 @@ class Task:
         if self.start == "scratch" or self.as_released:
             return None
         asked = self.start is not None
-        path = store.find(self.start or self.network)
+        wanted = self.network if self.start is None else self.start
+        path = store.find(wanted)
         if path is None:
             if asked:
                 raise ModelError(
                     f"The network {self.start} has no weights to go on from.", "Use --from scratch."
                 )
             return None
-        model = modelfile.read(path, name=str(self.start or self.network))
+        model = modelfile.read(path, name=str(wanted))
         kind = recipes.RECIPES[self.network].kind
         if model.kind != kind:
             if not asked:
