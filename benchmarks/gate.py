@@ -68,7 +68,7 @@ def cases(*, tuning: bool, seed: int = 77) -> Iterator[tuple[str, bool, list[Arr
         share=0.5,
     )
     yield "digits of 20 to 56 pixels, clean to sigma 0.4", True, resized
-    photographs = [data.gray(path) for path in sorted((home / "bsds400").glob("*.jpg"))]
+    photographs = [data.read(path)[0] for path in sorted((home / "bsds400").glob("*.jpg"))]
     others = crops(photographs[:200] if tuning else photographs[200:], rng)
     yield "all crops, clean", False, others
     yield "of these, photographs", False, others[: COUNT // 2]

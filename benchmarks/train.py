@@ -193,7 +193,7 @@ def photographs(folder: Path, limit: int | None) -> tuple[Path, list[Array]]:
     for index, path in enumerate(files):
         if index % 10 != 9:
             (taught / path.name).symlink_to(path)
-    return taught, [data.gray(path) for path in files[9::10]][:limit]
+    return taught, [data.read(path)[0] for path in files[9::10]][:limit]
 
 
 def digits(folder: Path, minutes: float | None, limit: int | None) -> dict[str, Any]:  # noqa: ARG001
@@ -288,7 +288,7 @@ def pairs(folder: Path, minutes: float | None, limit: int | None, start: str) ->
                 (folder / half / name).symlink_to(source / half / name)
     wish = ("--noisy", folder / "noisy", "--model", "document", "--name", "new", "--from", start)
     train(folder / "clean", *wish, "--minutes", minutes or 20)
-    given, wanted = ([data.gray(source / half / name) for name in held] for half in ("noisy", "clean"))
+    given, wanted = ([data.read(source / half / name)[0] for name in held] for half in ("noisy", "clean"))
     figures = {"untouched, RMSE": rmse(given, wanted)}
     for model in ("document", "new"):
         with denoiser.Denoiser(model=model) as cleaner:

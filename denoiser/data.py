@@ -12,16 +12,17 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
 from denoiser.errors import FileError, ImagesError, TrainingError
+from denoiser.files import SUFFIXES
+from denoiser.images import ImageFile
 from denoiser.quiet import quietly
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,8 @@ Split = Literal["train", "test"]
 VARIABLE = "DENOISER_DATA"
 PATCH = 28
 _PREFIXES: dict[Split, tuple[str, str]] = {"train": ("train", "x_train"), "test": ("t10k", "x_test")}
-_UNREADABLE = (FileError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-_IMAGES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".pgm"}
+_UNREADABLE = (FileError, OSError)
+_TAKEN = "It takes what denoise takes: PNG, JPEG, TIFF, BMP, PGM and more."
 
 
 def home() -> Path | None:
@@ -109,13 +110,39 @@ class Reader:
     suffixes: frozenset[str]
 
 
+def read(path: Path) -> list[Array]:
+    """Every page of an image file, gray, float32 (H, W) in 0..1, as `denoise` reads it before it cleans.
+
+    Raises FileError for what `denoise` refuses, and OSError.
+    """
+    with path.open("rb") as file:
+        return [picture.pixels for picture in ImageFile(file, path).pages()]
+
+
+_BUILT_IN = Reader(read, SUFFIXES)
+
+
+def _files(folder: Path, reader: Reader) -> Iterator[Path]:
+    """The images of a folder and its subfolders, in order; hidden ones are left out, as `denoise` does."""
+    for path in sorted(folder.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        if path.suffix.lower() in reader.suffixes and path.is_file():
+            yield path
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file; the hint is left out, as it may name an option that training lacks."""
+    return error.message if isinstance(error, FileError) else str(error)
+
+
 def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[Array]:
     """Every image of a folder and its subfolders, as gray.
 
     reader: what reads a file, where plugins have a say in it; its FileError means a file that can't be read.
-    least: pixels that both sides must have. Returns float32 (H, W) arrays in 0..1, in the order of their
-    paths; 16-bit images keep their levels. A file that can't be read or is too small is left out, with a
-    warning in the log.
+    least: pixels that both sides must have. Returns every page, float32 (H, W) arrays in 0..1, in the order
+    of their paths; 16-bit images keep their levels. Hidden files are passed over. A file that can't be read
+    or is too small is left out, with a warning in the log.
     Raises ImagesError where there is none to learn from.
     """
     return [image for _, image in named_images(folder, reader, least=least)]
@@ -124,33 +151,30 @@ def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> lis
 def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[tuple[Path, Array]]:
     """Like `images`, each with its path; a file with many pages comes with each of them."""
     found: list[tuple[Path, Array]] = []
-    reader, left_out = reader or _GRAY, 0
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in reader.suffixes and path.is_file():
-            try:
-                pages = reader.read(path)
-            except _UNREADABLE as error:
-                log.warning("%s is left out of training: %s", path, error)
+    reader, left_out = reader or _BUILT_IN, 0
+    for path in _files(folder, reader):
+        try:
+            pages = reader.read(path)
+        except _UNREADABLE as error:
+            log.warning("%s is left out of training: %s", path, _why(error))
+            left_out += 1
+            continue
+        for page in pages:
+            height, width = page.shape
+            if min(page.shape) < least:
+                log.warning(
+                    "%s is left out of training: it is %dx%d, smaller than %d pixels.",
+                    path,
+                    width,
+                    height,
+                    least,
+                )
                 left_out += 1
-                continue
-            for page in pages:
-                height, width = page.shape
-                if min(page.shape) < least:
-                    log.warning(
-                        "%s is left out of training: it is %dx%d, smaller than %d pixels.",
-                        path,
-                        width,
-                        height,
-                        least,
-                    )
-                    left_out += 1
-                else:
-                    found.append((path, page))
+            else:
+                found.append((path, page))
     if not found:
         why = f"; {left_out} had to be left out" if left_out else ""
-        raise ImagesError(
-            f"There are no images to learn from in {folder}{why}.", "It takes PNG, JPEG, TIFF, BMP or PGM."
-        )
+        raise ImagesError(f"There are no images to learn from in {folder}{why}.", _TAKEN)
     return found
 
 
@@ -161,12 +185,12 @@ def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[
     0..1 each, in the order of their names. Raises ImagesError, naming the file, for one without a partner,
     two of unequal size or number of pages, and one that can't be read.
     """
-    reader = reader or _GRAY
+    reader = reader or _BUILT_IN
     wanted, given = _named(clean, reader), _named(noisy, reader)
     if not wanted or not given:
         raise ImagesError(
             f"There are no images to learn from in {noisy if wanted else clean}.",
-            "It takes PNG, JPEG, TIFF, BMP or PGM.",
+            _TAKEN,
         )
     for folder, other, here, there in ((clean, noisy, wanted, given), (noisy, clean, given, wanted)):
         for name in sorted(here.keys() - there.keys()):
@@ -191,20 +215,19 @@ def _read_both(first: Path, second: Path, reader: Reader) -> list[list[Array]]:
         try:
             pages.append(reader.read(path))
         except _UNREADABLE as error:
-            raise ImagesError(f"{path} can't be read: {error}.") from error
+            raise ImagesError(f"{path} can't be read: {_why(error)}") from error
     return pages
 
 
 def _named(folder: Path, reader: Reader) -> dict[str, Path]:
     """The images of a folder by relative name without ending; raises ImagesError where two share one."""
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in reader.suffixes and path.is_file():
-            relative = path.relative_to(folder)
-            name = relative.with_suffix("").as_posix()
-            if name in found:
-                raise ImagesError(f"{path} and {found[name]} in {folder} differ only in their endings.")
-            found[name] = relative
+    for path in _files(folder, reader):
+        relative = path.relative_to(folder)
+        name = relative.with_suffix("").as_posix()
+        if name in found:
+            raise ImagesError(f"{path} and {found[name]} in {folder} differ only in their endings.")
+        found[name] = relative
     return found
 
 
@@ -212,22 +235,6 @@ def held_out(number: int, share: float) -> list[int]:
     """Which of so many are kept for validation: the share, spread evenly, and at least the last."""
     due = np.floor(np.arange(number + 1) * share + 1e-9)
     return [int(index) for index in np.flatnonzero(np.diff(due))] or [number - 1]
-
-
-def gray(path: Path) -> Array:
-    """One image file as float32 (H, W), 0..1. Raises OSError or ValueError if it can't be read."""
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I") or upright.mode == "F":
-            pixels: npt.NDArray[Any] = np.asarray(upright, dtype=np.float32)
-            top = 65535.0 if upright.mode.startswith("I") else max(1.0, float(pixels.max()))
-            if not np.isfinite(pixels).all():
-                raise ValueError("it has pixels that are not numbers")
-            return np.asarray(np.clip(pixels / top, 0.0, 1.0), dtype=np.float32)
-        return np.asarray(upright.convert("L"), dtype=np.float32) / np.float32(255.0)
-
-
-_GRAY = Reader(lambda path: [gray(path)], frozenset(_IMAGES))
 
 
 def crops(

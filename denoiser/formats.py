@@ -189,13 +189,11 @@ def write(
 
 
 def prepared(recipe: Recipe, plugins: Plugins) -> Recipe:
-    """Let plugins read and change the user's images before a network learns from them, as before its use.
+    """Have the user's images read, and changed by plugins, for training as for use.
 
     A file that can't be read is left out of the training; a step that fails is a PluginError, as a network
     must not learn from other images than those it will be used on.
     """
-    if not plugins:
-        return recipe
     from denoiser.data import Reader
 
     def load(path: Path) -> list[Floats]:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from denoiser import data, generator
 from denoiser.errors import TrainingError
+from denoiser.images import ImageFile
 
 MAKERS = [
     generator.page,
@@ -123,6 +124,37 @@ def test_images_of_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no images"):
         data.images(tmp_path)
+
+
+def test_images_are_read_as_they_are_cleaned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    deep = np.linspace(0, 65535, 30 * 31).astype(np.uint16).reshape(30, 31)
+    first, second = Image.new("L", (31, 30), 51), Image.new("L", (33, 32), 102)
+    first.save(tmp_path / "a.tiff", save_all=True, append_images=[second])
+    Image.fromarray(deep).save(tmp_path / "b.tif", tiffinfo={262: 0})  # MinIsWhite
+    first.save(tmp_path / "c.webp", lossless=True)
+    Image.fromarray(deep.astype(np.int32)).save(tmp_path / "d.tif")
+    found = data.images(tmp_path)
+    assert [image.shape for image in found] == [(30, 31), (32, 33), (30, 31), (30, 31)]
+    np.testing.assert_allclose(found[2], 1 - deep / 65535, atol=1e-6)
+    expected = []
+    for name in ("a.tiff", "b.tif", "c.webp"):
+        with (tmp_path / name).open("rb") as file:
+            expected += [page.pixels for page in ImageFile(file, tmp_path / name).pages()]
+    for image, pixels in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(image, pixels)
+    assert "d.tif is left out of training: has signed pixels" in caplog.text
+
+
+def test_hidden_files_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clean, noisy = tmp_path / ".clean", tmp_path / "noisy"  # the folder itself may be called anything
+    for folder in (clean, noisy):
+        save(folder / "0.png", (30, 30))
+        save(folder / ".cache/1.png", (30, 30))
+        (folder / "._0.png").write_bytes(b"\0\5\x16\7 what macOS leaves")
+    save(noisy / ".2.png", (30, 30))
+    assert [path.name for path, _ in data.named_images(clean)] == ["0.png"]
+    assert len(data.pairs(clean, noisy)) == 1
+    assert not caplog.text
 
 
 @settings(max_examples=25, deadline=None)

@@ -118,8 +118,8 @@ def test_training_learns_what_preprocess_makes_of_all_pages(pictures: Path, tmp_
     chain = plugins.load([str(step)], installed=False)
     reader = formats.prepared(recipes.RECIPES["general"], chain).reader
     plain, changed = data.images(pictures), data.images(pictures, reader)
-    assert (len(plain), len(changed)) == (4, 5)
-    for before, after in zip(plain, changed, strict=False):
+    assert len(plain) == len(changed) == 5
+    for before, after in zip(plain, changed, strict=True):
         np.testing.assert_allclose(after, 1 - before, atol=1e-6)
 
 
