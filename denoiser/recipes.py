@@ -215,7 +215,7 @@ def _digits(
         terms = "Yann LeCun, Corinna Cortes and Christopher Burges; freely available for research"
         order = np.random.default_rng(_SPLIT_SEED).permutation(len(found))
     elif data is not None:
-        glyphs = [whole_from_image(image)[0] for image in images.images(data, recipe.reader)]
+        glyphs = [whole_from_image(image)[0] for image, _ in _pairs(recipe, data, None, least=1)]
         found = np.rint(np.stack(glyphs) * 255.0).astype(np.uint8)
         about, terms = f"{len(found)} images of the user's own", "the user's"
         order = np.random.default_rng(_SPLIT_SEED).permutation(len(found))
@@ -236,7 +236,7 @@ def _digits(
 
 def _glyph_pairs(recipe: Recipe, data: Path, noisy: Path, validation: float) -> Lesson:
     """Pairs of glyphs, every tenth of them clean on both sides."""
-    pairs = images.pairs(data, noisy, recipe.reader)
+    pairs = _pairs(recipe, data, noisy)
     sized = []
     for given, clean in pairs:
         # Which of dark and light is ink shows in the noisy one, as in use.
@@ -341,7 +341,8 @@ def _pictures(
     return Lesson(feed, spoiled(recipe.judged or recipe.noise), EPOCH, " and ".join(abouts), terms, levels)
 
 
-def _pairs(recipe: Recipe, data: Path, noisy: Path | None) -> list[Pair]:
+def _pairs(recipe: Recipe, data: Path, noisy: Path | None, *, least: int = images.PATCH) -> list[Pair]:
+    """The user's images, noisy and clean, refused where they teach nothing; least: see `images.images`."""
     if noisy is not None:
         pairs = images.pairs(data, noisy, recipe.reader)
         if all(np.array_equal(given, clean) for given, clean in pairs):
@@ -349,14 +350,15 @@ def _pairs(recipe: Recipe, data: Path, noisy: Path | None) -> list[Pair]:
                 f"The images in {noisy} are equal to those in {data}: there is no noise to learn.",
                 "Give the folder of the noisy ones.",
             )
-        return pairs
-    found = images.images(data, recipe.reader, least=images.PATCH)
-    if all(float(image.max() - image.min()) < _FLAT for image in found):
+        hint = "Pairs go from noisy images of something to clean ones."
+    else:
+        pairs = [(image, image) for image in images.images(data, recipe.reader, least=least)]
+        hint = "Noise is added to clean images of something. Scans of nothing go with --noise-from."
+    if all(float(image.max() - image.min()) < _FLAT for _, image in pairs):
         raise ImagesError(
-            f"The images in {data} are each of one tone: there is nothing to learn from them.",
-            "Noise is added to clean images of something. Scans of nothing go with --noise-from.",
+            f"The images in {data} are each of one tone: there is nothing to learn from them.", hint
         )
-    return [(image, image) for image in found]
+    return pairs
 
 
 def _tiles(recipe: Recipe, pairs: Sequence[Pair], look: tiles.Look, *, dirty: bool) -> tiles.Source:

@@ -186,6 +186,21 @@ def test_images_that_teach_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixt
         lesson(wish)
 
 
+def test_glyphs_that_teach_nothing(tmp_path: Path) -> None:
+    for index, tone in enumerate((0.2, 0.5, 0.8)):
+        save(tmp_path / "flat" / f"{index}.png", np.full((28, 28), tone))
+    for index, glyph in enumerate(generator.glyphs(3, np.random.default_rng(0))):
+        save(tmp_path / "glyphs" / f"{index}.png", glyph)
+    flat, glyphs = tmp_path / "flat", tmp_path / "glyphs"
+    with pytest.raises(ImagesError, match="each of one tone"):
+        lesson(Task("digits", data=flat, noises=("gaussian",)))
+    with pytest.raises(ImagesError, match="there is no noise to learn"):
+        lesson(Task("digits", data=glyphs, noisy=glyphs))
+    for network in NETWORKS:
+        with pytest.raises(ImagesError, match="each of one tone"):
+            lesson(Task(network, data=flat, noisy=glyphs))
+
+
 def test_python_has_the_same_checks(store: Path, folders: Path) -> None:
     with pytest.raises(UsageError, match="two places"):
         denoiser.train("digits", name="x", destination="y.keras")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -57,6 +60,35 @@ def test_pairs_without_a_difference_are_refused(denoise: Denoise, store: Path, p
     assert outcome.code == 2
     assert "there is no noise to learn" in outcome.err
     assert not (store / "models/same.keras").exists()
+
+
+@pytest.mark.parametrize("network", ["digits", "general"])
+def test_a_noise_that_does_nothing_is_refused(
+    network: str, denoise: Denoise, store: Path, pictures: Path
+) -> None:
+    options = ("--model", network, "--noise", "gaussian:strength=0", "--name", "mine", "--epochs", 1)
+    outcome = denoise("train", pictures, *options)
+    assert outcome.code == 2
+    assert "leaves the images that are judged by as they are" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert not (store / "models").exists()
+
+
+def test_quiet_is_without_warnings(denoise: Denoise, pictures: Path) -> None:
+    """In a process of its own, as only there warnings go where they go in use."""
+    (pictures / "broken.png").write_text("no image")
+    Image.new("L", (300, 20)).save(pictures / "flat.png")
+    options = ("--noise", "gaussian:strength=0", "--name", "mine", "--epochs", "1")
+    command = [sys.executable, "-m", "denoiser", "train", str(pictures), *options]
+    plain, quiet = (
+        subprocess.run([*command, *more], capture_output=True, text=True, check=False).stderr.splitlines()
+        for more in ((), ("-q",))
+    )
+    assert [line for line in plain if "is left out of training" in line] == plain[:2]
+    assert len(plain) == 3
+    assert quiet == plain[2:]
+    denoise("train", pictures, *options, "-q")
+    assert logging.getLogger("denoiser").level == logging.NOTSET
 
 
 @pytest.mark.parametrize("name", ["m.training", "m.png", "m"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +142,23 @@ def train(**given: Any) -> None:
     built-in generator draws. Ctrl-C keeps the best so far. A training that was killed goes on when its
     command is repeated.
     """
+    with _errors_only() if given["quiet"] else contextlib.nullcontext():
+        _train(given)
+
+
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """Keep the library's warnings, such as which images are left out, from whoever wants errors only."""
+    logger = logging.getLogger("denoiser")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _train(given: dict[str, Any]) -> None:
     from denoiser import store
     from denoiser.plugins import insist
     from denoiser.report import progress_for

@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from denoiser import atomic, recipes, store
-from denoiser.errors import DeviceError, ModelError, TrainingError, UsageError
+from denoiser.errors import DeviceError, ImagesError, ModelError, TrainingError, UsageError
 from denoiser.quiet import quietly
 from denoiser.recipes import Lesson, Recipe, lesson_for
+from denoiser.tiles import own
 from denoiser.training import beside, checkpoints, outcome
 from denoiser.training.fitting import Tick, fit
 
@@ -66,8 +69,9 @@ def train_network(
 
     `destination` is written whole or not at all, its folder made if needed; beside it are then a picture of
     noisy, reconstructed and clean patches, and the curve of the training. Returns the model card, which the
-    file holds too. Raises TrainingError: no such network, no data, diverged, or worse than doing nothing on
-    validation (unless `keep_anyway`). ModelError: the place can't be written to. DeviceError: no such GPU.
+    file holds too. Raises TrainingError: no such network, no data, no noise, diverged, or worse than doing
+    nothing on validation (unless `keep_anyway`). ModelError: the place can't be written to. DeviceError: no
+    such GPU.
     """
     from denoiser.report import NullProgress
 
@@ -98,6 +102,7 @@ def train_network(
         validation=validation,
         download=download,
     )
+    _refuse_no_noise(recipe, lesson)
     begin = f"from {start.name}" if start else "from scratch"
     tell(f"Training {network} {begin} on {lesson.data}. Noise: {recipe.noise.name}.")
     steps = None if epochs is None else max(1, epochs * lesson.epoch // recipe.batch_size)
@@ -167,6 +172,16 @@ def train_network(
             ) from error
         unfinished.remove()
     return card
+
+
+def _refuse_no_noise(recipe: Recipe, lesson: Lesson) -> None:
+    """Raise ImagesError where what is judged by is clean: there would be nothing to gain."""
+    inputs, clean = lesson.validation
+    if np.array_equal(own(inputs), clean):
+        raise ImagesError(
+            f"The noise ({recipe.noise.name}) leaves the images that are judged by as they are.",
+            "There is nothing to learn: use a stronger one.",
+        )
 
 
 class _Unfinished:

@@ -123,8 +123,8 @@ class Task:
     def recipe(self, plugins: Plugins) -> Recipe:
         """The network's recipe with these wishes in it. Raises UsageError for a noise that there isn't.
 
-        As released, it stays as it is: its noise then comes on top of that of pairs, and its drawn pages beside
-        them, as where the bundled weights were made.
+        As released, it stays as it is: its noise then comes on top of that of pairs, and its drawn pages
+        beside them, as where the bundled weights were made.
         """
         from denoiser.formats import prepared
 
