@@ -24,6 +24,10 @@ class Options:
         default=1.0, metadata={"help": "turn pages whose median is at most this, 0..1; 1 turns all"}
     )
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ValueError("threshold is 0 to 1")
+
 
 @hookimpl
 def preprocess(image: np.ndarray, options: Options) -> np.ndarray | None:

@@ -122,7 +122,7 @@ def test_bars_hide_columns_and_leave_the_rest() -> None:
 
 @pytest.mark.parametrize("name", ["deskew", "whiten", "crop_border", "invert"])
 def test_a_wrong_option_of_an_example_is_refused(denoise: Denoise, name: str) -> None:
-    wrong = {"deskew": "limit=90", "whiten": "block=0", "crop_border": "most=2", "invert": "threshold=x"}[
+    wrong = {"deskew": "limit=90", "whiten": "block=0", "crop_border": "most=2", "invert": "threshold=9"}[
         name
     ]
     options = ("--plugin", PLUGINS / f"{name}.py", "--plugin-option", f"{name}.{wrong}")

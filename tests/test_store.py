@@ -70,6 +70,11 @@ class TestFinding:
         (own / "my.scans-2.keras").write_bytes(b"own")
         assert models.find("my.scans-2") == own / "my.scans-2.keras"
 
+    def test_a_name_may_begin_with_a_digit(self) -> None:
+        assert models.path_for("2scans").name == "2scans.keras"
+        with pytest.raises(ModelError, match="beginning with a letter or digit"):
+            models.path_for("-scans")
+
     def test_a_known_network_without_weights(self, bundled: Path) -> None:
         assert models.find("document") is None
         (bundled / "general.keras").unlink()

@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from denoiser import generator, modelfile, noise, recipes, tiles, training
 from denoiser.errors import TrainingError
+from denoiser.training import objectives
 
 CLEAN = generator.glyphs(600, np.random.default_rng(3))
 SPOIL = noise.parse("gaussian:sigma=0.3")
@@ -97,6 +99,22 @@ def test_fit_learns_keeps_the_best_and_repeats_itself() -> None:
         assert ticks[-1].rate > 0
     for first, second in zip(*results, strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("batch", "block"),
+    [(1, 25), (128, 25 * 128), (256, 25 * 256), (257, 24 * 257), (5000, 5000), (16_384, 16_384)],
+)
+def test_large_batches_are_made_a_few_at_a_time(
+    batch: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watched(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        raise RuntimeError(f"asked for {number}")
+
+    model = SimpleNamespace(compile=lambda **_: None)
+    monkeypatch.setattr(objectives, "optimizer", lambda *_: None)
+    with pytest.raises(RuntimeError, match=f"asked for {block}$"):
+        training.fit(model, watched, validation=VALIDATION, steps=100, batch_size=batch)
 
 
 @pytest.mark.slow

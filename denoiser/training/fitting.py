@@ -1,6 +1,7 @@
 """Fitting a network to noisy and clean patches.
 
-Adam, a warm-up and a cosine, averaged weights, the best of them kept, every noise level weighted alike.
+Adam or Muon, a warm-up and a cosine, averaged weights, the best of them kept, every noise level weighted
+alike.
 """
 
 from __future__ import annotations
@@ -31,6 +32,11 @@ KEEP_EVERY = 60.0
 """Seconds between two checkpoints; there is one after each check too."""
 
 _BLOCK = 25
+"""Batches that are made at a time, where they are of usual sizes; and steps over which a loss is averaged."""
+
+_PATCHES_AT_ONCE = 6400
+"""What large batches are bounded by: three or four blocks are in memory, with context 6 kB a patch each."""
+
 _NOTES = 200
 
 
@@ -89,7 +95,8 @@ def fit(
         averages.resume(resume)
         clock = _Clock(minutes, steps, done=resume.step, seconds=history.seconds)
     run = _Run(model, clock, history, averages, learning_rate)
-    with feeder.ahead(feed, batch_size * _BLOCK, rng) as blocks:
+    block_size = batch_size * min(_BLOCK, max(1, _PATCHES_AT_ONCE // batch_size))
+    with feeder.ahead(feed, block_size, rng) as blocks:
         last_kept, checks = time.monotonic(), len(history.points)
         try:
             for block in blocks:
