@@ -54,7 +54,7 @@ def textured(clean: Floats, gray: float) -> Floats:
 
 
 def kept(clean: npt.NDArray[np.floating], result: npt.NDArray[np.floating]) -> float:
-    """Share of the contrast that is left: the slope of the result over what was there."""
+    """Contrast of a page as a share of the clean page's: the slope of one over the other."""
     x, y = clean.ravel(), result.ravel()
     return float(np.cov(x, y)[0, 1] / x.var())
 
@@ -62,9 +62,12 @@ def kept(clean: npt.NDArray[np.floating], result: npt.NDArray[np.floating]) -> f
 @pytest.mark.parametrize("gray", [1.0, 0.85])
 def test_pictures_stamps_and_pencil_stay(gray: float) -> None:
     clean = drawn()
-    result = denoiser.denoise(clean if gray == 1.0 else textured(clean, gray), model="document")
+    given = clean if gray == 1.0 else textured(clean, gray)
+    result = denoiser.denoise(given, model="document")
     for name, region in REGIONS.items():
-        assert kept(clean[region], result[region]) >= 0.9, name
+        # On gray paper everything has less contrast to begin with: what counts is what was there.
+        there = kept(clean[region], given[region])
+        assert kept(clean[region], result[region]) >= 0.9 * there, name
     for tone, rows in PENCIL.items():
         stroke = clean[rows] < 0.999
         assert (1 - result[rows])[stroke].sum() >= 0.9 * (1 - clean[rows])[stroke].sum(), tone
