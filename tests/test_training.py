@@ -118,6 +118,17 @@ def test_large_batches_are_made_a_few_at_a_time(
 
 
 @pytest.mark.slow
+def test_glyphs_are_learnt_from_their_mean_on(alone: Path) -> None:
+    from denoiser.models import Autoencoder
+    from denoiser.training import network
+
+    model, clean = Autoencoder(latent_dim=4), generator.glyphs(300, np.random.default_rng(2))
+    network._begin_at_the_mean(model, clean)
+    answer = np.asarray(model.decoder(np.zeros((1, 4), np.float32)))[0]
+    np.testing.assert_allclose(answer, np.clip(clean.mean(axis=0), 0.01, 0.99), atol=1e-5)
+
+
+@pytest.mark.slow
 def test_fit_keeps_to_its_minutes() -> None:
     begun = time.monotonic()
     history = training.fit(small(), feed, validation=VALIDATION, minutes=0.02, batch_size=64)
