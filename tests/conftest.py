@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from denoiser import __main__ as command
+from denoiser import generator
 from tests import fakes
 
 
@@ -74,3 +75,15 @@ def umask() -> Iterator[None]:
     old = os.umask(0o022)
     yield
     os.umask(old)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A few clean pictures."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(4):
+        scene = generator.scene(rng, (64, 64))
+        Image.fromarray(np.rint(255 * scene).astype(np.uint8)).save(folder / f"{index}.png")
+    return folder

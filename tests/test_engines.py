@@ -1,9 +1,7 @@
-"""Both engines: the same results as one another and as the formulas, and the choice between them."""
+"""Both engines: the same results as one another and as the formulas, in any company and on any threads."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import subprocess
 import sys
 import threading
@@ -17,14 +15,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoiser import engines, modelfile, networks, store
+from denoiser import modelfile, networks, store
 from denoiser.engines import blas, numpy_engine, open_engine
 from denoiser.engines.numpy_engine import NumpyEngine
-from denoiser.errors import DeviceError, UsageError
 from denoiser.modelfile import ModelFile
 from tests import fakes
+from tests.chance import (
+    ALONE,
+    CONTEXT,
+    POOL,
+    POOLS,
+    SINGLY,
+    SMALL,
+    Floats,
+    random_model,
+    some_patches,
+    with_weights,
+)
 
-SMALL = {"channels": 10, "blocks": 2, "token_hidden": 7, "channel_hidden": 9}
 VARIANTS: list[tuple[Any, dict[str, Any]]] = [
     ("Autoencoder", {"latent_dim": 33}),
     ("PatchAutoencoder", {}),
@@ -40,30 +48,6 @@ VARIANTS: list[tuple[Any, dict[str, Any]]] = [
     ("PatchAutoencoder", {**SMALL, "token": 1, "channels": 3}),
 ]
 IDS = [f"{kind}-{','.join(f'{k}={v}' for k, v in config.items())}" for kind, config in VARIANTS]
-Floats = npt.NDArray[np.float32]
-
-
-def with_weights(model: ModelFile, weights: Any) -> ModelFile:
-    """The same model with other weights, as if they had been unpacked from its file."""
-    changed = dataclasses.replace(model)
-    vars(changed)["weights"] = weights
-    return changed
-
-
-def random_model(kind: Any, config: dict[str, Any], *, bias: float = 0.3, seed: int = 0) -> ModelFile:
-    """A model of random weights, of the size that trained ones have."""
-    complete = networks.validate(kind, config)
-    rng = np.random.default_rng(seed)
-    weights = {}
-    for name, slot in networks.layout(kind, complete).items():
-        size = bias if len(slot.shape) == 1 or name == "position" else 0.7 * slot.shape[0] ** -0.5
-        weights[name] = (size * rng.standard_normal(slot.shape)).astype(np.float32)
-    return with_weights(ModelFile("random", Path("random.keras"), kind, complete, {}, "0" * 64, b""), weights)
-
-
-def some_patches(count: int, seed: int = 1, model: ModelFile | None = None) -> Floats:
-    shape = networks.input_shape(model.config) if model else (28, 28)
-    return np.random.default_rng(seed).random((count, *shape), dtype=np.float32)
 
 
 def formula(model: ModelFile, patches: Floats) -> npt.NDArray[np.float64]:
@@ -148,20 +132,6 @@ def test_large_constants_do_not_cost_precision() -> None:
     scale = np.abs(expected - patches).max()
     result = NumpyEngine(model).reconstruct(patches)
     assert np.abs(result - expected).max() < 3e-5 * max(scale, 1.0)
-
-
-CONTEXT = "PatchAutoencoder with context"
-ALONE = {
-    "Autoencoder": random_model("Autoencoder", {"latent_dim": 65}),
-    "PatchAutoencoder": random_model("PatchAutoencoder", {"blocks": 1, "channels": 31}),
-    CONTEXT: random_model("PatchAutoencoder", {"blocks": 1, "channels": 31, "context": 2}),
-}
-POOL = some_patches(130, seed=9)
-POOLS = dict.fromkeys(ALONE, POOL) | {CONTEXT: some_patches(130, seed=9, model=ALONE[CONTEXT])}
-SINGLY = {
-    kind: np.concatenate([NumpyEngine(model, jobs=1).reconstruct(patch[None]) for patch in POOLS[kind]])
-    for kind, model in ALONE.items()
-}
 
 
 @settings(max_examples=60, deadline=None)
@@ -341,275 +311,3 @@ class TestHoldingBlas:
         knobs = blas._openblas()
         assert knobs is not None
         assert knobs[0]() >= 1
-
-
-class Choice:
-    """What `open_engine` does on a machine with, or without, a GPU, and what it imports."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, driver: bool, usable: bool) -> None:
-        import types
-
-        self.imported = False
-        module: Any = types.ModuleType("denoiser.engines.keras_engine")
-        choice = self
-
-        class Fake:
-            name = "keras"
-
-            def __init__(self, model: ModelFile, *, device: str, batch_size: int | None) -> None:
-                choice.imported = True
-                self.model, self.device, self.batch_size = model, device, batch_size
-
-        module.KerasEngine, module.gpu = Fake, lambda: "A GPU" if usable else None
-        monkeypatch.setitem(sys.modules, "denoiser.engines.keras_engine", module)
-        monkeypatch.setattr(engines, "may_have_gpu", lambda: driver)
-
-    def open(self, **options: Any) -> Any:
-        return open_engine(ALONE["PatchAutoencoder"], **options)
-
-
-MANY = 10**9
-
-
-class TestChoosing:
-    def test_without_a_gpu_it_is_numpy(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        choice = Choice(monkeypatch, driver=False, usable=False)
-        assert choice.open().name == "numpy"
-        assert choice.open(patches=MANY).name == "numpy"
-        assert choice.open(device="cpu").name == "numpy"
-        assert not choice.imported
-
-    def test_a_gpu_is_taken_for_work_that_is_worth_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        choice = Choice(monkeypatch, driver=True, usable=True)
-        assert choice.open(patches=100).name == "numpy"
-        assert choice.open(patches=MANY).name == "keras"
-        assert choice.open().name == "keras"
-        assert choice.open(patches=MANY, device="cpu").name == "numpy"
-        assert choice.open(patches=MANY, engine="numpy").name == "numpy"
-        assert choice.open(patches=1, device="gpu", batch_size=7).batch_size == 7
-
-    def test_a_gpu_that_the_library_cannot_use_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert Choice(monkeypatch, driver=True, usable=False).open(patches=MANY).name == "numpy"
-
-    def test_keras_on_the_cpu_by_wish(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        choice = Choice(monkeypatch, driver=False, usable=False)
-        assert choice.open(engine="keras", device="cpu").device == "cpu"
-        assert choice.open(engine="keras").name == "keras"
-
-    def test_a_gpu_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        choice = Choice(monkeypatch, driver=False, usable=False)
-        for engine in (None, "keras"):
-            with pytest.raises(DeviceError, match="no GPU") as caught:
-                choice.open(engine=engine, device="gpu")
-            assert caught.value.hint
-        assert not choice.imported
-
-    @pytest.mark.parametrize(
-        ("options", "words"),
-        [
-            ({"engine": "numpy", "device": "gpu"}, "CPU only"),
-            ({"engine": "torch"}, "no engine 'torch'"),
-            ({"device": "tpu"}, "no device 'tpu'"),
-            ({"jobs": 0}, "jobs must be at least 1"),
-            ({"batch_size": -1}, "batch size must be at least 1"),
-        ],
-    )
-    def test_what_cannot_be(self, options: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        with pytest.raises(UsageError, match=words) as caught:
-            Choice(monkeypatch, driver=True, usable=True).open(**options)
-        assert "\n" not in str(caught.value)
-
-    def test_cost_of_a_patch(self) -> None:
-        model = random_model("PatchAutoencoder", {})
-        assert engines.multiply_adds(model) == 2 * 49 * 96 * (16 + 4 * (96 + 192))
-        assert engines.multiply_adds(ALONE["Autoencoder"]) == ALONE["Autoencoder"].parameters
-
-
-class TestLookingForAGpu:
-    @pytest.fixture(autouse=True)
-    def machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-    def put(self, monkeypatch: pytest.MonkeyPatch, *, traces: set[str], devices: int) -> None:
-        monkeypatch.setattr(os.path, "exists", lambda path: path in traces)
-        monkeypatch.setattr(engines, "_cuda_devices", lambda: devices)
-
-    @pytest.mark.parametrize(
-        ("traces", "devices", "expected"),
-        [
-            (set(), 1, False),
-            ({"/dev/nvidiactl"}, 1, True),
-            ({"/proc/driver/nvidia"}, 0, False),
-            ({"/dev/dxg"}, 1, True),
-            ({"/dev/kfd"}, 0, True),
-        ],
-    )
-    def test_by_its_driver(
-        self, traces: set[str], devices: int, expected: bool, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        self.put(monkeypatch, traces=traces, devices=devices)
-        assert engines.may_have_gpu() is expected
-
-    @pytest.mark.parametrize(("visible", "expected"), [("", False), ("-1", False), (" ", False), ("0", True)])
-    def test_that_is_hidden(self, visible: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.put(monkeypatch, traces={"/dev/nvidiactl"}, devices=1)
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert engines.may_have_gpu() is expected
-
-    def test_without_a_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import ctypes
-
-        def missing(_: str) -> None:
-            raise OSError("no such library")
-
-        monkeypatch.setattr(ctypes, "CDLL", missing)
-        assert engines._cuda_devices() == 0
-
-
-@pytest.mark.slow
-class TestKerasEngine:
-    @pytest.fixture
-    def engine(self) -> Any:
-        from denoiser.engines.keras_engine import KerasEngine
-
-        return KerasEngine(ALONE["PatchAutoencoder"], device="cpu", batch_size=16)
-
-    def test_every_batch_has_one_shape(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen = self.fake(monkeypatch)
-        for count in (0, 1, 16, 17, 40):
-            assert engine.reconstruct(POOL[:count]).tobytes() == POOL[:count].tobytes()
-        assert set(seen) == {16}
-
-    def test_too_little_memory_halves_the_batch(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen = self.fake(monkeypatch, room=5)
-        assert engine.reconstruct(POOL[:20]).tobytes() == POOL[:20].tobytes()
-        assert seen == [16, 8, 4, 4, 4, 4, 4]
-        assert engine.batch_size == 4
-
-    def test_no_memory_at_all(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        seen = self.fake(monkeypatch, room=0)
-        with pytest.raises(DeviceError, match="does not hold a single patch") as caught:
-            engine.reconstruct(POOL[:20])
-        assert caught.value.hint
-        assert seen == [16, 8, 4, 2, 1]
-
-    def test_other_failures_are_raised(self, engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        from denoiser.engines import keras_engine
-
-        def fail(batch: Floats) -> Any:
-            raise ArithmeticError("something else")
-
-        monkeypatch.setattr(keras_engine, "compiled", lambda model, place: fail)
-        with pytest.raises(ArithmeticError):
-            engine.reconstruct(POOL[:2])
-
-    def fake(self, monkeypatch: pytest.MonkeyPatch, room: int = 1000) -> list[int]:
-        """Put a computation that changes nothing and has memory for `room` patches in the model's place."""
-        from denoiser.engines import keras_engine
-
-        seen: list[int] = []
-
-        class ResourceExhaustedError(Exception):
-            pass
-
-        def compute(batch: Floats) -> Floats:
-            seen.append(len(batch))
-            if len(batch) > room:
-                raise ResourceExhaustedError
-            return batch
-
-        monkeypatch.setattr(keras_engine, "compiled", lambda model, place: compute)
-        return seen
-
-    @pytest.mark.parametrize(
-        ("error", "expected"),
-        [
-            (MemoryError(), True),
-            (RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate"), True),
-            (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), True),
-            (RuntimeError("INTERNAL: something"), False),
-        ],
-    )
-    def test_knows_what_full_memory_looks_like(self, error: BaseException, expected: bool) -> None:
-        from denoiser.engines.keras_engine import out_of_memory
-
-        assert out_of_memory(error) is expected
-
-    def test_tensorflows_own_word_for_it(self) -> None:
-        tf = pytest.importorskip("tensorflow")
-        from denoiser.engines.keras_engine import out_of_memory
-
-        assert out_of_memory(tf.errors.ResourceExhaustedError(None, None, "OOM"))
-
-    def test_goes_on_unfused_where_fusing_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        keras = pytest.importorskip("keras")
-        tf = pytest.importorskip("tensorflow")
-        if keras.backend.backend() != "tensorflow":
-            pytest.skip("TensorFlow is not the backend")
-        original = tf.function
-
-        def function(forward: Any, *, jit_compile: bool, **options: Any) -> Any:
-            def fail(batch: Any) -> Any:
-                raise tf.errors.UnimplementedError(None, None, "no compiler for this device")
-
-            return fail if jit_compile else original(forward, jit_compile=False, **options)
-
-        monkeypatch.setattr(tf, "function", function)
-        engine = open_engine(ALONE["PatchAutoencoder"], engine="keras", device="cpu", batch_size=16)
-        for _ in range(2):
-            result = engine.reconstruct(POOL[:20])
-            assert np.abs(result - SINGLY["PatchAutoencoder"][:20]).max() < 1e-4
-
-    def test_many_threads_may_share_it_and_it_may_be_closed(self, engine: Any) -> None:
-        with ThreadPoolExecutor(4) as pool:
-            results = list(pool.map(lambda start: engine.reconstruct(POOL[start : start + 20]), range(12)))
-        engine.close()
-        results.append(engine.reconstruct(POOL[12:32]))
-        for start, result in enumerate(results):
-            assert np.abs(result - SINGLY["PatchAutoencoder"][start : start + 20]).max() < 1e-4
-
-    def test_refuses_other_shapes(self, engine: Any) -> None:
-        with pytest.raises(ValueError, match=r"patches must be \(N, 28, 28\)"):
-            engine.reconstruct(np.zeros((2, 784), np.float32))
-
-    def test_a_gpu_that_the_library_cannot_use(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        from denoiser.engines import keras_engine
-
-        monkeypatch.setattr(keras_engine, "gpu", lambda: None)
-        with pytest.raises(DeviceError, match="finds no GPU") as caught:
-            keras_engine.KerasEngine(ALONE["Autoencoder"], device="gpu")
-        assert "denoiser[gpu]" in str(caught.value.hint)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_every_backend_and_a_clean_stderr(backend: str, tmp_path: Path) -> None:
-    import importlib.util
-
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    program = (
-        "import sys, numpy as np\n"
-        "from denoiser import modelfile\n"
-        "from denoiser.engines import open_engine\n"
-        "model = modelfile.read(sys.argv[1])\n"
-        "patches = np.random.default_rng(0).random((20, 28, 28), dtype='f4')\n"
-        "one, two = (open_engine(model, engine=each, device='cpu') for each in ('numpy', 'keras'))\n"
-        "assert abs(one.reconstruct(patches) - two.reconstruct(patches)).max() < 1e-4\n"
-        "import keras\n"
-        "print(keras.backend.backend())"
-    )
-    path = fakes.write_model(
-        tmp_path / "m.keras",
-        "PatchAutoencoder",
-        fakes.SMALL,
-        lambda name, shape: np.random.default_rng(len(name)).normal(0, 0.2, shape),
-    )
-    environment = {**os.environ, "KERAS_BACKEND": backend}
-    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    done = subprocess.run(
-        [sys.executable, "-c", program, path], capture_output=True, text=True, check=True, env=environment
-    )
-    assert done.stdout.strip() == backend
-    if backend == "tensorflow":
-        assert done.stderr == ""

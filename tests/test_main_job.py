@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Outcome
+from tests.files import pixels
 
 Denoise = Callable[..., Outcome]
 DATA = Path(os.environ.get("DENOISER_DATA", "/nowhere"))
@@ -19,11 +20,6 @@ pytestmark = [
     pytest.mark.data,
     pytest.mark.skipif(not DATA.is_dir(), reason="DENOISER_DATA names no folder of real images"),
 ]
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
 
 
 def rmse(first: np.ndarray, second: np.ndarray) -> float:

@@ -13,7 +13,7 @@ from PIL import Image
 from denoiser import atomic, images
 from denoiser.overlap import Abandoned, Aside, one_ahead
 from tests.conftest import Outcome
-from tests.test_run import tree
+from tests.files import tree
 
 Denoise = Callable[..., Outcome]
 

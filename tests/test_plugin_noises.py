@@ -28,16 +28,6 @@ DUST = """
     """
 
 
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    rng = np.random.default_rng(5)
-    for index in range(3):
-        Image.fromarray(rng.integers(0, 256, (60, 50), np.uint8)).save(folder / f"{index}.png")
-    return folder
-
-
 def test_a_plugins_noises_are_listed_and_gone_afterwards(denoise: Denoise, tmp_path: Path) -> None:
     dust = plugin(tmp_path, "specks", DUST)
     before = noise.names()
@@ -118,7 +108,7 @@ def test_training_learns_what_preprocess_makes_of_all_pages(pictures: Path, tmp_
     chain = plugins.load([str(step)], installed=False)
     reader = formats.prepared(recipes.RECIPES["general"], chain).reader
     plain, changed = data.images(pictures), data.images(pictures, reader)
-    assert len(plain) == len(changed) == 5
+    assert len(plain) == len(changed) == 6
     for before, after in zip(plain, changed, strict=True):
         np.testing.assert_allclose(after, 1 - before, atol=1e-6)
 

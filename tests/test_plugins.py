@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from denoiser import plugins
 from denoiser.errors import PluginError
 from tests.conftest import Outcome
+from tests.files import pixels
 
 Denoise = Callable[..., Outcome]
 PLUGINS = Path(__file__).parent.parent / "plugins"
@@ -25,11 +25,6 @@ def plugin(folder: Path, name: str, body: str) -> Path:
     path = folder / f"{name}.py"
     path.write_text("import numpy as np\nfrom denoiser import hookimpl\n" + textwrap.dedent(body))
     return path
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
 
 
 def test_both_halves_run(denoise: Denoise, scans: Path, identity: Path, tmp_path: Path) -> None:

@@ -9,30 +9,17 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 import denoiser
-from denoiser import data, generator
+from denoiser import data
 from denoiser.errors import UsageError
 from tests.conftest import Outcome
 
 Denoise = Callable[..., Outcome]
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A few clean pictures."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for index in range(4):
-        scene = generator.scene(rng, (64, 64))
-        Image.fromarray(np.rint(255 * scene).astype(np.uint8)).save(folder / f"{index}.png")
-    return folder
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from PIL import Image
 
 from denoiser import atomic, pipeline
 from tests import fakes
-from tests.test_run import tree
+from tests.files import tree
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
