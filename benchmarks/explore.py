@@ -33,7 +33,6 @@ from denoiser.training import train_network
 
 SHAPES: dict[str, dict[str, Any]] = {
     "as released": {},
-    "loss by place in the merge": {"loss": "centre"},
     "without context": {"context": 1},
     "wider context": {"context": 4},
     "wide and shallow": {"channels": 144, "blocks": 2, "channel_hidden": 288},
@@ -68,9 +67,7 @@ def main() -> None:
 
 
 def _row(name: str, photographs: Path, patches: int) -> dict[str, Any]:
-    shape = dict(SHAPES[name])
-    loss = shape.pop("loss", "mse")
-    recipe = dataclasses.replace(recipes.RECIPES["general"], config=shape, loss=loss)
+    recipe = dataclasses.replace(recipes.RECIPES["general"], config=SHAPES[name])
     config = validate("PatchAutoencoder", recipe.arguments)
     with tempfile.TemporaryDirectory() as place:
         path = Path(place, "explored.keras")

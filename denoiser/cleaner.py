@@ -367,8 +367,8 @@ class Cleaner:
         except OSError as error:
             raise FileError(f"can't be encoded as {self._target(work)}: {error}.") from error
         work.notes.extend(notes)
-        notes, seconds = list(dict.fromkeys(work.notes)), time.perf_counter() - started
-        done = Result(path, path, Status.DONE, work.pages, work.models, tuple(notes), seconds=seconds)
+        told, seconds = tuple(dict.fromkeys(work.notes)), time.perf_counter() - started
+        done = Result(path, path, Status.DONE, work.pages, work.models, told, seconds=seconds)
         return result.getvalue(), done
 
 

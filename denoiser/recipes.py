@@ -65,7 +65,7 @@ class Recipe:
     learning_rate: float = 2e-3
     floor: float = 3 / 255
     optimizer: Literal["adam", "muon"] = "adam"
-    loss: Literal["mse", "paper", "centre"] = "mse"
+    loss: Literal["mse", "paper"] = "mse"
     shift: int = 0
     side: int = 128
     look: tiles.Look = tiles.PLAIN

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from denoiser.patches import PATCH, window
+from denoiser.patches import PATCH
 from denoiser.training.objectives import LOSSES
 
 pytestmark = pytest.mark.slow  # imports Keras
@@ -13,19 +13,6 @@ pytestmark = pytest.mark.slow  # imports Keras
 
 def total(name: str, target: np.ndarray, drawn: np.ndarray) -> float:
     return float(np.mean(np.asarray(LOSSES[name](target, drawn))))
-
-
-def test_the_centre_counts_as_in_the_merge() -> None:
-    target = np.zeros((1, PATCH, PATCH), np.float32)
-    everywhere = np.full_like(target, 0.1)
-    assert total("centre", target, everywhere) == pytest.approx(0.01, rel=1e-5)
-    errors = []
-    for row, column in ((14, 14), (3, 9)):
-        wrong = target.copy()
-        wrong[0, row, column] = 1.0
-        errors.append(total("centre", target, wrong))
-    weights = window()
-    assert errors[0] / errors[1] == pytest.approx(weights[14] ** 2 / (weights[3] * weights[9]), rel=1e-4)
 
 
 def test_more_than_white_is_white_on_paper() -> None:

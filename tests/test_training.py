@@ -13,7 +13,7 @@ from PIL import Image
 
 from denoiser import generator, modelfile, noise, recipes, tiles, training
 from denoiser.errors import TrainingError
-from denoiser.training import objectives
+from denoiser.training import feeder, objectives
 
 CLEAN = generator.glyphs(600, np.random.default_rng(3))
 SPOIL = noise.parse("gaussian:sigma=0.3")
@@ -276,6 +276,19 @@ def test_recipes_are_complete_and_validation_is_never_taught(alone: Path) -> Non
         assert not held & taught
     again = recipes.lesson_for(recipe, data=None, seed=1, minutes=0.01)
     np.testing.assert_array_equal(again.feed(96, np.random.default_rng(0))[0], noisy)
+
+
+def test_looking_at_patches_takes_none_from_the_training() -> None:
+    class Deck:
+        memory = {"order": np.arange(10)}  # noqa: RUF012
+
+        def __call__(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+            taken, self.memory["order"] = self.memory["order"][:number], self.memory["order"][number:]
+            return taken, taken
+
+    deck = Deck()
+    assert list(feeder.looked_at(deck, 4, 0)[1]) == [0, 1, 2, 3]
+    assert list(deck(3, np.random.default_rng(0))[0]) == [0, 1, 2]
 
 
 def test_an_epoch_shows_every_digit_once(alone: Path) -> None:

@@ -37,6 +37,12 @@ class Block:
     after: Source
 
 
+def _where(feed: Feed, rng: np.random.Generator) -> Source:
+    """Note where a feed stands."""
+    memory = {key: value.copy() for key, value in getattr(feed, "memory", {}).items()}
+    return Source(dict(rng.bit_generator.state), memory)
+
+
 def rewind(feed: Feed, source: Source) -> np.random.Generator:
     """Put a feed where it stood and return the generator that goes with it."""
     kind = getattr(np.random, str(source.generator.get("bit_generator")), None)
@@ -48,6 +54,15 @@ def rewind(feed: Feed, source: Source) -> np.random.Generator:
     if memory is not None:
         memory.update({key: value.copy() for key, value in source.memory.items()})
     return np.random.Generator(bits)
+
+
+def looked_at(feed: Feed, number: int, seed: int) -> tuple[Array, Array]:
+    """Take some patches to look at, and leave the feed where it stood: no patch is missed for it later."""
+    rng = np.random.default_rng(seed)
+    before = _where(feed, rng)
+    patches = feed(number, rng)
+    rewind(feed, before)
+    return patches
 
 
 @contextmanager
@@ -68,8 +83,7 @@ def ahead(feed: Feed, number: int, rng: np.random.Generator) -> Iterator[Iterato
         try:
             while not stopped.is_set():
                 inputs, clean = feed(number, rng)
-                memory = {key: value.copy() for key, value in getattr(feed, "memory", {}).items()}
-                put(Block(inputs, clean, Source(dict(rng.bit_generator.state), memory)))
+                put(Block(inputs, clean, _where(feed, rng)))
         except BaseException as error:  # handed to the thread that waits for the block
             put(error)
 

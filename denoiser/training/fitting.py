@@ -72,8 +72,7 @@ def fit(
     The budget is `steps` or `minutes`, counted from the end of the first step, which compiles. validation:
     (noisy, clean), checked ten times on the way. floor: see `weights_of`. optimizer: "adam" (Kingma and Ba,
     2015), or "muon" (Jordan, 2024) for the kernels between the first and the last. loss: "mse", or "paper",
-    which is content with more than white where white is wanted, so that clipping makes it exact, or "centre",
-    which weighs pixels as the merge of patches does. With
+    which is content with more than white where white is wanted, so that clipping makes it exact. With
     `keep_on_interrupt` Ctrl-C ends the training early instead of raising; `History.interrupted` says so.
 
     keep: called with the training's state after each check and about once a minute. resume: such a state, to

@@ -18,7 +18,7 @@ from denoiser.patches import Floats
 from denoiser.quiet import quietly
 from denoiser.recipes import Lesson, Recipe, lesson_for
 from denoiser.tiles import own
-from denoiser.training import beside, checkpoints, outcome
+from denoiser.training import beside, checkpoints, feeder, outcome
 from denoiser.training.fitting import Tick, fit
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def train_network(
             keras.utils.set_random_seed(seed)
             model = _model(recipe, start)
             if start is None and recipe.kind == "Autoencoder":
-                _begin_at_the_mean(model, lesson.feed(_LOOKED_AT, np.random.default_rng(seed))[1])
+                _begin_at_the_mean(model, feeder.looked_at(lesson.feed, _LOOKED_AT, seed)[1])
         progress.start(100.0, "%", f"training {network}")
         stack.callback(progress.finish)
         before = outcome.look(model, *lesson.validation).db if start is not None else None

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from denoiser.patches import window
-
 _WHITE = 0.998
 _OVER_WHITE = 0.02
 
@@ -36,13 +32,4 @@ def _paper(target: Any, drawn: Any) -> Any:
     return ops.mean(ops.square(error), axis=-1)
 
 
-def _centre(target: Any, drawn: Any) -> Any:
-    """Squared error by what counts when patches are merged: the centre, and at the border little."""
-    from keras import ops
-
-    weights = np.outer(window(), window())
-    weights /= weights.mean()
-    return ops.mean(ops.square(target - drawn) * weights, axis=-1)
-
-
-LOSSES: dict[str, Any] = {"mse": "mse", "paper": _paper, "centre": _centre}
+LOSSES: dict[str, Any] = {"mse": "mse", "paper": _paper}
