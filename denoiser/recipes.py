@@ -49,9 +49,9 @@ class Recipe:
 
     network: a name of `denoiser.store.NETWORKS`, which says what is built; `config` overrides its arguments.
     judged: the noise of the validation patches, where it is another piece of the same. floor, optimizer,
-    loss: see `denoiser.training.fit`. minutes: the budget when none is given. precision: of the published
-    weights. levels: the noises whose figures go on the model card; CLEAN is the clean image, DIRT the drawn
-    dirt alone. reader: what reads the user's images, where plugins have a say in it.
+    loss, fused: see `denoiser.training.fit`. minutes: the budget when none is given. precision: of the
+    published weights. levels: the noises whose figures go on the model card; CLEAN is the clean image, DIRT
+    the drawn dirt alone. reader: what reads the user's images, where plugins have a say in it.
 
     For glyphs, shift: half of them are moved by up to so many pixels, as crops in real life are not centred.
     For pictures and pages, side: of a tile, in pixels; look: how tiles vary; drawn: the share of tiles that
@@ -64,8 +64,9 @@ class Recipe:
     batch_size: int = 256
     learning_rate: float = 2e-3
     floor: float = 3 / 255
-    optimizer: Literal["adam", "muon"] = "adam"
+    optimizer: Literal["adam", "nadam", "muon"] = "adam"
     loss: Literal["mse", "paper"] = "mse"
+    fused: bool = False
     shift: int = 0
     side: int = 128
     look: tiles.Look = tiles.PLAIN
@@ -118,9 +119,11 @@ RECIPES: dict[str, Recipe] = {
         noise=_mixed(
             ("gaussian:sigma=0..0.6", 0.8), ("salt_pepper:amount=0..0.4", 0.1), ("speckle:sigma=0..0.6", 0.1)
         ),
-        batch_size=128,
-        learning_rate=3e-3,
+        batch_size=512,
+        learning_rate=6e-3,
         floor=0.2,
+        optimizer="nadam",
+        fused=True,
         shift=2,
         minutes=2.0,
         levels=tuple(f"gaussian:sigma={sigma}" for sigma in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),

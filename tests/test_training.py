@@ -118,14 +118,20 @@ def test_large_batches_are_made_a_few_at_a_time(
 
 
 @pytest.mark.slow
-def test_glyphs_are_learnt_from_their_mean_on(alone: Path) -> None:
+def test_a_conditioned_network_begins_at_the_mean_and_folds_into_one_that_answers_alike() -> None:
     from denoiser.models import Autoencoder
-    from denoiser.training import network
+    from denoiser.training.conditioning import Conditioned
 
-    model, clean = Autoencoder(latent_dim=4), generator.glyphs(300, np.random.default_rng(2))
-    network._begin_at_the_mean(model, clean)
-    answer = np.asarray(model.decoder(np.zeros((1, 4), np.float32)))[0]
-    np.testing.assert_allclose(answer, np.clip(clean.mean(axis=0), 0.01, 0.99), atol=1e-5)
+    model, (noisy, clean) = Autoencoder(latent_dim=32), feed(400, np.random.default_rng(2))
+    learner = Conditioned(model, noisy, clean)
+    first = np.asarray(learner(noisy))
+    np.testing.assert_allclose(first.mean(axis=0), np.clip(clean.mean(axis=0), 0.01, 0.99), atol=0.1)
+    training.fit(learner, feed, validation=VALIDATION, steps=20, batch_size=64, fused=True)
+    learnt = np.asarray(learner(noisy))
+    assert np.abs(learnt - first).max() > 0.1
+    assert np.abs(np.asarray(model(noisy)) - learnt).max() > 0.1
+    learner.fold()
+    np.testing.assert_allclose(np.asarray(model(noisy)), learnt, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -66,13 +66,16 @@ def fit(
     on_progress: Callable[[Tick], None] | None = None,
     resume: State | None = None,
     keep: Callable[[State], None] | None = None,
+    fused: bool = False,
 ) -> History:
     """Train a Keras model of patches, with or without context; it ends with the best averaged weights seen.
 
     The budget is `steps` or `minutes`, counted from the end of the first step, which compiles. validation:
     (noisy, clean), checked ten times on the way. floor: see `weights_of`. optimizer: "adam" (Kingma and Ba,
-    2015), or "muon" (Jordan, 2024) for the kernels between the first and the last. loss: "mse", or "paper",
-    which is content with more than white where white is wanted, so that clipping makes it exact. With
+    2015), "nadam" (Dozat, 2016, with a short memory of how large gradients were), or "muon" (Jordan, 2024)
+    for the kernels between the first and the last. loss: "mse", or "paper", which is content with more than
+    white where white is wanted, so that clipping makes it exact. fused: compile the step with XLA, which on
+    2 cores makes a network of two kernels a quarter to a half faster, and the mixer a tenth slower. With
     `keep_on_interrupt` Ctrl-C ends the training early instead of raising; `History.interrupted` says so.
 
     keep: called with the training's state after each check and about once a minute. resume: such a state, to
@@ -85,7 +88,11 @@ def fit(
     """
     if (minutes is None) == (steps is None) or (minutes or steps or 0) <= 0:
         raise TrainingError("Training takes either minutes or steps, and more than none.")
-    model.compile(optimizer=objectives.optimizer(optimizer, learning_rate), loss=objectives.LOSSES[loss])
+    model.compile(
+        optimizer=objectives.optimizer(optimizer, learning_rate),
+        loss=objectives.LOSSES[loss],
+        jit_compile=True if fused else "auto",
+    )
     history, averages, rng = History(), Averages(model, validation, floor), np.random.default_rng(seed)
     clock = _Clock(minutes, steps)
     if resume is not None:

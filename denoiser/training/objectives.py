@@ -9,11 +9,13 @@ _OVER_WHITE = 0.02
 
 
 def optimizer(name: str, learning_rate: float) -> Any:
-    """Make the optimizer of that name: "adam" or "muon"."""
+    """Make the optimizer of that name: "adam", "nadam" or "muon"."""
     import keras
 
     if name == "adam":
         return keras.optimizers.Adam(learning_rate, global_clipnorm=1.0)
+    if name == "nadam":
+        return keras.optimizers.Nadam(learning_rate, beta_2=0.97, global_clipnorm=1.0)
     return keras.optimizers.Muon(
         learning_rate,
         global_clipnorm=1.0,
