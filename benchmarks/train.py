@@ -97,7 +97,8 @@ def feeder(network: str, seconds: float, rounds: int) -> dict[str, Any]:
     for _ in range(rounds):
         model = getattr(models, recipe.kind)(**recipe.arguments)
         optimizer = objectives.optimizer(recipe.optimizer, recipe.learning_rate)
-        model.compile(optimizer=optimizer, loss=objectives.LOSSES[recipe.loss])
+        jit = True if recipe.fused else "auto"
+        model.compile(optimizer=optimizer, loss=objectives.LOSSES[recipe.loss], jit_compile=jit)
         for _ in range(WARM):
             model.train_on_batch(*ready)
         begun, count = time.perf_counter(), 0
@@ -149,6 +150,7 @@ def _fitting(recipe: recipes.Recipe, lesson: recipes.Lesson, seconds: float) -> 
         floor=recipe.floor,
         optimizer=recipe.optimizer,
         loss=recipe.loss,
+        fused=recipe.fused,
     )
     late = [begin for begin in begins if begin - begins[0] >= seconds]
     return (len(late) - 1) * recipe.batch_size / (late[-1] - late[0])

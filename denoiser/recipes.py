@@ -1,7 +1,8 @@
 """How each known network is taught: its noise, its data, and the settings found by validation.
 
-A recipe is what a released network was made with, so that the same call makes it again. Where real images
-are missing, the same recipe takes what `denoiser.generator` draws.
+A recipe holds the noise and data that a released network was made with, and the best settings known since;
+the model card says what it was taught. Where real images are missing, the same recipe takes what
+`denoiser.generator` draws.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _mixed(*noises: tuple[str, float], clean: float = 0.1, levels: int | None = 
 
 
 RECIPES: dict[str, Recipe] = {
-    # Width, rate, batch and floor are the best on the 5,000 held-out digits: see benchmarks/digits.py.
+    # Chosen on the 5,000 held-out digits: width and floor see benchmarks/digits.py, the rest TRIED.md there.
     "digits": Recipe(
         network="digits",
         noise=_mixed(

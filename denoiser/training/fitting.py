@@ -91,7 +91,7 @@ def fit(
     model.compile(
         optimizer=objectives.optimizer(optimizer, learning_rate),
         loss=objectives.LOSSES[loss],
-        jit_compile=True if fused else "auto",
+        jit_compile=_compiled() if fused else "auto",
     )
     history, averages, rng = History(), Averages(model, validation, floor), np.random.default_rng(seed)
     clock = _Clock(minutes, steps)
@@ -126,6 +126,12 @@ def fit(
     history.seconds = clock.seconds
     averages.restore_best()
     return history
+
+
+def _compiled() -> bool | str:
+    from keras import backend
+
+    return "auto" if backend.backend() == "torch" else True  # PyTorch's compiler needs one for C++ too
 
 
 def _resume(model: Any, feed: Feed, state: State) -> np.random.Generator:
