@@ -298,7 +298,7 @@ def shifted(patches: Array, rng: np.random.Generator, *, pixels: int, share: flo
     result = patches.copy()
     moves = rng.integers(-pixels, pixels + 1, (len(patches), 2))
     moves[rng.random(len(patches)) >= share] = 0
-    for down, right in sorted({(int(a), int(b)) for a, b in moves} - {(0, 0)}):
+    for down, right in np.unique(moves[moves.any(axis=1)], axis=0).tolist():
         which = np.flatnonzero((moves[:, 0] == down) & (moves[:, 1] == right))
         result[which] = np.roll(patches[which], (down, right), axis=(1, 2))
     return result
