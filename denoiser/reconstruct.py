@@ -31,7 +31,7 @@ _GLYPHS, _PICTURES = "digits", "general"
 GLYPH_SIDE = 56
 """With the model "auto", images with a longer side than this can't be glyphs."""
 
-PIXELS = 1
+PIXELS = 2
 """Version of the way from input to output. An output made by another version is not up to date."""
 
 

@@ -137,7 +137,7 @@ def test_paper_noises_hit_patches_as_hard_as_pages(name: str) -> None:
     rng = np.random.default_rng(0)
     pages = 1.0 - noise.parse(name)(blank(16, 300, 240), rng)
     patches = 1.0 - noise.parse(name)(blank(6000, 28, 28), rng)
-    assert patches.mean() == pytest.approx(pages.mean(), rel=0.5)
+    assert patches.mean() == pytest.approx(pages.mean(), rel=0.75)
     # A patch shows a piece of an effect: most differ from each other, and from pages in their mean.
     assert len(np.unique(patches.mean(axis=(1, 2)))) > 200
     assert patches.mean(axis=(1, 2)).std() > pages.mean(axis=(1, 2)).std()

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser.errors import DeviceError, UsageError
+from denoiser.networks import PATCH, planes, token_kernels
 
 if TYPE_CHECKING:
     from denoiser.modelfile import ModelFile
@@ -120,9 +121,11 @@ def multiply_adds(model: ModelFile) -> int:
     config = model.config
     if model.kind == "Autoencoder":
         return model.parameters
-    tokens = (28 // config["token"]) ** 2
-    mixing = config["token_hidden"] + config["channel_hidden"]
-    return int(2 * tokens * config["channels"] * (config["token"] ** 2 + config["blocks"] * mixing))
+    tokens, channels = (PATCH // config["token"]) ** 2, config["channels"]
+    pixels = config["window"] ** 2 * (planes(config) + 1)
+    across = sum(inputs * outputs for inputs, outputs in token_kernels(config).values()) * channels
+    along = 2 * tokens * channels * config["channel_hidden"]
+    return int(tokens * channels * pixels + config["blocks"] * (across + along))
 
 
 def cores() -> int:

@@ -12,6 +12,7 @@ from denoiser import blanks, engines, modelfile, networks, recipes, store
 from denoiser.errors import ModelError, UsageError
 from denoiser.noise import Mixture, Nothing, Spoiler, parse
 from denoiser.recipes import CLEAN, Recipe
+from denoiser.training import precision as precisions
 
 if TYPE_CHECKING:
     from denoiser.modelfile import ModelFile
@@ -49,6 +50,7 @@ class Task:
     epochs: int | None = None
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
 
     def check(self) -> None:
         """Raise UsageError or DeviceError for what can't be meant or done, as far as it shows at once."""
@@ -87,6 +89,7 @@ class Task:
             self._check_latent_dim(self.latent_dim)
         if self.as_released:
             self._check_released()
+        precisions.check(self.precision, recipes.RECIPES[self.network].kind)
         engines.require(device=self.device)
 
     def check_name(self, name: str) -> None:
