@@ -25,11 +25,12 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from machine import describe
 
-from denoiser import data, modelfile, recipes
-from denoiser.engines.numpy_engine import NumpyEngine
-from denoiser.networks import PATCH, input_shape, parameters, planes, validate
-from denoiser.reconstruct import Denoiser
-from denoiser.training import train_network
+from denoiser.inference.denoiser import Denoiser
+from denoiser.inference.numpy_engine import NumpyEngine
+from denoiser.training import image_folders, recipes
+from denoiser.training.run import train_network
+from denoiser.weights import modelfile
+from denoiser.weights.architectures import PATCH, input_shape, parameters, planes, validate
 
 SHAPES: dict[str, dict[str, Any]] = {
     "as released": {},
@@ -109,8 +110,8 @@ def multiply_adds(config: dict[str, Any]) -> int:
 
 def _whole(model: Path, photographs: Path) -> float:
     """Mean PSNR in dB of held-out photographs."""
-    found = data.images(photographs)
-    kept = [found[index] for index in data.held_out(len(found), 0.1)[:PHOTOGRAPHS]]
+    found = image_folders.images(photographs)
+    kept = [found[index] for index in image_folders.held_out(len(found), 0.1)[:PHOTOGRAPHS]]
     rng = np.random.default_rng(25)
     noisy = [np.rint(255 * np.clip(each + rng.normal(0, 25 / 255, each.shape), 0, 1)) for each in kept]
     with Denoiser(model) as denoiser:

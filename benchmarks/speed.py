@@ -35,9 +35,12 @@ import scaling
 from machine import describe
 from PIL import Image
 
-from denoiser import data, generator, modelfile, patches, store
-from denoiser.engines import cores
-from denoiser.reconstruct import QUALITIES
+from denoiser import generator
+from denoiser.inference import patches
+from denoiser.inference.denoiser import QUALITIES
+from denoiser.inference.engine import cores
+from denoiser.training import image_folders
+from denoiser.weights import modelfile, store
 
 Bytes = npt.NDArray[np.uint8]
 A4 = (3508, 2480)
@@ -114,7 +117,7 @@ class Bench:
         folder = self.folder / name
         if not folder.exists():
             folder.mkdir()
-            found = data.mnist("train") if self.data else None
+            found = image_folders.mnist("train") if self.data else None
             if found is None:
                 drawn = [generator.digit(self.rng) for _ in range(min(count, 2_000))]
                 found = np.rint(255 * np.stack(drawn)).astype(np.uint8)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from denoiser import __main__ as command
 from denoiser import generator
-from tests import fakes
+from tests.helpers import fakes
 
 
 @dataclass(frozen=True)

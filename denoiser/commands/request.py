@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from denoiser.errors import UsageError
 
 if TYPE_CHECKING:
-    from denoiser.cleaner import Output
-    from denoiser.plugins import Plugins
+    from denoiser.pipeline.cleaner import Output
+    from denoiser.plugins.manager import Plugins
 
 
 @dataclass(frozen=True)
@@ -84,16 +84,16 @@ class Request:
 
     def load_plugins(self) -> Plugins:
         """Load the plugins; one that can't be is an error."""
-        from denoiser import plugins
+        from denoiser.plugins import manager
 
-        chain = plugins.load(self.plugins, installed=self.installed_plugins, options=self.plugin_options)
-        plugins.insist(chain)
+        chain = manager.load(self.plugins, installed=self.installed_plugins, options=self.plugin_options)
+        manager.insist(chain)
         return chain
 
     def output(self) -> Output:
         """Say what to write."""
-        from denoiser.cleaner import Output
-        from denoiser.comparison import Comparisons
+        from denoiser.pipeline.cleaner import Output
+        from denoiser.pipeline.comparison import Comparisons
 
         return Output(
             format=None if self.format == "keep" else self.format,

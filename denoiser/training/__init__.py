@@ -9,9 +9,9 @@ package costs nothing.
 from __future__ import annotations
 
 from denoiser.training.api import train
-from denoiser.training.fitting import CHECKS, History, Point, Tick, fit
-from denoiser.training.measures import errors_of, psnr, ssim, weights_of
-from denoiser.training.network import DEFAULT_MINUTES, train_network
+from denoiser.training.loop import CHECKS, History, Point, Tick, fit
+from denoiser.training.metrics import errors_of, psnr, ssim, weights_of
+from denoiser.training.run import DEFAULT_MINUTES, train_network
 
 __all__ = [
     "CHECKS",

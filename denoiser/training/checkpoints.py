@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoiser.atomic import replacing
 from denoiser.errors import TrainingError
-from denoiser.training.feeder import Source
+from denoiser.system.atomic import replacing
+from denoiser.training.feed import Source
 
 Array = npt.NDArray[np.float32]
 

@@ -7,7 +7,7 @@ import io
 import math
 from pathlib import Path
 
-from denoiser.atomic import replacing, replacing_path
+from denoiser.system.atomic import replacing, replacing_path
 from denoiser.training.checkpoints import History
 
 COLUMNS = ("fraction", "seconds", "patches", "loss", "validation_db")

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
-from denoiser.atomic import replacing
-from denoiser.training.measures import psnr
-from denoiser.training.outcome import Seen
+from denoiser.system.atomic import replacing
+from denoiser.training.evaluation import Seen
+from denoiser.training.metrics import psnr
 
 EACH = 4
 SOFTWARE = "denoiser train"

@@ -1,0 +1,506 @@
+"""Image files to arrays and back, without changing what was not asked for.
+
+Depth, pages, resolution and the like are read from the file's header and written back; where a format can't
+hold what comes out, the change is the smallest possible and a note says so. Pillow does the coding. Its
+conversions clip 16-bit images, so values are scaled here, by NumPy.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from denoiser.errors import FileError
+from denoiser.imaging import small_png
+from denoiser.inference.patches import Floats
+from denoiser.page import Page
+
+FORMATS = {
+    "png": ("PNG", (".png",)),
+    "tiff": ("TIFF", (".tif", ".tiff")),
+    "jpeg": ("JPEG", (".jpg", ".jpeg")),
+}
+"""What `--format` takes: Pillow's name and the endings."""
+
+_QUANTIZED = 1 << 16
+"""Pixels that are rounded at a time."""
+
+WRITABLE = frozenset(("PNG", "TIFF", "JPEG", "BMP", "PPM", "WEBP", "GIF", "JPEG2000"))
+_SAME_AS = {"MPO": "JPEG", "DIB": "BMP"}
+_PNG_LEVEL = 4  # of deflate: what Pillow's 6 makes is no smaller, and takes four times as long
+_LONGEST = {"JPEG": 65500, "WEBP": 16383}
+_SIXTEEN_BIT = frozenset(("PNG", "TIFF", "PPM", "JPEG2000"))
+_ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
+
+# TIFF tags that describe the page and not its coding: description, make, model, resolution, page name and
+# number, software, date, artist, copyright.
+_TIFF_TAGS = (254, 269, 270, 271, 272, 282, 283, 285, 296, 297, 305, 306, 315, 33432)
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT, _PAGE_NUMBER = 258, 262, 254, 339, 297
+_MIN_IS_WHITE = 0
+_UNSIGNED, _SIGNED = 1, 2
+_BILEVEL = frozenset(("group3", "group4", "tiff_ccitt", "tiff_thunderscan", "tiff_raw_16"))
+
+BECAME_GRAY = "colour became gray (--color keeps it)"
+BECAME_8_BIT = "1 bit became 8 bit, as gray edges need it"
+FEW_BITS_BECAME_8 = "few bits became 8 bit, as clean tones lie between them"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded page, and what must survive it.
+
+    Attributes:
+        pixels: float32 in 0..1, (H, W) for gray or (H, W, 3) for colour.
+        page: its facts.
+        alpha: uint8 (H, W), untouched by any of the work.
+        span: lowest and highest value of a floating-point file, which 0 and 1 stand for.
+        format: the file's format as Pillow names it.
+        options: how the file was encoded, for Pillow's `save`.
+        notes: what reading changed.
+
+    """
+
+    pixels: Floats
+    page: Page
+    alpha: npt.NDArray[np.uint8] | None = None
+    span: tuple[float, float] = (0.0, 1.0)
+    format: str = "PNG"
+    options: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def with_pixels(self, pixels: Floats) -> Picture:
+        """Return the same page with other pixels; alpha stays only where the size does."""
+        if self.alpha is not None and self.alpha.shape != pixels.shape[:2]:
+            note = "transparency was left out, as the size changed"
+            return replace(self, pixels=pixels, alpha=None, notes=(*self.notes, note))
+        return replace(self, pixels=pixels)
+
+
+def _fault(error: BaseException) -> str:
+    """Pillow's message as the end of a sentence."""
+    text = str(error).strip().rstrip(".") or type(error).__name__
+    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+
+
+class ImageFile:
+    """An opened image file, whose pages are decoded one at a time.
+
+    Args:
+        file: a seekable binary file.
+        path: what to call it.
+        color: keep colour instead of reading gray.
+        max_megapixels: pages above this many millions of pixels are refused before anything is decoded.
+
+    Raises:
+        FileError: no image, a damaged one, or one this tool must not touch.
+
+    """
+
+    def __init__(
+        self, file: IO[bytes], path: Path, *, color: bool = False, max_megapixels: float = 500.0
+    ) -> None:
+        self.path = path
+        self._color = color
+        self._limit = max_megapixels
+        # Pillow's own guard would warn at 89 and stop at 179 megapixels; ours comes before any decoding too.
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            self._image: Image.Image = Image.open(file)
+        except UnidentifiedImageError:
+            raise FileError("is not an image that can be read.") from None
+        except Exception as error:  # decoders raise nearly anything on damaged headers
+            raise FileError(f"is damaged: {_fault(error)}.") from error
+        self.format = _SAME_AS.get(self._image.format or "", self._image.format or "")
+        self._frames = self._find_pages()
+        self.count = len(self._frames)
+
+    def _find_pages(self) -> list[int]:
+        """Frames that are pages: a TIFF's but for thumbnails and reduced copies; else the first."""
+        if self.format != "TIFF":
+            return [0]
+        try:
+            total = getattr(self._image, "n_frames", 1)
+            if total == 1:
+                return [0]
+            pages = []
+            for frame in range(total):
+                self._image.seek(frame)
+                if not self._tag(_SUBFILE, 0) & 1:
+                    pages.append(frame)
+            pages = pages or [0]
+            self._image.seek(pages[0])
+        except Exception as error:
+            raise FileError(f"is damaged: {_fault(error)}.") from error
+        return pages
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the first page in pixels."""
+        return self._image.size
+
+    def _tag(self, number: int, default: Any) -> Any:
+        return getattr(self._image, "tag_v2", {}).get(number, default)
+
+    def pages(self) -> Iterator[Picture]:
+        """Decode page after page; raises FileError where one can't be."""
+        for index, frame in enumerate(self._frames):
+            where = f"page {index + 1} " if self.count > 1 else ""
+            try:
+                if self.count > 1:
+                    self._image.seek(frame)
+                self._check_size()
+                yield self._decode(index)
+            except FileError as error:
+                raise FileError(where + error.message, error.hint) from error
+            except MemoryError:
+                raise
+            except Exception as error:  # as above: decoders raise nearly anything
+                raise FileError(f"{where}can't be decoded: {_fault(error)}.") from error
+
+    def _check_size(self) -> None:
+        width, height = self._image.size
+        if width < 1 or height < 1:
+            raise FileError("has no pixels.")
+        if width * height > self._limit * 1e6:
+            raise FileError(
+                f"is {width}x{height}, more than {self._limit:g} megapixels.",
+                f"If it is meant to be that large, use --max-megapixels {-(-width * height // 1_000_000)}.",
+            )
+
+    def _decode(self, index: int) -> Picture:
+        image, notes = self._image, []
+        mode, info = image.mode, dict(image.info)
+        depth = self._depth()
+        options = self._options()
+        dpi = info.get("dpi")
+        icc = info.get("icc_profile")
+        exif, image = self._upright(image)
+        if getattr(self._image, "is_animated", False) and self.format != "TIFF":
+            notes.append(f"only the first frame of several in a {self.format} was cleaned")
+        image = self._plain(image, notes)
+        alpha = None
+        if image.mode in ("LA", "RGBA"):
+            alpha = np.asarray(image.getchannel("A"))
+            image = image.convert(image.mode[:-1])
+        if image.mode == "RGB":
+            if icc:
+                image, icc = _to_srgb(image, icc, notes), None
+            if not self._color:
+                image = image.convert("L")
+        elif icc and mode not in ("L", "LA", "I;16", "I;16B", "1", "F"):
+            icc = None
+        pixels, span = self._scaled(image, depth, notes)
+        page = Page(self.path, index, self.count, depth, mode, _dpi(dpi), icc, exif)
+        return Picture(pixels, page, alpha, span, self.format, options, tuple(notes))
+
+    def _upright(self, image: Image.Image) -> tuple[bytes | None, Image.Image]:
+        """Apply the EXIF orientation; returns the EXIF block without it."""
+        if "exif" not in image.info and self.format != "TIFF":
+            return None, image
+        from PIL import ImageOps
+
+        image.load()
+        upright = ImageOps.exif_transpose(image)
+        if self.format == "TIFF":
+            return None, upright
+        return upright.info.get("exif"), upright
+
+    def _depth(self) -> int:
+        """Bits a sample, from the header; refuses what Pillow would reduce to 8 bits in silence."""
+        image = self._image
+        mode = image.mode
+        if self._tag(_SAMPLE_FORMAT, (_UNSIGNED,))[0] == _SIGNED:
+            raise FileError(
+                "has signed pixels, half of whose range has no gray.", "Convert it to unsigned 16 bit."
+            )
+        if mode == "1":
+            return 1
+        if mode.startswith("I;16"):
+            return 16
+        if mode == "F":
+            return 32
+        bits = self._tag(_BITS_PER_SAMPLE, None)
+        if mode == "I":
+            if self.format == "PPM" or bits == (16,):
+                return 16
+            raise FileError("has 32-bit integer pixels, which are not supported.", "Convert it to 16 bit.")
+        if bits and max(bits) > 8:
+            raise FileError(
+                f"has {max(bits)}-bit samples in {len(bits)} channels, which can't be read without loss.",
+                "Convert it to 16-bit gray.",
+            )
+        if self.format == "PNG" and _png_depth(image) == 16:
+            raise FileError(
+                "has 16-bit colour or transparency, which can't be read without loss.",
+                "Convert it to 16-bit gray.",
+            )
+        return 8
+
+    def _plain(self, image: Image.Image, notes: list[str]) -> Image.Image:
+        """Bring any layout to 1, L, LA, I;16, I, F, RGB or RGBA."""
+        mode = image.mode
+        if mode == "1":
+            notes.append(BECAME_8_BIT)
+            return image.convert("L")
+        if mode == "P":
+            image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+            red, green, blue = (np.asarray(image.getchannel(band)) for band in "RGB")
+            if np.array_equal(red, green) and np.array_equal(red, blue):
+                return image.convert("LA" if image.mode == "RGBA" else "L")
+        elif self.format == "PNG" and mode == "L" and _png_depth(self._image) < 8:
+            notes.append(FEW_BITS_BECAME_8)
+        elif mode == "L" and "transparency" in image.info:
+            return image.convert("LA")
+        elif mode in ("PA", "RGBa", "La"):
+            image = image.convert("LA" if mode == "La" else "RGBA")
+        elif mode == "CMYK" and image.info.get("icc_profile"):
+            pass  # its profile says what its colours are
+        elif mode not in ("L", "LA", "I", "F", "RGB", "RGBA") and not mode.startswith("I;16"):
+            image = image.convert("RGB")
+        if image.mode == "CMYK":
+            image = _to_srgb(image, image.info["icc_profile"], notes)
+        if image.mode in ("RGB", "RGBA") and not self._color:
+            notes.append(BECAME_GRAY)
+        return image
+
+    def _scaled(self, image: Image.Image, depth: int, notes: list[str]) -> tuple[Floats, tuple[float, float]]:
+        raw = np.asarray(image)
+        if depth == 32:
+            if not np.isfinite(raw).all():
+                raise FileError("holds NaN or infinite values.", "Replace them first.")
+            low, high = float(raw.min()), float(raw.max())
+            # Floating-point files state no range; values outside of 0..1 are taken on their own scale.
+            span = (0.0, 1.0) if low >= 0.0 and high <= 1.0 else (low, high if high > low else low + 1.0)
+            if span != (0.0, 1.0):
+                notes.append("values outside of 0..1 were taken on their own scale")
+            return np.asarray((raw - span[0]) / (span[1] - span[0]), np.float32), span
+        top = np.float32(65535.0 if depth == 16 else 255.0)
+        pixels = np.empty(raw.shape, np.float32)
+        np.divide(raw, top, out=pixels, casting="unsafe", dtype=np.float32)
+        if depth == 16 and self.format == "TIFF" and self._tag(_PHOTOMETRIC, 1) == _MIN_IS_WHITE:
+            pixels = 1.0 - pixels  # Pillow turns 8-bit MinIsWhite around, but not 16-bit
+        return pixels, (0.0, 1.0)
+
+    def _options(self) -> dict[str, Any]:
+        """How this page was encoded, in the words of Pillow's `save`."""
+        image = self._image
+        if self.format == "TIFF":
+            from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+            tags = ImageFileDirectory_v2()
+            for number in _TIFF_TAGS:
+                if (value := self._tag(number, None)) is not None:
+                    tags[number] = value
+            return {"compression": image.info.get("compression"), "tiffinfo": tags}
+        if self.format == "JPEG":
+            from PIL import JpegImagePlugin
+
+            return {
+                "qtables": getattr(image, "quantization", None),
+                "subsampling": JpegImagePlugin.get_sampling(image),
+                "progressive": bool(image.info.get("progressive")),
+            }
+        if self.format == "WEBP":
+            return {"lossless": True}
+        return {}
+
+
+def _png_depth(image: Image.Image) -> int:
+    """Bit depth from a PNG's IHDR, which Pillow does not tell."""
+    file = getattr(image, "fp", None)
+    if file is None:
+        return 8
+    position = file.tell()
+    file.seek(24)
+    depth = file.read(1)
+    file.seek(position)
+    return depth[0] if depth else 8
+
+
+def _dpi(value: Any) -> tuple[float, float] | None:
+    """Resolution as stated; PNG keeps whole pixels a metre, so 299.9994 was meant as 300."""
+    try:
+        pair = (float(value[0]), float(value[1]))
+    except (TypeError, ValueError, IndexError, ZeroDivisionError):
+        return None
+    if not all(np.isfinite(pair)) or min(pair) <= 0:
+        return None
+    across, down = (float(round(side)) if abs(side - round(side)) < 0.02 else side for side in pair)
+    return across, down
+
+
+def _to_srgb(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:
+    """Manage colours from the file's profile to sRGB."""
+    from PIL import ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        managed = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        notes.append("an unusable colour profile was ignored")
+        return image.convert("RGB")
+    return managed if managed is not None else image
+
+
+def quantize(pixels: Floats, depth: int) -> npt.NDArray[Any]:
+    """Round float values in 0..1 to uint8 (depth 1 and 8) or uint16 (16)."""
+    top, kind = (65535.0, np.uint16) if depth == 16 else (255.0, np.uint8)
+    result: npt.NDArray[Any] = np.empty(pixels.shape, kind)
+    rows = max(1, _QUANTIZED // max(1, pixels[:1].size))
+    for start in range(0, len(pixels), rows):
+        # A part at a time stays in the cache, and a large page is never in memory once more.
+        scaled = np.multiply(pixels[start : start + rows], np.float32(top))
+        np.rint(scaled, out=scaled)
+        np.minimum(np.maximum(scaled, 0.0, out=scaled), np.float32(top), out=scaled)
+        result[start : start + rows] = scaled
+    return result
+
+
+def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
+    """Turn a picture into the Pillow image nearest to it that the format can hold."""
+    depth = picture.page.depth
+    if depth == 32:
+        if target == "TIFF":
+            low, high = picture.span
+            return Image.fromarray(np.asarray(picture.pixels * (high - low) + low, np.float32))
+        notes.append(f"floating point became {16 if target in _SIXTEEN_BIT else 8} bit, as {target} has none")
+        depth = 16 if target in _SIXTEEN_BIT else 8
+    if depth == 16 and target not in _SIXTEEN_BIT:
+        notes.append(f"16 bit became 8 bit, as {target} holds no more")
+        depth = 8
+    image = Image.fromarray(quantize(picture.pixels, depth))
+    if picture.alpha is not None:
+        if target in _ALPHA and depth == 8:
+            image.putalpha(Image.fromarray(picture.alpha))
+        else:
+            notes.append(f"transparency was left out, as {target} holds none")
+    return image
+
+
+def _is_plain(picture: Picture) -> bool:
+    """Whether a PNG of it needs no more than `png.encode` writes."""
+    page, pixels = picture.page, picture.pixels
+    told = picture.alpha, page.dpi, page.icc, page.exif
+    return (
+        page.depth <= 8
+        and pixels.ndim == 2
+        and pixels.size <= small_png.MAX_PIXELS
+        and not any(each is not None for each in told)
+    )
+
+
+def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, Any]:
+    same = picture.format == target
+    options: dict[str, Any] = dict(picture.options) if same else {}
+    page = picture.page
+    if target == "TIFF":
+        compression = options.get("compression")
+        if compression in _BILEVEL:
+            notes.append("CCITT compression can't hold gray; deflate is used")
+            compression = None
+        elif compression == "jpeg" and page.depth > 8:
+            compression = None
+        options["compression"] = compression or "tiff_adobe_deflate"
+        if options["compression"] != "raw" and _PAGE_NUMBER in options.get("tiffinfo", ()):
+            # Pillow hands libtiff this pair of numbers in a way that writes rubbish; the order says it too.
+            del options["tiffinfo"][_PAGE_NUMBER]
+    elif target == "JPEG":
+        tables = options.pop("qtables", None)
+        if not tables or options.get("subsampling", -1) < 0:
+            options.pop("subsampling", None)
+        if tables:
+            gray = picture.pixels.ndim == 2
+            options["qtables"] = {0: tables[0]} if gray else tables
+            if gray:
+                options.pop("subsampling", None)
+        else:
+            options["quality"] = 95
+    elif target == "WEBP" and not same:
+        options["lossless"] = True
+    elif target == "PNG":
+        options["compress_level"] = _PNG_LEVEL
+    if page.dpi is not None and (target in ("PNG", "JPEG", "BMP") or not same):
+        options["dpi"] = page.dpi
+    if page.icc is not None and target not in ("BMP", "PPM", "GIF"):
+        options["icc_profile"] = page.icc
+    if page.exif is not None and target in ("PNG", "JPEG", "WEBP"):
+        options["exif"] = page.exif
+    return options
+
+
+class ImageWriter:
+    """Writes pages one at a time, so that a long file never lies in memory as a whole.
+
+    Args:
+        file: a seekable binary file open for reading and writing.
+        target: the format as Pillow names it.
+        count: how many pages will come.
+
+    Raises:
+        FileError: the format can't hold so many pages, or is not one that this tool writes.
+
+    """
+
+    def __init__(self, file: IO[bytes], target: str, *, count: int = 1) -> None:
+        if target not in WRITABLE:
+            raise FileError(
+                f"is {target or 'of an unknown format'}, which is not written.", "Use --format png."
+            )
+        if count > 1 and target != "TIFF":
+            raise FileError(f"has {count} pages, and {target} holds one.", "Use --format tiff, or keep.")
+        self.notes: list[str] = []
+        self._file = file
+        self._target = target
+        self._pages: Any = None
+        if count > 1:
+            from PIL.TiffImagePlugin import AppendingTiffWriter
+
+            self._pages = AppendingTiffWriter(file, new=True)
+
+    def add(self, picture: Picture) -> None:
+        """Encode the next page."""
+        content = encoded(picture, self._target)
+        if content is not None:
+            self._file.write(content)
+            return
+        image = _encodable(picture, self._target, self.notes)
+        options = _save_options(picture, self._target, self.notes)
+        longest = _LONGEST.get(self._target)
+        if longest is not None and max(image.size) > longest:
+            raise FileError(
+                f"is {image.width}x{image.height}, and {self._target} holds {longest} pixels a side."
+            )
+        if self._pages is None:
+            image.save(self._file, self._target, **options)
+        else:
+            image.save(self._pages, self._target, **options)
+            self._pages.newFrame()
+
+    def close(self) -> None:
+        """Write what is left of the file; the file itself stays open."""
+        if self._pages is not None:
+            self._pages.finalize()
+
+
+def encoded(picture: Picture, target: str) -> bytes | None:
+    """Encode a small picture that any format could hold; None where it needs more care than that."""
+    if target == "PNG" and _is_plain(picture):
+        return small_png.encode(quantize(picture.pixels, 8))
+    return None
+
+
+def write(file: IO[bytes], pictures: Iterable[Picture], target: str, *, count: int) -> list[str]:
+    """Write all pages; returns notes on what the format could not hold."""
+    writer = ImageWriter(file, target, count=count)
+    for picture in pictures:
+        writer.add(picture)
+    writer.close()
+    file.flush()
+    return writer.notes
