@@ -38,7 +38,7 @@ from PIL import Image
 from denoiser import generator
 from denoiser.inference import patches
 from denoiser.inference.denoiser import QUALITIES
-from denoiser.inference.engine import cores
+from denoiser.system.hardware import cores
 from denoiser.training import image_folders
 from denoiser.weights import modelfile, store
 

@@ -14,8 +14,8 @@ import click
 from denoiser.commands import run_options
 from denoiser.commands.click_parts import Command, option
 from denoiser.commands.plugins import load
-from denoiser.commands.run import stdout_for_data
 from denoiser.errors import UsageError
+from denoiser.system.stdout import stdout_for_data
 
 if TYPE_CHECKING:
     from denoiser.noise import Noise

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from denoiser.commands.click_parts import Command, GroupedOption, option
-from denoiser.commands.run import stdout_for_data
 from denoiser.commands.run_options import LOADING
+from denoiser.system.stdout import stdout_for_data
 
 if TYPE_CHECKING:
     from denoiser.plugins.manager import Loaded, Plugins

@@ -7,8 +7,8 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
@@ -16,6 +16,7 @@ from denoiser.commands import run_options
 from denoiser.commands.click_parts import Command
 from denoiser.commands.request import Request
 from denoiser.errors import ExitCode, UsageError
+from denoiser.system.stdout import stdout_for_data
 
 
 @click.command(
@@ -61,23 +62,6 @@ def _suggest_commands(paths: Iterable[str]) -> None:
                 raise UsageError(
                     f"{path}: no such file or folder.", f"Did you mean the command: denoise {near[0]}"
                 )
-
-
-@contextlib.contextmanager
-def stdout_for_data() -> Iterator[IO[bytes]]:
-    """Give stdout to the data alone: whatever else prints there, plugins or libraries, goes to stderr."""
-    if sys.stdout is None:
-        raise UsageError("stdout is closed, and the results would go there.", "Redirect it into a file.")
-    sys.stdout.flush()
-    saved = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with os.fdopen(os.dup(saved), "wb") as data:
-            yield data
-    finally:
-        sys.stdout.flush()
-        os.dup2(saved, 1)
-        os.close(saved)
 
 
 def _stream(request: Request) -> int:

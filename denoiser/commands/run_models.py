@@ -12,7 +12,7 @@ from denoiser.commands.request import Request
 from denoiser.errors import ModelError, UsageError
 from denoiser.inference import engine
 from denoiser.inference.denoiser import QUALITIES, Denoiser
-from denoiser.pipeline.outcomes import progress_for
+from denoiser.progress import progress_for
 from denoiser.weights import modelfile, store
 
 if TYPE_CHECKING:

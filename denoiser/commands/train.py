@@ -159,8 +159,8 @@ def _errors_only() -> Iterator[None]:
 
 
 def _train(given: dict[str, Any]) -> None:
-    from denoiser.pipeline.outcomes import progress_for
     from denoiser.plugins.manager import insist
+    from denoiser.progress import progress_for
     from denoiser.training.api import run
     from denoiser.weights import store
 

@@ -18,10 +18,11 @@ import numpy.typing as npt
 
 from denoiser.errors import ModelError, UsageError
 from denoiser.inference import patches
-from denoiser.inference.engine import Engine, cores, open_engine
+from denoiser.inference.engine import Engine, open_engine
 from denoiser.inference.patches import Floats, Size
 from denoiser.page import Page
 from denoiser.plugins.manager import Plugins, load
+from denoiser.system.hardware import cores
 from denoiser.weights import store
 from denoiser.weights.modelfile import ModelFile, read
 

@@ -6,13 +6,13 @@ which costs seconds and half a gigabyte, and can use a GPU. Their results differ
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from denoiser.errors import DeviceError, UsageError
+from denoiser.system import hardware
 
 if TYPE_CHECKING:
     from denoiser.weights.modelfile import ModelFile
@@ -79,7 +79,7 @@ def open_engine(
     require(engine=engine, device=device, jobs=jobs, batch_size=batch_size)
     if engine == "numpy" or (engine is None and device == "cpu"):
         return _numpy(model, jobs)
-    if engine is None and device == "auto" and (not _worth(model, patches) or not may_have_gpu()):
+    if engine is None and device == "auto" and (not _worth(model, patches) or not hardware.may_have_gpu()):
         return _numpy(model, jobs)
     from denoiser.inference.keras_engine import KerasEngine, gpu
 
@@ -101,7 +101,7 @@ def require(
     for name, value in (("jobs", jobs), ("batch size", batch_size)):
         if value is not None and value < 1:
             raise UsageError(f"The {name} must be at least 1, not {value}.")
-    if device == "gpu" and not may_have_gpu():
+    if device == "gpu" and not hardware.may_have_gpu():
         raise DeviceError("There is no GPU that TensorFlow could use.", "Use --device cpu, or leave it out.")
 
 
@@ -123,41 +123,3 @@ def multiply_adds(model: ModelFile) -> int:
     tokens = (28 // config["token"]) ** 2
     mixing = config["token_hidden"] + config["channel_hidden"]
     return int(2 * tokens * config["channels"] * (config["token"] ** 2 + config["blocks"] * mixing))
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def may_have_gpu() -> bool:
-    """Tell, without importing a deep-learning library, whether this machine may have a usable GPU.
-
-    False is proof: no driver, or one that counts no device.
-    """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    amd = os.path.exists("/dev/kfd")  # noqa: PTH110 - cheaper
-    if visible is not None and visible.strip() in ("", "-1") and not amd:
-        return False
-    traces = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
-    if amd:
-        return True
-    if os.name == "posix" and not any(map(os.path.exists, traces)):
-        return False
-    return _cuda_devices() > 0
-
-
-def _cuda_devices() -> int:
-    """Ask NVIDIA's driver how many devices it has; 0 without a driver."""
-    import ctypes
-
-    try:
-        driver: Any = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-        count = ctypes.c_int(0)
-        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-            return 0
-    except (OSError, AttributeError):
-        return 0
-    return count.value

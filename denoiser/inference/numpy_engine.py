@@ -18,8 +18,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from denoiser.inference.engine import cores
 from denoiser.system.blas import one_thread
+from denoiser.system.hardware import cores
 from denoiser.weights.architectures import PATCH, input_shape, planes
 from denoiser.weights.modelfile import ModelFile
 

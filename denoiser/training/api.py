@@ -13,8 +13,8 @@ from denoiser.training.run import train_network
 from denoiser.training.task import Task
 
 if TYPE_CHECKING:
-    from denoiser.pipeline.outcomes import Progress
     from denoiser.plugins.manager import Plugins
+    from denoiser.progress import Progress
 
 log = logging.getLogger(__name__)
 

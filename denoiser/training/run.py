@@ -22,7 +22,7 @@ from denoiser.training.recipes import Lesson, Recipe, lesson_for
 from denoiser.weights import store
 
 if TYPE_CHECKING:
-    from denoiser.pipeline.outcomes import Progress
+    from denoiser.progress import Progress
     from denoiser.training.checkpoints import State
     from denoiser.weights.modelfile import ModelFile
 
@@ -76,7 +76,7 @@ def train_network(
     nothing on validation (unless `keep_anyway`). ModelError: the place can't be written to. DeviceError: no
     such GPU.
     """
-    from denoiser.pipeline.outcomes import NullProgress
+    from denoiser.progress import NullProgress
 
     if recipe is None:
         if network not in recipes.RECIPES:
@@ -280,9 +280,10 @@ def _place(device: str) -> str | None:
     if device == "cpu":
         return "cpu:0"
     from denoiser.inference import engine
+    from denoiser.system import hardware
 
     engine.require(device=device)
-    if not engine.may_have_gpu():
+    if not hardware.may_have_gpu():
         return None
     from denoiser.inference.keras_engine import gpu
 

@@ -165,9 +165,9 @@ def test_weights_by_file_for_a_named_network(
 def test_no_gpu_is_said(
     denoise: Denoise, scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from denoiser.inference import engine
+    from denoiser.system import hardware
 
-    monkeypatch.setattr(engine, "may_have_gpu", lambda: False)
+    monkeypatch.setattr(hardware, "may_have_gpu", lambda: False)
     outcome = denoise(scans, "--out", tmp_path / "out", "--device", "gpu")
     assert outcome.code == 3
     assert "GPU" in outcome.err

@@ -115,7 +115,7 @@ def test_no_train_makes_it_an_error(
 def test_nothing_is_trained_for_a_device_that_is_not_there(
     denoise: Denoise, glyphs: tuple[Path, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("denoiser.inference.engine.may_have_gpu", lambda: False)
+    monkeypatch.setattr("denoiser.system.hardware.may_have_gpu", lambda: False)
     outcome = denoise(glyphs[0], "--out", tmp_path / "out", "--device", "gpu")
     assert outcome.code == 3
     assert "GPU" in outcome.err

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any
 
 import pytest
 
 from denoiser.errors import DeviceError, UsageError
-from denoiser.inference.engine import _cuda_devices, may_have_gpu, multiply_adds, open_engine
+from denoiser.inference.engine import multiply_adds, open_engine
 from denoiser.weights.modelfile import ModelFile
 from tests.helpers.chance import ALONE, random_model
 
@@ -33,7 +32,7 @@ class Choice:
 
         module.KerasEngine, module.gpu = Fake, lambda: "A GPU" if usable else None
         monkeypatch.setitem(sys.modules, "denoiser.inference.keras_engine", module)
-        monkeypatch.setattr("denoiser.inference.engine.may_have_gpu", lambda: driver)
+        monkeypatch.setattr("denoiser.system.hardware.may_have_gpu", lambda: driver)
 
     def open(self, **options: Any) -> Any:
         return open_engine(ALONE["PatchAutoencoder"], **options)
@@ -94,44 +93,3 @@ class TestChoosing:
         model = random_model("PatchAutoencoder", {})
         assert multiply_adds(model) == 2 * 49 * 96 * (16 + 4 * (96 + 192))
         assert multiply_adds(ALONE["Autoencoder"]) == ALONE["Autoencoder"].parameters
-
-
-class TestLookingForAGpu:
-    @pytest.fixture(autouse=True)
-    def machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-    def put(self, monkeypatch: pytest.MonkeyPatch, *, traces: set[str], devices: int) -> None:
-        monkeypatch.setattr(os.path, "exists", lambda path: path in traces)
-        monkeypatch.setattr("denoiser.inference.engine._cuda_devices", lambda: devices)
-
-    @pytest.mark.parametrize(
-        ("traces", "devices", "expected"),
-        [
-            (set(), 1, False),
-            ({"/dev/nvidiactl"}, 1, True),
-            ({"/proc/driver/nvidia"}, 0, False),
-            ({"/dev/dxg"}, 1, True),
-            ({"/dev/kfd"}, 0, True),
-        ],
-    )
-    def test_by_its_driver(
-        self, traces: set[str], devices: int, expected: bool, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        self.put(monkeypatch, traces=traces, devices=devices)
-        assert may_have_gpu() is expected
-
-    @pytest.mark.parametrize(("visible", "expected"), [("", False), ("-1", False), (" ", False), ("0", True)])
-    def test_that_is_hidden(self, visible: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.put(monkeypatch, traces={"/dev/nvidiactl"}, devices=1)
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert may_have_gpu() is expected
-
-    def test_without_a_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import ctypes
-
-        def missing(_: str) -> None:
-            raise OSError("no such library")
-
-        monkeypatch.setattr(ctypes, "CDLL", missing)
-        assert _cuda_devices() == 0

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
-import time
 from pathlib import Path
 
-import pytest
-
 from denoiser.errors import ExitCode
-from denoiser.pipeline.outcomes import NullProgress, Report, Result, Status, TerminalProgress, progress_for
+from denoiser.pipeline.outcomes import Report, Result, Status
 
 
 def result(status: Status, **facts: object) -> Result:
@@ -47,23 +42,3 @@ def test_all_of_it_is_json() -> None:
     report.add(one)
     assert json.loads(json.dumps(one.as_dict()))["error"] == "is empty."
     assert json.loads(json.dumps(report.as_dict()))["summary"]["failed"] == 1
-
-
-def test_a_bar_only_where_somebody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    assert isinstance(progress_for(quiet=True), NullProgress)
-    bar = progress_for(quiet=False)
-    assert isinstance(bar, TerminalProgress)
-    bar.start(4, "images", "denoise")
-    time.sleep(0.15)  # bars are redrawn ten times a second at most
-    bar.update(3, "words")
-    bar.finish()
-    text = sys.stderr.getvalue()  # type: ignore[attr-defined]
-    assert "3/4 images" in text
-    assert "words" in text
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    assert isinstance(progress_for(quiet=False), NullProgress)
