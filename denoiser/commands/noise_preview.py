@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from denoiser import generator
 from denoiser.errors import UsageError
 from denoiser.generator.canvas import load_font
-from denoiser.imaging.reader import quantize
+from denoiser.imaging.picture import quantize
 from denoiser.noise import Noise, paper
 from denoiser.system import atomic
 

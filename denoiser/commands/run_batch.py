@@ -15,12 +15,11 @@ from denoiser import __version__
 from denoiser.commands import run_models
 from denoiser.commands.request import Request
 from denoiser.errors import UsageError, on_one_line
-from denoiser.imaging.plugin_files import UNWRITTEN
-from denoiser.imaging.reader import FORMATS
+from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
 from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.outcomes import Report, Result, Status
 from denoiser.pipeline.pipeline import Pipeline
-from denoiser.pipeline.plan import SUFFIXES, Job, Walk, plan
+from denoiser.pipeline.plan import Job, Walk, plan
 from denoiser.pipeline.record import Record
 from denoiser.plugins.manager import Plugins
 from denoiser.progress import progress_for, write_above

@@ -1,86 +1,34 @@
-"""Image files to arrays and back, without changing what was not asked for.
+"""Image files to pages, without changing what was not asked for.
 
-Depth, pages, resolution and the like are read from the file's header and written back; where a format can't
-hold what comes out, the change is the smallest possible and a note says so. Pillow does the coding. Its
-conversions clip 16-bit images, so values are scaled here, by NumPy.
+Depth, pages, resolution and the like are read from the file's header, to be written back. Pillow does the
+decoding. Its conversions clip 16-bit images, so values are scaled here, by NumPy.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from denoiser.errors import FileError
-from denoiser.imaging import small_png
+from denoiser.imaging.formats import SAME_AS
+from denoiser.imaging.picture import BECAME_GRAY, Picture
 from denoiser.inference.patches import Floats
 from denoiser.page import Page
-
-FORMATS = {
-    "png": ("PNG", (".png",)),
-    "tiff": ("TIFF", (".tif", ".tiff")),
-    "jpeg": ("JPEG", (".jpg", ".jpeg")),
-}
-"""What `--format` takes: Pillow's name and the endings."""
-
-_QUANTIZED = 1 << 16
-"""Pixels that are rounded at a time."""
-
-WRITABLE = frozenset(("PNG", "TIFF", "JPEG", "BMP", "PPM", "WEBP", "GIF", "JPEG2000"))
-_SAME_AS = {"MPO": "JPEG", "DIB": "BMP"}
-_PNG_LEVEL = 4  # of deflate: what Pillow's 6 makes is no smaller, and takes four times as long
-_LONGEST = {"JPEG": 65500, "WEBP": 16383}
-_SIXTEEN_BIT = frozenset(("PNG", "TIFF", "PPM", "JPEG2000"))
-_ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
 
 # TIFF tags that describe the page and not its coding: description, make, model, resolution, page name and
 # number, software, date, artist, copyright.
 _TIFF_TAGS = (254, 269, 270, 271, 272, 282, 283, 285, 296, 297, 305, 306, 315, 33432)
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT, _PAGE_NUMBER = 258, 262, 254, 339, 297
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT = 258, 262, 254, 339
 _MIN_IS_WHITE = 0
 _UNSIGNED, _SIGNED = 1, 2
-_BILEVEL = frozenset(("group3", "group4", "tiff_ccitt", "tiff_thunderscan", "tiff_raw_16"))
 
-BECAME_GRAY = "colour became gray (--color keeps it)"
 BECAME_8_BIT = "1 bit became 8 bit, as gray edges need it"
 FEW_BITS_BECAME_8 = "few bits became 8 bit, as clean tones lie between them"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A decoded page, and what must survive it.
-
-    Attributes:
-        pixels: float32 in 0..1, (H, W) for gray or (H, W, 3) for colour.
-        page: its facts.
-        alpha: uint8 (H, W), untouched by any of the work.
-        span: lowest and highest value of a floating-point file, which 0 and 1 stand for.
-        format: the file's format as Pillow names it.
-        options: how the file was encoded, for Pillow's `save`.
-        notes: what reading changed.
-
-    """
-
-    pixels: Floats
-    page: Page
-    alpha: npt.NDArray[np.uint8] | None = None
-    span: tuple[float, float] = (0.0, 1.0)
-    format: str = "PNG"
-    options: dict[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-
-    def with_pixels(self, pixels: Floats) -> Picture:
-        """Return the same page with other pixels; alpha stays only where the size does."""
-        if self.alpha is not None and self.alpha.shape != pixels.shape[:2]:
-            note = "transparency was left out, as the size changed"
-            return replace(self, pixels=pixels, alpha=None, notes=(*self.notes, note))
-        return replace(self, pixels=pixels)
 
 
 def _fault(error: BaseException) -> str:
@@ -117,7 +65,7 @@ class ImageFile:
             raise FileError("is not an image that can be read.") from None
         except Exception as error:  # decoders raise nearly anything on damaged headers
             raise FileError(f"is damaged: {_fault(error)}.") from error
-        self.format = _SAME_AS.get(self._image.format or "", self._image.format or "")
+        self.format = SAME_AS.get(self._image.format or "", self._image.format or "")
         self._frames = self._find_pages()
         self.count = len(self._frames)
 
@@ -347,160 +295,3 @@ def _to_srgb(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Imag
         notes.append("an unusable colour profile was ignored")
         return image.convert("RGB")
     return managed if managed is not None else image
-
-
-def quantize(pixels: Floats, depth: int) -> npt.NDArray[Any]:
-    """Round float values in 0..1 to uint8 (depth 1 and 8) or uint16 (16)."""
-    top, kind = (65535.0, np.uint16) if depth == 16 else (255.0, np.uint8)
-    result: npt.NDArray[Any] = np.empty(pixels.shape, kind)
-    rows = max(1, _QUANTIZED // max(1, pixels[:1].size))
-    for start in range(0, len(pixels), rows):
-        # A part at a time stays in the cache, and a large page is never in memory once more.
-        scaled = np.multiply(pixels[start : start + rows], np.float32(top))
-        np.rint(scaled, out=scaled)
-        np.minimum(np.maximum(scaled, 0.0, out=scaled), np.float32(top), out=scaled)
-        result[start : start + rows] = scaled
-    return result
-
-
-def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
-    """Turn a picture into the Pillow image nearest to it that the format can hold."""
-    depth = picture.page.depth
-    if depth == 32:
-        if target == "TIFF":
-            low, high = picture.span
-            return Image.fromarray(np.asarray(picture.pixels * (high - low) + low, np.float32))
-        notes.append(f"floating point became {16 if target in _SIXTEEN_BIT else 8} bit, as {target} has none")
-        depth = 16 if target in _SIXTEEN_BIT else 8
-    if depth == 16 and target not in _SIXTEEN_BIT:
-        notes.append(f"16 bit became 8 bit, as {target} holds no more")
-        depth = 8
-    image = Image.fromarray(quantize(picture.pixels, depth))
-    if picture.alpha is not None:
-        if target in _ALPHA and depth == 8:
-            image.putalpha(Image.fromarray(picture.alpha))
-        else:
-            notes.append(f"transparency was left out, as {target} holds none")
-    return image
-
-
-def _is_plain(picture: Picture) -> bool:
-    """Whether a PNG of it needs no more than `png.encode` writes."""
-    page, pixels = picture.page, picture.pixels
-    told = picture.alpha, page.dpi, page.icc, page.exif
-    return (
-        page.depth <= 8
-        and pixels.ndim == 2
-        and pixels.size <= small_png.MAX_PIXELS
-        and not any(each is not None for each in told)
-    )
-
-
-def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, Any]:
-    same = picture.format == target
-    options: dict[str, Any] = dict(picture.options) if same else {}
-    page = picture.page
-    if target == "TIFF":
-        compression = options.get("compression")
-        if compression in _BILEVEL:
-            notes.append("CCITT compression can't hold gray; deflate is used")
-            compression = None
-        elif compression == "jpeg" and page.depth > 8:
-            compression = None
-        options["compression"] = compression or "tiff_adobe_deflate"
-        if options["compression"] != "raw" and _PAGE_NUMBER in options.get("tiffinfo", ()):
-            # Pillow hands libtiff this pair of numbers in a way that writes rubbish; the order says it too.
-            del options["tiffinfo"][_PAGE_NUMBER]
-    elif target == "JPEG":
-        tables = options.pop("qtables", None)
-        if not tables or options.get("subsampling", -1) < 0:
-            options.pop("subsampling", None)
-        if tables:
-            gray = picture.pixels.ndim == 2
-            options["qtables"] = {0: tables[0]} if gray else tables
-            if gray:
-                options.pop("subsampling", None)
-        else:
-            options["quality"] = 95
-    elif target == "WEBP" and not same:
-        options["lossless"] = True
-    elif target == "PNG":
-        options["compress_level"] = _PNG_LEVEL
-    if page.dpi is not None and (target in ("PNG", "JPEG", "BMP") or not same):
-        options["dpi"] = page.dpi
-    if page.icc is not None and target not in ("BMP", "PPM", "GIF"):
-        options["icc_profile"] = page.icc
-    if page.exif is not None and target in ("PNG", "JPEG", "WEBP"):
-        options["exif"] = page.exif
-    return options
-
-
-class ImageWriter:
-    """Writes pages one at a time, so that a long file never lies in memory as a whole.
-
-    Args:
-        file: a seekable binary file open for reading and writing.
-        target: the format as Pillow names it.
-        count: how many pages will come.
-
-    Raises:
-        FileError: the format can't hold so many pages, or is not one that this tool writes.
-
-    """
-
-    def __init__(self, file: IO[bytes], target: str, *, count: int = 1) -> None:
-        if target not in WRITABLE:
-            raise FileError(
-                f"is {target or 'of an unknown format'}, which is not written.", "Use --format png."
-            )
-        if count > 1 and target != "TIFF":
-            raise FileError(f"has {count} pages, and {target} holds one.", "Use --format tiff, or keep.")
-        self.notes: list[str] = []
-        self._file = file
-        self._target = target
-        self._pages: Any = None
-        if count > 1:
-            from PIL.TiffImagePlugin import AppendingTiffWriter
-
-            self._pages = AppendingTiffWriter(file, new=True)
-
-    def add(self, picture: Picture) -> None:
-        """Encode the next page."""
-        content = encoded(picture, self._target)
-        if content is not None:
-            self._file.write(content)
-            return
-        image = _encodable(picture, self._target, self.notes)
-        options = _save_options(picture, self._target, self.notes)
-        longest = _LONGEST.get(self._target)
-        if longest is not None and max(image.size) > longest:
-            raise FileError(
-                f"is {image.width}x{image.height}, and {self._target} holds {longest} pixels a side."
-            )
-        if self._pages is None:
-            image.save(self._file, self._target, **options)
-        else:
-            image.save(self._pages, self._target, **options)
-            self._pages.newFrame()
-
-    def close(self) -> None:
-        """Write what is left of the file; the file itself stays open."""
-        if self._pages is not None:
-            self._pages.finalize()
-
-
-def encoded(picture: Picture, target: str) -> bytes | None:
-    """Encode a small picture that any format could hold; None where it needs more care than that."""
-    if target == "PNG" and _is_plain(picture):
-        return small_png.encode(quantize(picture.pixels, 8))
-    return None
-
-
-def write(file: IO[bytes], pictures: Iterable[Picture], target: str, *, count: int) -> list[str]:
-    """Write all pages; returns notes on what the format could not hold."""
-    writer = ImageWriter(file, target, count=count)
-    for picture in pictures:
-        writer.add(picture)
-    writer.close()
-    file.flush()
-    return writer.notes

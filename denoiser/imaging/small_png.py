@@ -12,10 +12,15 @@ from __future__ import annotations
 import functools
 import struct
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from denoiser.imaging.picture import Picture
+from denoiser.page import Page
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -87,3 +92,21 @@ def _chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
 
 
 _END = b"".join(_chunk(b"IEND", b""))
+
+
+class PlainFile:
+    """A small gray PNG that lies in memory, with the face of a `reader.ImageFile`."""
+
+    format = "PNG"
+    count = 1
+
+    def __init__(self, pixels: Bytes, path: Path) -> None:
+        self.path = path
+        self._pixels = pixels
+        self.size = (pixels.shape[1], pixels.shape[0])
+
+    def pages(self) -> Iterator[Picture]:
+        """Give the one page."""
+        pixels = self._pixels.astype(np.float32)
+        pixels /= np.float32(255.0)
+        yield Picture(pixels, Page(self.path, 0, 1, 8, "L"))

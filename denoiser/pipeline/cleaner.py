@@ -23,7 +23,9 @@ from typing import IO
 import numpy as np
 
 from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
-from denoiser.imaging import plugin_files, reader
+from denoiser.imaging import formats, plugin_files, reader, small_png, writer
+from denoiser.imaging.open import open_builtin, open_image
+from denoiser.imaging.picture import Picture
 from denoiser.inference import noise_level
 from denoiser.inference.denoiser import Cleaned, Denoiser
 from denoiser.inference.patches import Floats
@@ -67,7 +69,7 @@ class Outcome:
     size: int = 0
 
 
-Source = reader.ImageFile | plugin_files.PlainFile | plugin_files.PluginFile
+Source = reader.ImageFile | small_png.PlainFile | plugin_files.PluginFile
 
 
 @dataclass
@@ -83,7 +85,7 @@ class _Work:
     notes: list[str] = field(default_factory=list)
     pages: int = 0
     noise: list[float] = field(default_factory=list)
-    ahead: Ahead[reader.Picture] | None = None
+    ahead: Ahead[Picture] | None = None
 
 
 @dataclass
@@ -91,7 +93,7 @@ class _Writing:
     """A file that is being written, and what kept it from being computed."""
 
     work: _Work
-    file: Behind[reader.Picture]
+    file: Behind[Picture]
     error: Exception | None = None
 
 
@@ -125,7 +127,7 @@ class Cleaner:
         self, works: Iterator[_Work | Outcome], aside: Aside, under_way: list[_Writing]
     ) -> Iterator[Outcome]:
         """Clean what was opened; files that are not written yet are in `under_way`, in order."""
-        batch: list[tuple[_Work, reader.Picture, list[Floats]]] = []
+        batch: list[tuple[_Work, Picture, list[Floats]]] = []
         for opened in works:
             work = opened if isinstance(opened, _Work) else None
             small = work is not None and work.source.count == 1 and _pixels(work.source) <= SMALL_PIXELS
@@ -204,7 +206,7 @@ class Cleaner:
         except Exception as error:
             return failed(writing.work.job, error, writing.work.started)
 
-    def _batch(self, batch: list[tuple[_Work, reader.Picture, list[Floats]]]) -> Iterator[Outcome]:
+    def _batch(self, batch: list[tuple[_Work, Picture, list[Floats]]]) -> Iterator[Outcome]:
         """Clean small pictures together, write them one by one, and empty the batch."""
         batch, rest = batch[:], batch
         rest.clear()
@@ -218,7 +220,7 @@ class Cleaner:
             results = [next(cleaned) for _ in mine]
             try:
                 done = self._complete(work, picture, results)
-                content = reader.encoded(done, self._target(work))
+                content = writer.encoded(done, self._target(work))
                 if content is None or self._denoiser.plugins.writes(work.job.destination):
                     self._write(work, iter([done]))
                 else:
@@ -255,7 +257,7 @@ class Cleaner:
             file.seek(0)
         stamp = Stamp(status.st_size, status.st_mtime_ns, checksum)
         output = self._output
-        source = plugin_files.read(
+        source = open_image(
             job.source,
             self._denoiser.plugins,
             lambda: self._image(file, job.source),
@@ -264,26 +266,26 @@ class Cleaner:
         )
         return _Work(job, started, stamp, file, source)
 
-    def _image(self, file: IO[bytes], path: Path) -> reader.ImageFile | plugin_files.PlainFile:
+    def _image(self, file: IO[bytes], path: Path) -> reader.ImageFile | small_png.PlainFile:
         output = self._output
-        return plugin_files.builtin(file, path, color=output.color, max_megapixels=output.max_megapixels)
+        return open_builtin(file, path, color=output.color, max_megapixels=output.max_megapixels)
 
     def threads(self, count: int | None) -> None:
         """Compute on so many threads from now on; None: as many as the denoiser was given."""
         self._denoiser.limit(count)
 
-    def _prepare(self, picture: reader.Picture) -> list[Floats]:
+    def _prepare(self, picture: Picture) -> list[Floats]:
         """Return the planes to clean: one for gray, three for colour, after the plugins' first half."""
         return [self._denoiser.plugins.preprocess(plane, picture.page) for plane in _planes(picture.pixels)]
 
-    def _pages(self, work: _Work) -> Iterator[reader.Picture]:
+    def _pages(self, work: _Work) -> Iterator[Picture]:
         for picture in work.source.pages() if work.ahead is None else work.ahead:
             cleaned = self._denoiser.clean(self._prepare(picture))
             done = self._complete(work, picture, cleaned)
             del picture, cleaned  # or a large page would stay in memory while it is written
             yield done
 
-    def _complete(self, work: _Work, picture: reader.Picture, cleaned: Sequence[Cleaned]) -> reader.Picture:
+    def _complete(self, work: _Work, picture: Picture, cleaned: Sequence[Cleaned]) -> Picture:
         """The plugins' second half, the planes together again, and the comparison if one is wanted."""
         planes = [
             self._denoiser.plugins.postprocess(result.pixels, original, picture.page)
@@ -305,14 +307,14 @@ class Cleaner:
 
     def _target(self, work: _Work) -> str:
         named = self._output.format
-        return reader.FORMATS[named][0] if named else work.source.format
+        return formats.FORMATS[named][0] if named else work.source.format
 
-    def _write(self, work: _Work, pictures: Iterator[reader.Picture]) -> None:
+    def _write(self, work: _Work, pictures: Iterator[Picture]) -> None:
         with self._place(work.job.destination) as destination:
             notes = self._write_by_plugin(work, pictures)
             if notes is None:
                 with atomic.replacing(destination) as file:
-                    notes = reader.write(file, pictures, self._target(work), count=work.source.count)
+                    notes = writer.write(file, pictures, self._target(work), count=work.source.count)
         work.notes.extend(notes)
 
     @contextlib.contextmanager
@@ -328,7 +330,7 @@ class Cleaner:
             reason = error.strerror or str(error)
             raise FileError(f"can't be written to {destination}: {reason}.") from error
 
-    def _write_by_plugin(self, work: _Work, pictures: Iterator[reader.Picture]) -> list[str] | None:
+    def _write_by_plugin(self, work: _Work, pictures: Iterator[Picture]) -> list[str] | None:
         """Let a plugin write it, if one is for such files and wants to; else no page is taken."""
         destination, plugins = work.job.destination, self._denoiser.plugins
         if not plugins.writes(destination):
@@ -365,7 +367,7 @@ class Cleaner:
         job = Job(path, path, "-")
         work = _Work(job, started, Stamp(len(content), 0), file, self._image(file, path))
         try:
-            notes = reader.write(result, self._pages(work), self._target(work), count=work.source.count)
+            notes = writer.write(result, self._pages(work), self._target(work), count=work.source.count)
         except OSError as error:
             raise FileError(f"can't be encoded as {self._target(work)}: {error}.") from error
         work.notes.extend(notes)

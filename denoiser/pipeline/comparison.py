@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from denoiser.errors import FileError
-from denoiser.imaging.reader import quantize
+from denoiser.imaging.picture import quantize
 from denoiser.inference.patches import PATCH, Floats, whole_from_image
 from denoiser.pipeline.record import Record
 from denoiser.system import atomic

@@ -16,10 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from denoiser.errors import UsageError
-
-_PLAIN = "png apng tif tiff jpg jpeg jpe jfif bmp dib pgm ppm pbm pnm webp gif jp2 j2k"
-SUFFIXES = frozenset(f".{ending}" for ending in _PLAIN.split())
-"""Endings that make a file in a folder an image. A file named by itself may be called anything."""
+from denoiser.imaging.formats import SUFFIXES
 
 
 @dataclass(frozen=True)

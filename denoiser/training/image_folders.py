@@ -13,17 +13,24 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from denoiser.errors import FileError, ImagesError, TrainingError
+from denoiser.errors import FileError, ImagesError, PluginError, TrainingError
+from denoiser.imaging.formats import SUFFIXES
+from denoiser.imaging.open import open_image
+from denoiser.imaging.picture import Picture
 from denoiser.imaging.reader import ImageFile
-from denoiser.pipeline.plan import SUFFIXES
+from denoiser.inference.patches import Floats
+from denoiser.plugins.manager import Plugins
 from denoiser.system.stderr import quietly
+
+if TYPE_CHECKING:
+    from denoiser.training.recipes import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -302,3 +309,25 @@ def shifted(patches: Array, rng: np.random.Generator, *, pixels: int, share: flo
         which = np.flatnonzero((moves[:, 0] == down) & (moves[:, 1] == right))
         result[which] = np.roll(patches[which], (down, right), axis=(1, 2))
     return result
+
+
+def prepared(recipe: Recipe, plugins: Plugins) -> Recipe:
+    """Have the user's images read, and changed by plugins, for training as for use.
+
+    A file that can't be read is left out of the training; a step that fails is a PluginError, as a network
+    must not learn from other images than those it will be used on.
+    """
+
+    def load(path: Path) -> list[Floats]:
+        with path.open("rb") as file:
+            found = open_image(path, plugins, lambda: ImageFile(file, path))
+            return [_preprocessed(plugins, picture) for picture in found.pages()]
+
+    return replace(recipe, reader=Reader(load, SUFFIXES | plugins.suffixes("read_pages")))
+
+
+def _preprocessed(plugins: Plugins, picture: Picture) -> Floats:
+    try:
+        return plugins.preprocess(picture.pixels, picture.page)
+    except FileError as error:
+        raise PluginError(f"{picture.page.path}: {error.message}") from error

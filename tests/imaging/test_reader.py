@@ -12,6 +12,8 @@ from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from denoiser.errors import FileError
 from denoiser.imaging import reader
+from denoiser.imaging.picture import BECAME_GRAY, Picture, quantize
+from denoiser.imaging.writer import write
 
 RNG = np.random.default_rng(0)
 GRAY8 = RNG.integers(0, 256, (20, 30), np.uint8)
@@ -25,7 +27,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def read(content: bytes, **options: Any) -> list[reader.Picture]:
+def read(content: bytes, **options: Any) -> list[Picture]:
     return list(reader.ImageFile(io.BytesIO(content), Path("x"), **options).pages())
 
 
@@ -33,7 +35,7 @@ def round_trip(content: bytes, target: str | None = None, **options: Any) -> tup
     source = reader.ImageFile(io.BytesIO(content), Path("x"), **options)
     buffer = io.BytesIO()
     pictures = list(source.pages())
-    notes = reader.write(buffer, pictures, target or source.format, count=source.count)
+    notes = write(buffer, pictures, target or source.format, count=source.count)
     buffer.seek(0)
     return Image.open(buffer), [*(note for picture in pictures for note in picture.notes), *notes]
 
@@ -69,7 +71,7 @@ def test_8_bit_gray_comes_back_bit_for_bit(kind: str) -> None:
 def test_16_bit_stays_16_bit_bit_for_bit(content: bytes) -> None:
     picture = read(content)[0]
     assert picture.page.depth == 16
-    np.testing.assert_array_equal(reader.quantize(picture.pixels, 16), GRAY16)
+    np.testing.assert_array_equal(quantize(picture.pixels, 16), GRAY16)
     result, notes = round_trip(content)
     assert result.mode in ("I;16", "I;16B", "I")
     np.testing.assert_array_equal(np.asarray(result).astype(np.uint16), GRAY16)
@@ -78,7 +80,7 @@ def test_16_bit_stays_16_bit_bit_for_bit(content: bytes) -> None:
 
 def test_16_bit_white_is_zero_is_not_a_negative() -> None:
     content = encoded(Image.fromarray(GRAY16), "TIFF", tiffinfo={262: 0})
-    np.testing.assert_array_equal(reader.quantize(read(content)[0].pixels, 16), 65535 - GRAY16)
+    np.testing.assert_array_equal(quantize(read(content)[0].pixels, 16), 65535 - GRAY16)
     result, _ = round_trip(content)
     assert result.tag_v2[262] == 1  # type: ignore[attr-defined]
     np.testing.assert_array_equal(np.asarray(result), 65535 - GRAY16)
@@ -114,7 +116,7 @@ def test_colour_becomes_gray_by_its_luma() -> None:
     result, notes = round_trip(encoded(Image.fromarray(RGB), "PNG"))
     assert result.mode == "L"
     np.testing.assert_array_equal(np.asarray(result), np.asarray(Image.fromarray(RGB).convert("L")))
-    assert notes == [reader.BECAME_GRAY]
+    assert notes == [BECAME_GRAY]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "PPM"])
@@ -144,7 +146,7 @@ def test_a_palette_of_grays_is_gray() -> None:
 def test_cmyk_becomes_gray() -> None:
     result, notes = round_trip(encoded(Image.fromarray(RGB).convert("CMYK"), "TIFF"))
     assert result.mode == "L"
-    assert notes == [reader.BECAME_GRAY]
+    assert notes == [BECAME_GRAY]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, PngImagePlugin
 
-from denoiser.imaging import plugin_files, reader, small_png
+from denoiser.imaging import reader, small_png
+from denoiser.imaging.open import open_builtin
 
 PICTURES = arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40)))
 
@@ -82,11 +83,11 @@ def test_too_little_data_and_interlacing_are_left_to_pillow() -> None:
 @given(PICTURES)
 def test_both_ways_give_the_same_picture(pixels: np.ndarray) -> None:
     file, path = io.BytesIO(small_png.encode(pixels)), Path("x.png")
-    short = plugin_files.builtin(file, path)
-    assert isinstance(short, plugin_files.PlainFile)
+    short = open_builtin(file, path)
+    assert isinstance(short, small_png.PlainFile)
     long = reader.ImageFile(file, path)
     assert (short.size, short.count, short.format) == (long.size, long.count, long.format)
     (first,), (second,) = short.pages(), long.pages()
     np.testing.assert_array_equal(first.pixels, second.pixels)
     assert (first.page, first.options, first.notes) == (second.page, second.options, second.notes)
-    assert isinstance(plugin_files.builtin(file, path, max_megapixels=1e-9), reader.ImageFile)
+    assert isinstance(open_builtin(file, path, max_megapixels=1e-9), reader.ImageFile)

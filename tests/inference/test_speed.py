@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from denoiser import generator
-from denoiser.imaging.reader import quantize
+from denoiser.imaging.picture import quantize
 from denoiser.inference import patches
 from denoiser.inference.denoiser import Denoiser
 from denoiser.weights import modelfile, store

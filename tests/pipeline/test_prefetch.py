@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoiser.imaging import reader
+from denoiser.imaging import writer
+from denoiser.imaging.picture import Picture
 from denoiser.pipeline.prefetch import Abandoned, Aside, one_ahead
 from denoiser.system import atomic
 from tests.conftest import Outcome
@@ -138,14 +139,14 @@ def test_a_page_that_fails_leaves_no_file(
 def test_a_full_disk_fails_the_file_alone(
     denoise: Denoise, pages: Path, identity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add = reader.ImageWriter.add
+    add = writer.ImageWriter.add
 
-    def full(self: reader.ImageWriter, picture: reader.Picture) -> None:
+    def full(self: writer.ImageWriter, picture: Picture) -> None:
         if picture.page.index == 1:
             raise OSError(28, "No space left on device")
         add(self, picture)
 
-    monkeypatch.setattr(reader.ImageWriter, "add", full)
+    monkeypatch.setattr(writer.ImageWriter, "add", full)
     outcome = denoise(pages, "--out", tmp_path / "o", "--model", identity)
     assert "8 cleaned, 3 failed" in outcome.err
     assert "10.tif can't be written to" in outcome.err

@@ -12,7 +12,6 @@ from PIL import Image
 import denoiser
 from denoiser import noise
 from denoiser.errors import PluginError, UsageError
-from denoiser.imaging import plugin_files
 from denoiser.plugins import manager
 from denoiser.training import image_folders, recipes
 from denoiser.weights import store as models
@@ -109,7 +108,7 @@ def test_training_learns_what_preprocess_makes_of_all_pages(pictures: Path, tmp_
         """,
     )
     chain = manager.load([str(step)], installed=False)
-    reader = plugin_files.prepared(recipes.RECIPES["general"], chain).reader
+    reader = image_folders.prepared(recipes.RECIPES["general"], chain).reader
     plain, changed = image_folders.images(pictures), image_folders.images(pictures, reader)
     assert len(plain) == len(changed) == 6
     for before, after in zip(plain, changed, strict=True):
