@@ -16,7 +16,8 @@ from denoiser.errors import FileError
 from denoiser.imaging.picture import BECAME_GRAY, Picture
 from denoiser.inference.patches import Floats
 from denoiser.page import Page
-from denoiser.plugins.manager import Plugins, blamed, checked, read_only
+from denoiser.plugins.checks import blamed, checked, read_only
+from denoiser.plugins.manager import Plugins
 
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 

@@ -1,4 +1,4 @@
-"""Loading plugins, chaining their hooks, and naming the one that is at fault.
+"""The plugins that are loaded: chaining their hooks, and naming the one that is at fault.
 
 pluggy finds and checks the hooks. It calls every implementation with the same arguments and can't chain, so a
 short loop over the implementations does that, in load order.
@@ -10,21 +10,18 @@ import contextlib
 import dataclasses
 import difflib
 import functools
-import hashlib
-import importlib
-import importlib.util
 import logging
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from denoiser.errors import FileError, PluginError, UsageError
+from denoiser.plugins import loading
 from denoiser.plugins import options as plugin_options
+from denoiser.plugins.checks import blamed, checked, first_line, read_only
 
 if TYPE_CHECKING:
     import pluggy
@@ -35,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GROUP = "denoiser"
 _SUFFIXES_HINT = 'It needs the endings as a tuple, such as SUFFIXES = (".pdf",).'
 
 
@@ -135,7 +131,7 @@ class Plugins:
         except PluginValidationError as error:
             self._manager.unregister(name=name)
             raise PluginError(
-                f"Plugin {name} ({origin}): {_first_line(error)}.", f"The hooks are: {', '.join(_hooks())}."
+                f"Plugin {name} ({origin}): {first_line(error)}.", f"The hooks are: {', '.join(_hooks())}."
             ) from error
         except PluginError:
             self._manager.unregister(name=name)
@@ -214,17 +210,17 @@ class Plugins:
         key = str(path.resolve()) if is_file else spec
         if key in self._seen:
             return
-        module, version = _load_file(path) if is_file else _load_module(spec)
+        module, version = loading.load_file(path) if is_file else loading.load_module(spec)
         self.add(module, path.stem if is_file else spec, version, spec)
         self._seen.add(key)
 
     def add_installed(self) -> None:
         """Load the plugins of installed packages; one that fails is kept in `failed`."""
-        if not _any_installed():
+        if not loading.any_installed():
             return
         from importlib.metadata import entry_points
 
-        for point in entry_points(group=GROUP):
+        for point in entry_points(group=loading.GROUP):
             origin = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
             if point.value in self._seen:
                 continue
@@ -235,9 +231,7 @@ class Plugins:
                 self.failed.append(Failed(point.name, origin, str(error)))
             except (Exception, SystemExit) as error:  # somebody else's code, at import
                 log.debug("plugin %s", point.name, exc_info=True)
-                self.failed.append(
-                    Failed(point.name, origin, f"{type(error).__name__}: {_first_line(error)}")
-                )
+                self.failed.append(Failed(point.name, origin, f"{type(error).__name__}: {first_line(error)}"))
 
     def _impls(self, hook: str) -> list[Any]:
         """Implementations in load order; pluggy keeps them last registered first, by tryfirst and trylast."""
@@ -382,25 +376,6 @@ def _register(
     added.append(name)
 
 
-@contextlib.contextmanager
-def blamed(plugin: str, where: str) -> Iterator[None]:
-    """Turn whatever a plugin's code raises into a FileError that names it."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises fails this file alone
-        log.debug("plugin %s", plugin, exc_info=True)
-        raise FileError(
-            f"plugin {plugin} failed in {where}: {type(error).__name__}: {_first_line(error)}."
-        ) from error
-
-
-def read_only(image: Floats) -> Floats:
-    """Return a view that can't be written to."""
-    view = image.view()
-    view.flags.writeable = False
-    return view
-
-
 def load(
     specs: Sequence[str] = (), *, installed: bool = True, options: Mapping[str, Any] | Sequence[str] = ()
 ) -> Plugins:
@@ -444,110 +419,3 @@ def _hooks() -> list[str]:
     from denoiser import hookspecs
 
     return [name for name in vars(hookspecs.Hooks) if not name.startswith("_")]
-
-
-def _any_installed() -> bool:
-    """Whether an installed package may have plugins; the far slower importlib.metadata then decides."""
-    declared = f"[{GROUP}]".encode()
-    for folder in sys.path:
-        if folder.endswith((".zip", ".egg")):
-            return True  # not worth looking into
-        for ending in ("dist-info", "egg-info"):
-            for path in Path(folder or ".").glob(f"*.{ending}/entry_points.txt"):
-                with contextlib.suppress(OSError):
-                    if declared in path.read_bytes():
-                        return True
-    return False
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if len(lines) < 2 else " ".join(lines)).rstrip(".") if lines else type(error).__name__
-
-
-def _load_file(path: Path) -> tuple[ModuleType, str]:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise PluginError(f"The plugin {path} can't be read: {error.strerror}.", "Check the path.") from error
-    version = hashlib.sha256(content).hexdigest()[:16]
-    # A name of its own keeps it from shadowing, or being shadowed by, a module of the same name.
-    name = f"denoiser_plugin_{path.stem}_{version}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise PluginError(f"The plugin {path} is not a Python file.", "Its name must end in .py.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # somebody else's code, at import
-        del sys.modules[name]
-        log.debug("plugin %s", path, exc_info=True)
-        what = f"{type(error).__name__}: {_first_line(error)}{_line_of(error, path)}"
-        raise PluginError(f"The plugin {path} fails on loading: {what}.", "Mend it first.") from error
-    return module, version
-
-
-def _line_of(error: BaseException, path: Path) -> str:
-    """Where in the plugin's file it happened, as " (line 3)"."""
-    if isinstance(error, SyntaxError):
-        return f" (line {error.lineno})" if error.lineno and str(path) not in str(error) else ""
-    frames = _frames(error)
-    here = [line for name, line in frames if Path(name) == path or Path(name).name == path.name]
-    return f" (line {here[-1]})" if here else ""
-
-
-def _frames(error: BaseException) -> Iterable[tuple[str, int]]:
-    trace = error.__traceback__
-    frames = []
-    while trace is not None:
-        frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
-        trace = trace.tb_next
-    return frames
-
-
-def _load_module(name: str) -> tuple[ModuleType, str]:
-    try:
-        module = importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and name.startswith(error.name):
-            raise PluginError(
-                f"There is no plugin {name}: neither a file nor an importable module.",
-                "Give the path of a .py file, or the name of an installed module.",
-            ) from error
-        raise PluginError(
-            f"The plugin {name} fails on loading: {_first_line(error)}.", "Install what it needs."
-        ) from error
-    except (Exception, SystemExit) as error:  # somebody else's code, at import
-        log.debug("plugin %s", name, exc_info=True)
-        raise PluginError(
-            f"The plugin {name} fails on loading: {type(error).__name__}: {_first_line(error)}."
-        ) from error
-    version = getattr(module, "__version__", None)
-    if version is None and module.__file__:
-        version = hashlib.sha256(Path(module.__file__).read_bytes()).hexdigest()[:16]
-    return module, str(version or "")
-
-
-def checked(
-    result: Any, plugin: str, hook: str, *, shape: tuple[int, ...] | None = None, channels: bool = False
-) -> Floats:
-    """Return what a plugin gave as float32 in 0..1; FileError names it if it is not an image.
-
-    shape: the one it must have, instead of any 2-D one. channels: whether (H, W, 3) is one too.
-    """
-    kind = "a 2-D array" if shape is None else f"an array of shape {shape}"
-
-    def fault(what: str) -> FileError:
-        return FileError(f"plugin {plugin} returned {what} from {hook}; it must be {kind} of finite floats.")
-
-    if not isinstance(result, np.ndarray):
-        raise fault(f"a {type(result).__name__}")
-    fits = result.ndim == 2 or (channels and result.ndim == 3 and result.shape[2] == 3)
-    if not result.size or not (fits if shape is None else result.shape == shape):
-        raise fault(f"an array of shape {result.shape}")
-    if not np.issubdtype(result.dtype, np.floating):
-        raise fault(f"an array of {result.dtype}")
-    if not np.isfinite(result).all():
-        raise fault("NaN or infinite values")
-    return np.clip(np.ascontiguousarray(result, np.float32), 0.0, 1.0)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from denoiser.errors import PluginError
-from denoiser.plugins import manager
+from denoiser.plugins import loading, manager
 from tests.conftest import Outcome
 from tests.helpers.files import pixels
 
@@ -194,8 +194,8 @@ def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def broken() -> object:
         raise ImportError("libfoo is missing")
 
-    points = [Point("good", lambda: manager._load_file(good)[0]), Point("broken", broken)]
-    monkeypatch.setattr("denoiser.plugins.manager._any_installed", lambda: True)
+    points = [Point("good", lambda: loading.load_file(good)[0]), Point("broken", broken)]
+    monkeypatch.setattr("denoiser.plugins.loading.any_installed", lambda: True)
     monkeypatch.setattr(
         "importlib.metadata.entry_points", lambda group: points if group == "denoiser" else []
     )
@@ -251,6 +251,6 @@ def test_only_a_declared_group_is_looked_into(tmp_path: Path, monkeypatch: pytes
     info.mkdir()
     monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "nowhere")])
     (info / "entry_points.txt").write_text("[console_scripts]\nx = y:z\n")
-    assert not manager._any_installed()
+    assert not loading.any_installed()
     (info / "entry_points.txt").write_text("[denoiser]\nx = y\n")
-    assert manager._any_installed()
+    assert loading.any_installed()
