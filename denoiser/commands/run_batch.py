@@ -16,6 +16,7 @@ from denoiser.commands import run_models
 from denoiser.commands.request import Request
 from denoiser.errors import UsageError, on_one_line
 from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
+from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.outcomes import Report, Result, Status
 from denoiser.pipeline.pipeline import Pipeline
@@ -94,7 +95,7 @@ class Batch:
         if self._request.quiet:
             return
         engine = denoiser.probe()
-        model = "general" if denoiser.auto else engine.model.name
+        model = auto.PICTURES if denoiser.auto else engine.model.name
         figure = denoiser.card.get("summary")
         described = f"{model}: {figure}" if figure else model
         facts = (

@@ -10,7 +10,7 @@ import click
 
 from denoiser.commands.request import Request
 from denoiser.errors import ModelError, UsageError
-from denoiser.inference import engine
+from denoiser.inference import auto, engine
 from denoiser.inference.denoiser import QUALITIES, Denoiser
 from denoiser.progress import progress_for
 from denoiser.weights import modelfile, store
@@ -74,8 +74,7 @@ def untrained(request: Request) -> list[str]:
                 f"Let it end in {store.SUFFIX}",
             )
     else:
-        # "auto" always needs both: which image goes where shows only when it is read.
-        names = ("digits", "general") if request.model == "auto" else (request.model,)
+        names = auto.NETWORKS if request.model == auto.AUTO else (request.model,)
         missing = [name for name in names if store.find(name) is None]
     if missing and not request.train:
         raise ModelError(f"The network {missing[0]} has no weights, and --no-train forbids making them.")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser.errors import ModelError, UsageError
-from denoiser.inference import patches
+from denoiser.inference import auto, patches
 from denoiser.inference.engine import Engine, open_engine
 from denoiser.inference.patches import Floats, Size
 from denoiser.page import Page
@@ -28,11 +28,6 @@ from denoiser.weights.modelfile import ModelFile, read
 
 Mode = Literal["whole", "tile"]
 
-AUTO = "auto"
-_GLYPHS, _PICTURES = "digits", "general"
-
-GLYPH_SIDE = 56
-"""With the model "auto", images with a longer side than this can't be glyphs."""
 
 PIXELS = 1
 """Version of the way from input to output. An output made by another version is not up to date."""
@@ -82,7 +77,7 @@ class Denoiser:
 
     def __init__(
         self,
-        model: str | Path | ModelFile = AUTO,
+        model: str | Path | ModelFile = auto.AUTO,
         *,
         mode: Mode | None = None,
         size: Size = "model",
@@ -116,13 +111,13 @@ class Denoiser:
         self._engines: dict[str, Engine] = {}
         self.plugins = _chain(plugins)
         self.plugins.configure(plugin_options or {})
-        self.auto = model == AUTO
+        self.auto = model == auto.AUTO
         self.models: dict[str, ModelFile] = {}
         if isinstance(model, ModelFile):
             self._main = model.name
             self.models[model.name] = model
         elif self.auto:
-            self._main = _PICTURES
+            self._main = auto.PICTURES
         else:
             self._main = self._load(str(model)).name
 
@@ -155,7 +150,7 @@ class Denoiser:
 
     def engines(self) -> list[Engine]:
         """Open the engines of all models that may be used."""
-        return [self.engine(name) for name in ((_GLYPHS, _PICTURES) if self.auto else (self._main,))]
+        return [self.engine(name) for name in (auto.NETWORKS if self.auto else (self._main,))]
 
     def limit(self, jobs: int | None) -> None:
         """Compute on at most so many threads from now on, in the engines that are open; None: on all."""
@@ -164,7 +159,7 @@ class Denoiser:
 
     def probe(self) -> Engine:
         """Open an engine to see that it can be, with "auto" the smaller one; raises as `Denoiser` does."""
-        return self.engine(_GLYPHS if self.auto else None)
+        return self.engine(auto.GLYPHS if self.auto else None)
 
     @property
     def card(self) -> Mapping[str, Any]:
@@ -187,7 +182,7 @@ class Denoiser:
     @cached_property
     def signature(self) -> dict[str, Any]:
         """Everything that decides the pixels, for telling whether an output is up to date."""
-        names = (_GLYPHS, _PICTURES) if self.auto else (self._main,)
+        names = auto.NETWORKS if self.auto else (self._main,)
         return {
             "pixels": PIXELS,
             "models": [self._load(name).digest for name in names],
@@ -246,7 +241,7 @@ class Denoiser:
         """Clean float32 (H, W) images in 0..1 without plugins; small ones share batches."""
         results: list[Cleaned | None] = [None] * len(images)
         if self.auto:
-            small = [index for index, image in enumerate(images) if max(image.shape) <= GLYPH_SIDE]
+            small = auto.small_enough(images)
             self._glyphs(images, small, results)
         rest = [index for index, result in enumerate(results) if result is None]
         if rest:
@@ -259,15 +254,11 @@ class Denoiser:
         """Give the images that look like glyphs to their model; the others keep None."""
         if not indices:
             return
-        from denoiser.inference.glyph_gate import looks_like_glyph
-
-        model = self._load(_GLYPHS)
+        model = self._load(auto.GLYPHS)
         fitted = [patches.whole_from_image(images[index]) for index in indices]
         given = np.stack([patch for patch, _ in fitted])
-        reconstructed = self.engine(_GLYPHS).reconstruct(given)
-        glyphs = [
-            index for index, yes in zip(indices, looks_like_glyph(given, reconstructed), strict=True) if yes
-        ]
+        reconstructed = self.engine(auto.GLYPHS).reconstruct(given)
+        glyphs = auto.glyphs_among(indices, given, reconstructed)
         if self._mode == "tile":
             self._tiled(images, glyphs, results, model)
             return

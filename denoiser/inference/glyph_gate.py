@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from denoiser.inference.noise_level import noise_of
+
 Array = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
@@ -41,17 +43,6 @@ def looks_like_glyph(patches: Array, reconstructions: Array) -> Flags:
     structure = np.sqrt(np.mean(np.square(_averaged(left)), axis=(1, 2)))
     explained = structure <= ALLOWED + ALLOWED_OF_NOISE * noise[:, 0, 0]
     return np.asarray(explained & (reconstructions.max(axis=(1, 2)) > INK), dtype=np.bool_)
-
-
-def noise_of(patches: Array) -> Array:
-    """Deviation of the independent noise in each patch, float32 (N,).
-
-    J. Immerkaer, "Fast noise variance estimation" (1996): second differences along both axes leave nothing of
-    smooth shading, and 6 times the noise.
-    """
-    rows = patches[:, :-2] - 2.0 * patches[:, 1:-1] + patches[:, 2:]
-    both = rows[:, :, :-2] - 2.0 * rows[:, :, 1:-1] + rows[:, :, 2:]
-    return np.asarray(np.sqrt(np.mean(np.square(both), axis=(1, 2))) / 6.0, dtype=np.float32)
 
 
 def _averaged(patches: Array) -> Array:

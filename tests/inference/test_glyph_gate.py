@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from denoiser import generator, noise
-from denoiser.inference import glyph_gate, patches
+from denoiser.inference import glyph_gate, noise_level, patches
 from denoiser.inference.engine import open_engine
 from denoiser.training import image_folders
 from denoiser.weights import modelfile, store
@@ -21,9 +21,9 @@ def spoilt(clean: np.ndarray, sigma: float) -> np.ndarray:
 def test_noise_is_measured() -> None:
     flat = np.full((300, 28, 28), 0.5, dtype=np.float32)
     for sigma in (0.0, 0.02, 0.1):
-        assert glyph_gate.noise_of(spoilt(flat, sigma)).mean() == pytest.approx(sigma, rel=0.05, abs=1e-6)
+        assert noise_level.noise_of(spoilt(flat, sigma)).mean() == pytest.approx(sigma, rel=0.05, abs=1e-6)
     y, x = np.mgrid[0:28, 0:28].astype(np.float32) / 28
-    assert glyph_gate.noise_of((0.3 * x + 0.5 * y)[None]).max() < 1e-6
+    assert noise_level.noise_of((0.3 * x + 0.5 * y)[None]).max() < 1e-6
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.1, 0.25, 0.4])
