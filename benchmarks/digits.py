@@ -44,7 +44,7 @@ from machine import describe
 
 from denoiser import noise
 from denoiser.inference.engine import open_engine
-from denoiser.training import image_folders
+from denoiser.training import mnist
 from denoiser.weights import modelfile
 
 Array = npt.NDArray[np.float32]
@@ -56,7 +56,7 @@ SEED = 2024
 
 def main() -> None:
     """Measure and print the table."""
-    train, test = (image_folders.mnist("train"), image_folders.mnist("test"))
+    train, test = (mnist.mnist("train"), mnist.mnist("test"))
     if train is None or test is None:
         sys.exit("benchmarks/digits.py needs DENOISER_DATA: a folder with MNIST in mnist/.")
     default = Path(__file__).parent.parent / "denoiser" / "weights" / "digits.keras"

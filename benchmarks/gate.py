@@ -27,7 +27,7 @@ from denoiser import generator, noise
 from denoiser.inference.engine import open_engine
 from denoiser.inference.glyph_gate import looks_like_glyph
 from denoiser.inference.patches import whole_from_image
-from denoiser.training import image_folders
+from denoiser.training import image_folders, mnist
 from denoiser.weights import modelfile
 
 Array = npt.NDArray[np.float32]
@@ -56,8 +56,8 @@ def main() -> None:
 def cases(*, tuning: bool, seed: int = 77) -> Iterator[tuple[str, bool, list[Array]]]:
     """Sets of images: (name, whether they are glyphs, images)."""
     rng = np.random.default_rng(seed + tuning)
-    digits = image_folders.mnist("train" if tuning else "test")
-    if digits is None or (home := image_folders.home()) is None:
+    digits = mnist.mnist("train" if tuning else "test")
+    if digits is None or (home := mnist.home()) is None:
         sys.exit("benchmarks/gate.py needs DENOISER_DATA: a folder with mnist/ and bsds400/.")
     chosen = digits[rng.choice(len(digits), COUNT, replace=False)].astype(np.float32) / np.float32(255.0)
     spoilt = with_noise(list(chosen), rng, share=0.5)

@@ -39,7 +39,7 @@ from denoiser import generator
 from denoiser.inference import patches
 from denoiser.inference.denoiser import QUALITIES
 from denoiser.system.hardware import cores
-from denoiser.training import image_folders
+from denoiser.training import mnist
 from denoiser.weights import modelfile, store
 
 Bytes = npt.NDArray[np.uint8]
@@ -117,7 +117,7 @@ class Bench:
         folder = self.folder / name
         if not folder.exists():
             folder.mkdir()
-            found = image_folders.mnist("train") if self.data else None
+            found = mnist.mnist("train") if self.data else None
             if found is None:
                 drawn = [generator.digit(self.rng) for _ in range(min(count, 2_000))]
                 found = np.rint(255 * np.stack(drawn)).astype(np.uint8)

@@ -42,7 +42,7 @@ from machine import describe
 import denoiser
 from denoiser import noise
 from denoiser.plugins import manager
-from denoiser.training import image_folders, loop, recipes
+from denoiser.training import image_folders, loop, mnist, recipes
 from denoiser.training.metrics import psnr
 
 Array = npt.NDArray[np.float32]
@@ -89,7 +89,7 @@ def feeder(network: str, seconds: float, rounds: int) -> dict[str, Any]:
     from denoiser.training import losses
 
     recipe = recipes.RECIPES[network]
-    home = image_folders.home()
+    home = mnist.home()
     images = home / "bsds400" if home and network == "general" else None
     lesson = recipes.lesson_for(recipe, data=images, seed=0, minutes=None)
     size = recipe.batch_size
@@ -183,7 +183,7 @@ def measured(model: str, clean: list[Array], given: list[Array], **options: Any)
 
 def needed(folder: str) -> Path:
     """A folder of real images."""
-    home = image_folders.home()
+    home = mnist.home()
     if home is None or not (home / folder).is_dir():
         sys.exit(f"benchmarks/train.py needs DENOISER_DATA: a folder with {folder}/ in it.")
     return home / folder
@@ -213,7 +213,7 @@ def digits(folder: Path, minutes: float | None, limit: int | None) -> dict[str, 
 
 def test_digits(limit: int | None) -> list[Array]:
     """MNIST's test digits."""
-    found = image_folders.mnist("test")
+    found = mnist.mnist("test")
     if found is None:
         sys.exit("benchmarks/train.py needs DENOISER_DATA: a folder with mnist/ in it.")
     return list((found.astype(np.float32) / np.float32(255.0))[:limit])

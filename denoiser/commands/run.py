@@ -14,7 +14,7 @@ import click
 
 from denoiser.commands import run_options
 from denoiser.commands.click_parts import Command
-from denoiser.commands.request import Request
+from denoiser.commands.run_options import Request
 from denoiser.errors import ExitCode, UsageError
 from denoiser.system.stdout import stdout_for_data
 

@@ -13,7 +13,7 @@ import click
 
 from denoiser import __version__
 from denoiser.commands import run_models
-from denoiser.commands.request import Request
+from denoiser.commands.run_options import Request
 from denoiser.errors import UsageError, on_one_line
 from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
 from denoiser.inference import auto

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from denoiser.commands.request import Request
+from denoiser.commands.run_options import Request
 from denoiser.errors import ModelError, UsageError
 from denoiser.inference import auto, engine
 from denoiser.inference.denoiser import QUALITIES, Denoiser

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from denoiser.errors import ImagesError
-from denoiser.training.image_folders import Reader, at_least, held_out, named_images
+from denoiser.training.crops import at_least
+from denoiser.training.image_folders import Reader, held_out, named_images
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from denoiser.errors import TrainingError
 from denoiser.inference.patches import PATCH, averaged
-from denoiser.training.image_folders import Array, at_least
+from denoiser.training.image_folders import Array
 
 Pair = tuple[Array, Array]
 #: `source(number, rng)` -> (given, clean), float32 (number, side, side) each; equal where noise is to come.
@@ -178,3 +178,11 @@ def _windows(image: Array, step: int) -> npt.NDArray[np.float32]:
 def own(inputs: Array) -> Array:
     """The patches themselves among a network's inputs: (N, 28, 28), a view."""
     return inputs if inputs.ndim == 3 else inputs[..., 0]
+
+
+def at_least(image: Array, size: int) -> Array:
+    """The image (H, W), mirrored at its lower and right edge until both sides have `size` pixels."""
+    missing = [max(0, size - side) for side in image.shape]
+    if not any(missing):
+        return image
+    return np.pad(image, [(0, missing[0]), (0, missing[1])], mode="symmetric")

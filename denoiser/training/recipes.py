@@ -20,7 +20,7 @@ from denoiser import generator
 from denoiser.errors import ImagesError
 from denoiser.inference.patches import whole_from_image
 from denoiser.noise import Chain, Mixture, Nothing, Spoiler, parse
-from denoiser.training import crops
+from denoiser.training import crops, mnist
 from denoiser.training import image_folders as images
 from denoiser.weights.architectures import Kind
 from denoiser.weights.store import NETWORKS
@@ -215,7 +215,7 @@ def _digits(
 ) -> Lesson:
     if data is not None and noisy is not None:
         return _glyph_pairs(recipe, data, noisy, validation)
-    found = images.mnist("train", folder=data, download=download and data is None)
+    found = mnist.mnist("train", folder=data, download=download and data is None)
     if found is not None:
         about = "MNIST, the 60,000 training digits, of which {held} were held out for validation"
         terms = "Yann LeCun, Corinna Cortes and Christopher Burges; freely available for research"

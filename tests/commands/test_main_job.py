@@ -71,7 +71,7 @@ def test_a_scan_of_several_pages(denoise: Denoise, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5])
 def test_digits(denoise: Denoise, tmp_path: Path, sigma: float) -> None:
-    from denoiser.training.image_folders import mnist
+    from denoiser.training.mnist import mnist
 
     digits = mnist("test", folder=DATA / "mnist")
     assert digits is not None

@@ -6,7 +6,7 @@ import pytest
 from denoiser import generator, noise
 from denoiser.inference import glyph_gate, noise_level, patches
 from denoiser.inference.engine import open_engine
-from denoiser.training import image_folders
+from denoiser.training import mnist
 from denoiser.weights import modelfile, store
 
 CLEAN = generator.glyphs(100, np.random.default_rng(0))
@@ -53,7 +53,7 @@ def test_the_answer_does_not_depend_on_the_batch() -> None:
 
 @pytest.mark.data
 def test_digits_pass_and_other_pictures_do_not() -> None:
-    found = image_folders.mnist("test")
+    found = mnist.mnist("test")
     if found is None:
         pytest.skip("no MNIST: DENOISER_DATA is unset")
     rng = np.random.default_rng(5)
