@@ -25,12 +25,13 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from machine import describe
 
+from denoiser._types import PATCH
 from denoiser.inference.denoiser import Denoiser
 from denoiser.inference.numpy_engine import NumpyEngine
 from denoiser.training import image_folders, recipes
 from denoiser.training.run import train_network
 from denoiser.weights import modelfile
-from denoiser.weights.architectures import PATCH, input_shape, parameters, planes, validate
+from denoiser.weights.architectures import input_shape, parameters, planes, validate
 
 SHAPES: dict[str, dict[str, Any]] = {
     "as released": {},

@@ -36,13 +36,13 @@ from machine import describe
 from PIL import Image
 
 from denoiser import generator
+from denoiser._types import PATCH, Bytes
 from denoiser.inference import patches
 from denoiser.inference.denoiser import QUALITIES
 from denoiser.system.hardware import cores
 from denoiser.training import mnist
 from denoiser.weights import modelfile, store
 
-Bytes = npt.NDArray[np.uint8]
 A4 = (3508, 2480)
 PATCHES_TIMED = 3072
 NLM = "OpenCV NLM 7/21"
@@ -221,7 +221,7 @@ def bare_products(model: modelfile.ModelFile) -> float:
     """Patches a second through nothing but the products, three patches at a time, a thread for each core."""
     config, together = model.config, 3
     token, channels = config["token"], config["channels"]
-    tokens = (patches.PATCH // token) ** 2
+    tokens = (PATCH // token) ** 2
     count = max(1, PATCHES_TIMED // together)
 
     def array(*shape: int) -> npt.NDArray[np.float32]:

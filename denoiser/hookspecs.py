@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 if TYPE_CHECKING:
-    from denoiser.inference.patches import Floats
+    from denoiser._types import Floats
     from denoiser.noise import Register
     from denoiser.page import Page
 

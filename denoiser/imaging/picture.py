@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoiser.inference.patches import Floats
+from denoiser._types import Floats
 from denoiser.page import Page
 
 _QUANTIZED = 1 << 16

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from denoiser._types import Floats
 from denoiser.errors import FileError
 from denoiser.imaging.picture import BECAME_GRAY, Picture
-from denoiser.inference.patches import Floats
 from denoiser.page import Page
 from denoiser.plugins.checks import blamed, checked, read_only
 from denoiser.plugins.manager import Plugins

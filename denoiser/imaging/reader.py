@@ -14,10 +14,10 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from denoiser._types import Floats
 from denoiser.errors import FileError
 from denoiser.imaging.formats import SAME_AS
 from denoiser.imaging.picture import BECAME_GRAY, Picture
-from denoiser.inference.patches import Floats
 from denoiser.page import Page
 
 # TIFF tags that describe the page and not its coding: description, make, model, resolution, page name and

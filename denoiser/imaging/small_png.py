@@ -16,13 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from denoiser._types import Bytes
 from denoiser.imaging.picture import Picture
 from denoiser.page import Page
-
-Bytes = npt.NDArray[np.uint8]
 
 MAX_PIXELS = 128 * 128
 LEVEL = 3

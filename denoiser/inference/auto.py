@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from denoiser.inference.patches import Floats
+from denoiser._types import Floats
 
 AUTO = "auto"
 GLYPHS, PICTURES = "digits", "general"

@@ -16,10 +16,11 @@ from typing import Any, Literal, overload
 import numpy as np
 import numpy.typing as npt
 
+from denoiser._types import PATCH, Floats
 from denoiser.errors import ModelError, UsageError
 from denoiser.inference import auto, patches
 from denoiser.inference.engine import Engine, open_engine
-from denoiser.inference.patches import Floats, Size
+from denoiser.inference.patches import Size
 from denoiser.page import Page
 from denoiser.plugins.manager import Plugins, load
 from denoiser.system.hardware import cores
@@ -95,8 +96,8 @@ class Denoiser:
         _one_of("mode", mode, (None, "whole", "tile"))
         _one_of("size", size, ("model", "input"))
         _one_of("quality", quality, tuple(QUALITIES))
-        if stride is not None and not 1 <= stride <= patches.PATCH:
-            raise UsageError(f"stride is {stride}; it must be 1 to {patches.PATCH}.")
+        if stride is not None and not 1 <= stride <= PATCH:
+            raise UsageError(f"stride is {stride}; it must be 1 to {PATCH}.")
         if not 0.0 <= strength <= 1.0:
             raise UsageError(f"strength is {strength}; it must be 0 to 1.")
         self._mode = mode

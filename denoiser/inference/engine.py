@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from denoiser._types import Floats
 from denoiser.errors import DeviceError, UsageError
 from denoiser.system import hardware
 
 if TYPE_CHECKING:
     from denoiser.weights.modelfile import ModelFile
 
-Patches = npt.NDArray[np.float32]
 
 ENGINES = ("numpy", "keras")
 DEVICES = ("auto", "cpu", "gpu")
@@ -46,7 +43,7 @@ class Engine(Protocol):
     def model(self) -> ModelFile:
         """The model it computes."""
 
-    def reconstruct(self, patches: Patches) -> Patches:
+    def reconstruct(self, patches: Floats) -> Floats:
         """Reconstruct float32 patches, values about 0..1; the result is new, (N, 28, 28) and not clipped.
 
         Patches are (N, 28, 28), for a network with context (N, 28, 28, 2).

@@ -12,9 +12,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from denoiser._types import Floats
 from denoiser.inference.noise_level import noise_of
 
-Array = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 #: What a glyph may leave over after the averaging: a part for the network's own error, a part of the noise.
@@ -30,7 +30,7 @@ INK = 0.96
 _CLIPPED = 0.683
 
 
-def looks_like_glyph(patches: Array, reconstructions: Array) -> Flags:
+def looks_like_glyph(patches: Floats, reconstructions: Floats) -> Flags:
     """Whether each reconstruction differs from its patch by no more than the patch's noise explains.
 
     patches: float32 (N, 28, 28), 0..1, ink light on dark, as `patches.whole_from_image` makes them.
@@ -45,7 +45,7 @@ def looks_like_glyph(patches: Array, reconstructions: Array) -> Flags:
     return np.asarray(explained & (reconstructions.max(axis=(1, 2)) > INK), dtype=np.bool_)
 
 
-def _averaged(patches: Array) -> Array:
+def _averaged(patches: Floats) -> Floats:
     """Means of 3x3 pixels, (N, 26, 26)."""
     rows = patches[:, :-2] + patches[:, 1:-1] + patches[:, 2:]
     return np.asarray((rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9.0, dtype=np.float32)

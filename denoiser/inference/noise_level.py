@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from denoiser.inference.patches import Floats
+from denoiser._types import Floats
 
 _FEWEST = 16
 _MAD = 0.6744897501960817

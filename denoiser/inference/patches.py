@@ -14,11 +14,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
-Size = Literal["model", "input"]
+from denoiser._types import PATCH, Floats
 
-PATCH = 28
-"""Side of a patch in pixels."""
+Size = Literal["model", "input"]
 
 BAND_PATCHES = 1024
 """Patches computed at once. Fixed, because the bands decide the order of the merge's additions."""

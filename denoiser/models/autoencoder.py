@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from denoiser._types import PATCH
 from denoiser.models.parts import base_config, card_from_text, card_to_text, dense_weights
 from denoiser.weights import architectures
 
@@ -30,7 +31,7 @@ class Autoencoder(keras.Model):
         super().__init__(**kwargs)
         self.latent_dim: int = config["latent_dim"]
         self._card_text = card_to_text(card)
-        patch, dtype = architectures.PATCH, self.dtype_policy
+        patch, dtype = PATCH, self.dtype_policy
         self.encoder = keras.Sequential(
             [
                 keras.Input((patch, patch)),

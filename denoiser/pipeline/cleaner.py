@@ -22,13 +22,13 @@ from typing import IO
 
 import numpy as np
 
+from denoiser._types import Floats
 from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
 from denoiser.imaging import formats, plugin_files, reader, small_png, writer
 from denoiser.imaging.open import open_builtin, open_image
 from denoiser.imaging.picture import Picture
 from denoiser.inference import noise_level
 from denoiser.inference.denoiser import Cleaned, Denoiser
-from denoiser.inference.patches import Floats
 from denoiser.pipeline.comparison import Comparisons
 from denoiser.pipeline.outcomes import Result, Status
 from denoiser.pipeline.plan import Job

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from denoiser._types import PATCH, Floats
 from denoiser.errors import FileError
 from denoiser.imaging.picture import quantize
-from denoiser.inference.patches import PATCH, Floats, whole_from_image
+from denoiser.inference.patches import whole_from_image
 from denoiser.pipeline.record import Record
 from denoiser.system import atomic
 

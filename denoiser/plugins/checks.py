@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from denoiser._types import Floats
 from denoiser.errors import FileError
-
-if TYPE_CHECKING:
-    from denoiser.inference.patches import Floats
 
 log = logging.getLogger(__name__)
 

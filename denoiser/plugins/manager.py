@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from denoiser._types import Floats
 from denoiser.errors import FileError, PluginError, UsageError
 from denoiser.plugins import loading
 from denoiser.plugins import options as plugin_options
@@ -26,7 +27,6 @@ from denoiser.plugins.checks import blamed, checked, first_line, read_only
 if TYPE_CHECKING:
     import pluggy
 
-    from denoiser.inference.patches import Floats
     from denoiser.noise import Parameter
     from denoiser.page import Page
 

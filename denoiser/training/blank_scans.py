@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from denoiser._types import Floats
 from denoiser.errors import ImagesError
 from denoiser.training.crops import at_least
 from denoiser.training.image_folders import Reader, held_out, named_images
 
 log = logging.getLogger(__name__)
 
-Array = npt.NDArray[np.float32]
 
 LEAST = 64
 """Sides of an image from which its noise can be told from its background."""
@@ -44,7 +44,7 @@ class CutNoise:
     noises: deviations from the background, float32 (H, W). name: what a model card calls it.
     """
 
-    def __init__(self, noises: Sequence[Array], name: str) -> None:
+    def __init__(self, noises: Sequence[Floats], name: str) -> None:
         self._noises, self._name = list(noises), name
 
     @property
@@ -52,7 +52,7 @@ class CutNoise:
         """In words, for a model card."""
         return self._name
 
-    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:
+    def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
         """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
         side = max(clean.shape[1:])
         result = clean.copy()
@@ -100,7 +100,7 @@ def cut_from(
     return CutNoise(taught, name), CutNoise(held, name)
 
 
-def deviation(image: Array) -> Array:
+def deviation(image: Floats) -> Floats:
     """What an image (H, W) of nothing has besides a smooth background; float32, of mean 0."""
     rows, columns = (max(1, side // _BLOCK) for side in image.shape)
     down, across = (
@@ -118,7 +118,7 @@ def deviation(image: Array) -> Array:
     return np.asarray(noise - noise.mean(), dtype=np.float32)
 
 
-def _checked(path: Path, image: Array) -> Array:
+def _checked(path: Path, image: Floats) -> Floats:
     """The noise of one scan, if it is one of nothing."""
     saturated = float(np.mean((image <= 0.0) | (image >= 1.0)))
     noise = deviation(image)
@@ -143,7 +143,7 @@ def _checked(path: Path, image: Array) -> Array:
     return noise
 
 
-def _spreads(noise: Array, share: float = 0.9) -> npt.NDArray[np.float64]:
+def _spreads(noise: Floats, share: float = 0.9) -> npt.NDArray[np.float64]:
     """How much the pixels of each square differ, by the middle `share` of them: dust and dead pixels aside.
 
     As a standard deviation, for pixels that are normally distributed.
@@ -155,7 +155,7 @@ def _spreads(noise: Array, share: float = 0.9) -> npt.NDArray[np.float64]:
     return np.asarray((high - low) / (2 * NormalDist().inv_cdf(0.5 + share / 2)))
 
 
-def _strokes(noise: Array) -> bool:
+def _strokes(noise: Floats) -> bool:
     """Whether print is all over the page: lumps, most squares of strong contrast or mostly of one tone.
 
     Specks without neighbours are noise, and so is grain, whose tones are spread evenly about the middle.

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from denoiser._types import PATCH, Floats
 from denoiser.errors import TrainingError
-from denoiser.inference.patches import PATCH, averaged
-from denoiser.training.image_folders import Array
+from denoiser.inference.patches import averaged
 
-Pair = tuple[Array, Array]
+Pair = tuple[Floats, Floats]
 #: `source(number, rng)` -> (given, clean), float32 (number, side, side) each; equal where noise is to come.
 Source = Callable[[int, np.random.Generator], Pair]
 
@@ -70,7 +70,7 @@ class Images:
                 result[half:, index] = part
         return result[0], result[1]
 
-    def _cut(self, parts: list[Array], rng: np.random.Generator) -> list[Array]:
+    def _cut(self, parts: list[Floats], rng: np.random.Generator) -> list[Floats]:
         look, side = self._look, self._side
         height, width = parts[0].shape
         low, high = look.scales
@@ -142,7 +142,7 @@ class Mixed:
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def cut(given: Array, clean: Array, number: int, rng: np.random.Generator, *, context: int = 1) -> Pair:
+def cut(given: Floats, clean: Floats, number: int, rng: np.random.Generator, *, context: int = 1) -> Pair:
     """Cut patches from tiles, an equal number from each, at random places and in random order.
 
     given, clean: float32 (tiles, side, side), side at least 28 `context`. Returns inputs, float32
@@ -170,17 +170,17 @@ def cut(given: Array, clean: Array, number: int, rng: np.random.Generator, *, co
     return inputs, targets
 
 
-def _windows(image: Array, step: int) -> npt.NDArray[np.float32]:
+def _windows(image: Floats, step: int) -> npt.NDArray[np.float32]:
     span = (PATCH - 1) * step + 1
     return np.lib.stride_tricks.sliding_window_view(image, (span, span))[:, :, ::step, ::step]
 
 
-def own(inputs: Array) -> Array:
+def own(inputs: Floats) -> Floats:
     """The patches themselves among a network's inputs: (N, 28, 28), a view."""
     return inputs if inputs.ndim == 3 else inputs[..., 0]
 
 
-def at_least(image: Array, size: int) -> Array:
+def at_least(image: Floats, size: int) -> Floats:
     """The image (H, W), mirrored at its lower and right edge until both sides have `size` pixels."""
     missing = [max(0, size - side) for side in image.shape]
     if not any(missing):

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from denoiser._types import Floats
 from denoiser.errors import FileError, ImagesError, PluginError
 from denoiser.imaging.formats import SUFFIXES
 from denoiser.imaging.open import open_image
 from denoiser.imaging.picture import Picture
 from denoiser.imaging.reader import ImageFile
-from denoiser.inference.patches import Floats
 from denoiser.plugins.manager import Plugins
 
 if TYPE_CHECKING:
@@ -27,10 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Array = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
 
-PATCH = 28
 _UNREADABLE = (FileError, OSError)
 _TAKEN = "It takes what denoise takes: PNG, JPEG, TIFF, BMP, PGM and more."
 
@@ -39,11 +35,11 @@ _TAKEN = "It takes what denoise takes: PNG, JPEG, TIFF, BMP, PGM and more."
 class Reader:
     """How the user's images are read: `read(path)` gives float32 (H, W) pages in 0..1; and the endings."""
 
-    read: Callable[[Path], list[Array]]
+    read: Callable[[Path], list[Floats]]
     suffixes: frozenset[str]
 
 
-def read(path: Path) -> list[Array]:
+def read(path: Path) -> list[Floats]:
     """Every page of an image file, gray, float32 (H, W) in 0..1, as `denoise` reads it before it cleans.
 
     Raises FileError for what `denoise` refuses, and OSError.
@@ -69,7 +65,7 @@ def _why(error: Exception) -> str:
     return error.message if isinstance(error, FileError) else str(error)
 
 
-def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[Array]:
+def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[Floats]:
     """Every image of a folder and its subfolders, as gray.
 
     reader: what reads a file, where plugins have a say in it; its FileError means a file that can't be read.
@@ -81,9 +77,9 @@ def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> lis
     return [image for _, image in named_images(folder, reader, least=least)]
 
 
-def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[tuple[Path, Array]]:
+def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[tuple[Path, Floats]]:
     """Like `images`, each with its path; a file with many pages comes with each of them."""
-    found: list[tuple[Path, Array]] = []
+    found: list[tuple[Path, Floats]] = []
     reader, left_out = reader or _BUILT_IN, 0
     for path in _files(folder, reader):
         try:
@@ -111,7 +107,7 @@ def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) 
     return found
 
 
-def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[Array, Array]]:
+def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[Floats, Floats]]:
     """Every noisy image of a folder beside the clean one of the same relative name.
 
     The endings may differ where the name is clear all the same. Returns (noisy, clean), float32 (H, W) in
@@ -130,7 +126,7 @@ def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[
             raise ImagesError(
                 f"{folder / here[name]} has no partner in {other}.", "Pairs have equal relative names."
             )
-    found: list[tuple[Array, Array]] = []
+    found: list[tuple[Floats, Floats]] = []
     for name in sorted(wanted):
         first, second = noisy / given[name], clean / wanted[name]
         both = _read_both(first, second, reader)
@@ -142,7 +138,7 @@ def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[
     return found
 
 
-def _read_both(first: Path, second: Path, reader: Reader) -> list[list[Array]]:
+def _read_both(first: Path, second: Path, reader: Reader) -> list[list[Floats]]:
     pages = []
     for path in (first, second):
         try:
@@ -170,7 +166,7 @@ def held_out(number: int, share: float) -> list[int]:
     return [int(index) for index in np.flatnonzero(np.diff(due))] or [number - 1]
 
 
-def shifted(patches: Array, rng: np.random.Generator, *, pixels: int, share: float = 0.5) -> Array:
+def shifted(patches: Floats, rng: np.random.Generator, *, pixels: int, share: float = 0.5) -> Floats:
     """Move a share of the patches (N, H, W) by up to `pixels` each way, edges wrapping; a new array."""
     result = patches.copy()
     moves = rng.integers(-pixels, pixels + 1, (len(patches), 2))

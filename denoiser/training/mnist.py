@@ -13,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
+from denoiser._types import PATCH, Bytes
 from denoiser.errors import TrainingError
 from denoiser.system.stderr import quietly
-from denoiser.training.image_folders import PATCH, Bytes
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from denoiser.inference.patches import PATCH, Floats
+from denoiser._types import PATCH, Floats
 
 _NOISE, _LEAST = 0.05, 0.1
 """Variance of the noise that directions are weighed against, 0..1 scale, and what the emptiest ones keep."""

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser import generator
+from denoiser._types import PATCH, Bytes
 from denoiser.errors import ImagesError
 from denoiser.inference.patches import whole_from_image
 from denoiser.noise import Chain, Mixture, Nothing, Spoiler, parse
@@ -275,7 +276,7 @@ def _too_few(data: Path | None) -> ImagesError:
 class _Deck:
     """Glyphs, uint8 (N, 28, 28), each shown once before any is shown again."""
 
-    def __init__(self, glyphs: images.Bytes, recipe: Recipe) -> None:
+    def __init__(self, glyphs: Bytes, recipe: Recipe) -> None:
         self._glyphs, self._recipe = glyphs, recipe
         self.memory = {"order": np.empty(0, dtype=np.int64)}
         """What it remembers, so that a training can go on where it was."""
@@ -347,7 +348,7 @@ def _pictures(
     return Lesson(feed, spoiled(recipe.judged or recipe.noise), EPOCH, " and ".join(abouts), terms, levels)
 
 
-def _pairs(recipe: Recipe, data: Path, noisy: Path | None, *, least: int = images.PATCH) -> list[Pair]:
+def _pairs(recipe: Recipe, data: Path, noisy: Path | None, *, least: int = PATCH) -> list[Pair]:
     """The user's images, noisy and clean, refused where they teach nothing; least: see `images.images`."""
     if noisy is not None:
         pairs = images.pairs(data, noisy, recipe.reader)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 import denoiser
 from denoiser import generator
-from denoiser.inference.patches import Floats
+from denoiser._types import Floats
 from denoiser.weights import store
 from tests.conftest import Outcome
 

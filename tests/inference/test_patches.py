@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from denoiser._types import PATCH, Floats
 from denoiser.inference import patches
-from denoiser.inference.patches import PATCH, Floats
 
 shapes = st.tuples(st.integers(1, 90), st.integers(1, 90))
 

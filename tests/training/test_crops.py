@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from denoiser._types import Floats
 from denoiser.errors import TrainingError
 from denoiser.inference import patches
 from denoiser.training import crops
@@ -14,12 +15,12 @@ from denoiser.training import crops
 SIDE = 120
 
 
-def ramp(height: int = 150, width: int = 180) -> crops.Array:
+def ramp(height: int = 150, width: int = 180) -> Floats:
     """An image in which every pixel differs."""
     return (np.arange(height * width, dtype=np.float32) / (height * width)).reshape(height, width)
 
 
-def pieces(image: crops.Array) -> set[float]:
+def pieces(image: Floats) -> set[float]:
     return set(image.ravel().tolist())
 
 

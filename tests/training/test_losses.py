@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from denoiser.inference.patches import PATCH
+from denoiser._types import PATCH
 from denoiser.training.losses import LOSSES
 
 pytestmark = pytest.mark.slow  # imports Keras
