@@ -10,11 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Outcome
 from tests.helpers import fakes
+from tests.helpers.command import Denoise
 from tests.helpers.files import pixels, tree
-
-Denoise = Callable[..., Outcome]
 
 
 def float_with_nan(path: Path) -> None:

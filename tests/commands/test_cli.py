@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -14,10 +13,9 @@ import pytest
 from denoiser import __version__, noise
 from denoiser.commands.cli import cli
 from denoiser.weights import store as models
-from tests.conftest import Outcome
 from tests.helpers import fakes
+from tests.helpers.command import Denoise
 
-Denoise = Callable[..., Outcome]
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
 

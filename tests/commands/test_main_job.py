@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Outcome
+from tests.helpers.command import Denoise
 from tests.helpers.files import pixels
 
-Denoise = Callable[..., Outcome]
 DATA = Path(os.environ.get("DENOISER_DATA", "/nowhere"))
 
 pytestmark = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,7 @@ from PIL import Image
 from denoiser import noise
 from denoiser.commands import noise_preview
 from denoiser.noise import registry
-from tests.conftest import Outcome
-
-Denoise = Callable[..., Outcome]
+from tests.helpers.command import Denoise
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,9 @@ import pytest
 from PIL import Image
 
 from denoiser.system import atomic
-from tests.conftest import Outcome
 from tests.helpers import fakes
+from tests.helpers.command import Denoise
 from tests.helpers.files import pixels, tree
-
-Denoise = Callable[..., Outcome]
 
 
 def test_a_folder_is_mirrored_and_an_identity_changes_no_pixel(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,7 @@ from denoiser import generator
 from denoiser.training import recipes
 from denoiser.weights import modelfile
 from denoiser.weights import store as models
-from tests.conftest import Outcome
-
-Denoise = Callable[..., Outcome]
+from tests.helpers.command import Denoise
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +19,9 @@ from denoiser.errors import on_one_line
 from denoiser.pipeline import comparison, record
 from denoiser.pipeline.record import Record, Stamp
 from denoiser.system import atomic
-from tests.conftest import Outcome
 from tests.helpers import fakes
+from tests.helpers.command import Denoise
 from tests.helpers.files import pixels, tree
-
-Denoise = Callable[..., Outcome]
 
 
 @pytest.mark.parametrize("content", [b"a picture of the user's own", b""])

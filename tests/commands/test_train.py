@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,8 @@ from PIL import Image
 
 from denoiser import generator
 from denoiser.weights import modelfile
-from tests.conftest import Outcome
 from tests.helpers import fakes
-
-Denoise = Callable[..., Outcome]
+from tests.helpers.command import Denoise
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
@@ -17,9 +16,7 @@ from PIL import Image
 import denoiser
 from denoiser.errors import UsageError
 from denoiser.training import image_folders
-from tests.conftest import Outcome
-
-Denoise = Callable[..., Outcome]
+from tests.helpers.command import Denoise
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import Outcome
+from tests.helpers.command import Denoise
 
-Denoise = Callable[..., Outcome]
 SHAPE = (37, 45)
 RNG = np.random.default_rng(21)
 GRAY = RNG.integers(0, 256, SHAPE, np.uint8)

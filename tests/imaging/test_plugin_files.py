@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.plugins.test_manager import Denoise, pixels, plugin
+from tests.helpers.command import Denoise
+from tests.helpers.files import pixels
+from tests.helpers.plugins import plugin
 
 # A format of our own: npy files, a page each row of the first axis.
 READ = """

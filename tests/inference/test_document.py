@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ import denoiser
 from denoiser import generator
 from denoiser._types import Floats
 from denoiser.weights import store
-from tests.conftest import Outcome
+from tests.helpers.command import Denoise
 
 pytestmark = pytest.mark.skipif(
     not (store.BUNDLED / "document.keras").exists(), reason="no weights of document are bundled"
@@ -86,9 +85,7 @@ def test_gray_paper_becomes_white_and_text_stays_where_it_is() -> None:
 
 
 @pytest.mark.parametrize("gray", [160, 190, 220, 255])
-def test_blank_paper_of_any_gray_comes_out_white(
-    gray: int, denoise: Callable[..., Outcome], tmp_path: Path
-) -> None:
+def test_blank_paper_of_any_gray_comes_out_white(gray: int, denoise: Denoise, tmp_path: Path) -> None:
     page = textured(np.ones((120, 150), np.float32), gray / 255)
     Image.fromarray(np.rint(255 * page).astype(np.uint8)).save(tmp_path / "page.png")
     outcome = denoise(tmp_path / "page.png", "--model", "document", "--out", tmp_path / "out")
@@ -96,7 +93,7 @@ def test_blank_paper_of_any_gray_comes_out_white(
     assert np.asarray(Image.open(tmp_path / "out/page.png")).min() == 255
 
 
-def test_strength_blends_and_compare_shows_what_went(denoise: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_strength_blends_and_compare_shows_what_went(denoise: Denoise, tmp_path: Path) -> None:
     page = textured(drawn(), 0.8)
     Image.fromarray(np.rint(255 * page).astype(np.uint8)).save(tmp_path / "page.png")
     options = ("--model", "document", "--strength", 0.5, "--compare", tmp_path / "look")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from PIL import Image
 
 from denoiser import generator
 from denoiser.inference import noise_level
-from tests.conftest import Outcome
+from tests.helpers.command import Denoise
 
 RNG = np.random.default_rng(0)
 SCENE = 0.15 + 0.7 * generator.scene(np.random.default_rng(3), (256, 256))
@@ -44,7 +43,7 @@ def test_clipped_pixels_are_left_out() -> None:
     assert noise_level.noise(np.ones((40, 40), np.float32)) is None
 
 
-def test_the_command_tells_it(denoise: Callable[..., Outcome], identity: Path, tmp_path: Path) -> None:
+def test_the_command_tells_it(denoise: Denoise, identity: Path, tmp_path: Path) -> None:
     noisy = np.clip(SCENE + RNG.normal(0, 25 / 255, SCENE.shape), 0, 1)
     path = tmp_path / "noisy.png"
     Image.fromarray(np.rint(255 * noisy).astype(np.uint8)).save(path)

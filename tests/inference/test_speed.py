@@ -18,7 +18,7 @@ from denoiser.inference import patches
 from denoiser.inference.denoiser import Denoiser
 from denoiser.weights import modelfile, store
 from tests.helpers import fakes
-from tests.inference.test_numpy_engine import formula
+from tests.helpers.formula import formula
 
 Doubles = npt.NDArray[np.float64]
 

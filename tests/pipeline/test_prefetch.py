@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,8 @@ from denoiser.imaging import writer
 from denoiser.imaging.picture import Picture
 from denoiser.pipeline.prefetch import Abandoned, Aside, one_ahead
 from denoiser.system import atomic
-from tests.conftest import Outcome
+from tests.helpers.command import Denoise
 from tests.helpers.files import tree
-
-Denoise = Callable[..., Outcome]
 
 
 def test_items_come_in_order_and_one_ahead_at_most() -> None:

@@ -10,7 +10,9 @@ from PIL import Image
 
 from denoiser import generator, noise
 from denoiser.plugins import manager
-from tests.plugins.test_manager import PLUGINS, Denoise, pixels
+from tests.helpers.command import Denoise
+from tests.helpers.files import pixels
+from tests.helpers.plugins import PLUGINS
 
 PDF = PLUGINS / "denoiser-pdf" / "denoiser_pdf.py"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,17 +14,11 @@ import pytest
 
 from denoiser.errors import PluginError
 from denoiser.plugins import loading, manager
-from tests.conftest import Outcome
+from tests.helpers.command import Denoise
 from tests.helpers.files import pixels
+from tests.helpers.plugins import PLUGINS, plugin
 
-Denoise = Callable[..., Outcome]
-PLUGINS = Path(__file__).parents[2] / "plugins"
-
-
-def plugin(folder: Path, name: str, body: str) -> Path:
-    path = folder / f"{name}.py"
-    path.write_text("import numpy as np\nfrom denoiser import hookimpl\n" + textwrap.dedent(body))
-    return path
+log = logging.getLogger(__name__)
 
 
 def test_both_halves_run(denoise: Denoise, scans: Path, identity: Path, tmp_path: Path) -> None:

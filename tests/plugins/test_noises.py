@@ -15,7 +15,8 @@ from denoiser.errors import PluginError, UsageError
 from denoiser.plugins import manager
 from denoiser.training import image_folders, recipes
 from denoiser.weights import store as models
-from tests.plugins.test_manager import Denoise, plugin
+from tests.helpers.command import Denoise
+from tests.helpers.plugins import plugin
 
 DUST = """
     from denoiser.noise import Parameter

@@ -10,7 +10,9 @@ import pytest
 
 import denoiser
 from denoiser.errors import PluginError, UsageError
-from tests.plugins.test_manager import Denoise, pixels, plugin
+from tests.helpers.command import Denoise
+from tests.helpers.files import pixels
+from tests.helpers.plugins import plugin
 
 FADE = """
     from dataclasses import dataclass, field

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,8 @@ from denoiser.training.checkpoints import State
 from denoiser.training.feed import Source
 from denoiser.weights import modelfile
 from denoiser.weights import store as models
-from tests.conftest import Outcome
-from tests.training.test_loop import CLEAN, SPOIL, VALIDATION, small
-
-Denoise = Callable[..., Outcome]
+from tests.helpers.command import Denoise
+from tests.helpers.training import CLEAN, SPOIL, VALIDATION, small
 
 
 class Deck:

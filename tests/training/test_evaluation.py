@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,9 @@ from denoiser.training import metrics as training
 from denoiser.training.checkpoints import History, Point
 from denoiser.training.evaluation import Seen
 from denoiser.weights import store as models
-from tests.conftest import Outcome
 from tests.helpers import fakes
+from tests.helpers.command import Denoise
 
-Denoise = Callable[..., Outcome]
 CLEAN = generator.glyphs(40, np.random.default_rng(3))
 RNG = np.random.default_rng(4)
 NOISY = np.clip(CLEAN + RNG.normal(0, 0.3, CLEAN.shape), 0, 1).astype(np.float32)

@@ -11,14 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoiser import generator, noise
+from denoiser import noise
 from denoiser.errors import TrainingError
 from denoiser.training import crops, loop, losses, metrics, recipes, run
 from denoiser.training.feed import looked_at
 from denoiser.weights import modelfile
-
-CLEAN = generator.glyphs(600, np.random.default_rng(3))
-SPOIL = noise.parse("gaussian:sigma=0.3")
+from tests.helpers.training import CLEAN, SPOIL, VALIDATION, small
 
 
 class Bar:
@@ -46,18 +44,6 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def feed(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     clean = CLEAN[rng.integers(0, 500, number)]
     return SPOIL(clean, rng), clean
-
-
-VALIDATION = (SPOIL(CLEAN[500:], np.random.default_rng(9)), CLEAN[500:])
-
-
-def small(seed: int = 0) -> Any:
-    import keras
-
-    from denoiser.models import Autoencoder
-
-    keras.utils.set_random_seed(seed)
-    return Autoencoder(latent_dim=16)
 
 
 def test_every_noise_level_counts_alike() -> None:
