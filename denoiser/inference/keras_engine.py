@@ -13,12 +13,11 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from denoiser._types import PATCH, Floats
 from denoiser.errors import DeviceError
 from denoiser.inference.numpy_engine import checked
 from denoiser.system.stderr import quietly
-from denoiser.weights.architectures import PATCH
 from denoiser.weights.modelfile import ModelFile
 
 with quietly():
@@ -28,7 +27,6 @@ with quietly():
 
 log = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float32]
 Compute = Callable[[Floats], Any]
 
 _CPU_BATCH = 256

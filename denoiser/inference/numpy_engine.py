@@ -18,12 +18,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from denoiser._types import PATCH, Floats
 from denoiser.system.blas import one_thread
 from denoiser.system.hardware import cores
-from denoiser.weights.architectures import PATCH, input_shape, planes
+from denoiser.weights.architectures import input_shape, planes
 from denoiser.weights.modelfile import ModelFile
 
-Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 
 _WAYS = ("tokens", "channels")

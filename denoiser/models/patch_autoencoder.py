@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from denoiser._types import PATCH
 from denoiser.models.parts import base_config, card_from_text, card_to_text, dense_weights
 from denoiser.weights import architectures
 
@@ -89,7 +90,7 @@ class PatchEncoder(keras.Model):
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config = architectures.validate("PatchAutoencoder", dict(config))
-        self.side = architectures.PATCH // config["token"]
+        self.side = PATCH // config["token"]
         tokens, pixels = self.side**2, architectures.planes(config) * config["token"] ** 2
         self.embed = keras.layers.Dense(
             config["channels"], use_bias=False, name="embed", dtype=self.dtype_policy
@@ -111,7 +112,7 @@ class PatchEncoder(keras.Model):
             self.config["token"],
             architectures.planes(self.config),
         )
-        given = ops.reshape(inputs, (-1, architectures.PATCH, architectures.PATCH, planes))
+        given = ops.reshape(inputs, (-1, PATCH, PATCH, planes))
         patches = given[..., 0]
         means = ops.mean(patches, axis=(1, 2), keepdims=True)
         signal = (given - means[..., None] if config["center"] else given) * config["gain"]
@@ -138,7 +139,7 @@ class PatchDecoder(keras.Model):
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.config = config = architectures.validate("PatchAutoencoder", dict(config))
-        self.side = architectures.PATCH // config["token"]
+        self.side = PATCH // config["token"]
         self.blocks = mixer_blocks(
             config, config["blocks"] - architectures.encoder_blocks(config["blocks"]), self.dtype_policy
         )
@@ -161,9 +162,7 @@ class PatchDecoder(keras.Model):
         for block in self.blocks:
             latent = block(latent)
         cells = ops.reshape(self.draw(latent), (-1, side, side, token, token))
-        drawn = ops.reshape(
-            ops.transpose(cells, (0, 1, 3, 2, 4)), (-1, architectures.PATCH, architectures.PATCH)
-        )
+        drawn = ops.reshape(ops.transpose(cells, (0, 1, 3, 2, 4)), (-1, PATCH, PATCH))
         drawn = drawn / config["gain"]
         if config["residual"]:
             return carried - drawn
@@ -277,7 +276,7 @@ def mixer_blocks(config: dict[str, Any], count: int, dtype: Any) -> list[Any]:
     """Make one half's blocks."""
     return [
         MixerBlock(
-            (architectures.PATCH // config["token"]) ** 2,
+            (PATCH // config["token"]) ** 2,
             config["channels"],
             config["token_hidden"],
             config["channel_hidden"],

@@ -7,15 +7,14 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from denoiser._types import Floats
 from denoiser.errors import TrainingError
 from denoiser.training.checkpoints import History, Point, State
 from denoiser.training.metrics import errors_of, psnr, weights_of
 
 log = logging.getLogger(__name__)
 
-Array = npt.NDArray[np.float32]
 
 AVERAGING = 0.999
 EVERY = 20
@@ -24,19 +23,19 @@ EVERY = 20
 class Averages:
     """Kept in NumPy, every `EVERY` steps: the same on every backend; what lies between is worth nothing."""
 
-    def __init__(self, model: Any, validation: tuple[Array, Array], floor: float) -> None:
+    def __init__(self, model: Any, validation: tuple[Floats, Floats], floor: float) -> None:
         self._model = model
         self._noisy, self._clean = validation
         self._weights = weights_of(*validation, floor)
-        self.average: list[Array] = []
-        self.best: list[Array] = []
+        self.average: list[Floats] = []
+        self.best: list[Floats] = []
         self.score: float | None = None
 
     def resume(self, state: State) -> None:
         """Take over what a checkpoint holds."""
         self.average, self.best, self.score = state.average, state.best, state.score
 
-    def current(self) -> list[Array]:
+    def current(self) -> list[Floats]:
         """The model's weights: copies, as some backends hand out views of the weights themselves."""
         return [np.array(value, dtype=np.float32) for value in self._model.get_weights()]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from denoiser._types import Floats
 from denoiser.training.crops import own
 from denoiser.training.metrics import psnr, restored, ssim
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from denoiser.training.checkpoints import History
     from denoiser.training.recipes import Lesson, Recipe
 
-Array = npt.NDArray[np.float32]
 
 _SSIM_OF = 2000
 
@@ -27,12 +26,12 @@ _SSIM_OF = 2000
 class Seen:
     """Patches that were not taught: as the network got them, as it gave them back, and as they should be."""
 
-    noisy: Array
-    restored: Array
-    clean: Array
+    noisy: Floats
+    restored: Floats
+    clean: Floats
 
     @property
-    def errors(self) -> Array:
+    def errors(self) -> Floats:
         """Mean squared error of each restored patch, float32 (N,)."""
         return np.asarray(np.mean(np.square(self.restored - self.clean), axis=(1, 2)), dtype=np.float32)
 
@@ -47,7 +46,7 @@ class Seen:
         return self.db - psnr(float(np.mean(np.square(self.noisy - self.clean))))
 
 
-def look(model: Any, inputs: Array, clean: Array) -> Seen:
+def look(model: Any, inputs: Floats, clean: Floats) -> Seen:
     """Let a Keras model restore patches."""
     return Seen(own(inputs), restored(model, inputs), clean)
 

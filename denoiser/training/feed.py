@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+from denoiser._types import Floats
 
 #: Makes the next patches: `feed(number, rng)` -> (inputs, clean), float32 (number, 28, 28), 0..1; inputs may
 #: be (number, 28, 28, 2). What it remembers between calls is in its attribute `memory`, a dict of arrays, if
 #: any.
-Feed = Callable[[int, np.random.Generator], tuple[Array, Array]]
+Feed = Callable[[int, np.random.Generator], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Source:
 class Block:
     """Patches for some steps, and where the feed stood after them."""
 
-    inputs: Array
-    clean: Array
+    inputs: Floats
+    clean: Floats
     after: Source
 
 
@@ -56,7 +56,7 @@ def rewind(feed: Feed, source: Source) -> np.random.Generator:
     return np.random.Generator(bits)
 
 
-def looked_at(feed: Feed, number: int, seed: int) -> tuple[Array, Array]:
+def looked_at(feed: Feed, number: int, seed: int) -> tuple[Floats, Floats]:
     """Take some patches to look at, and leave the feed where it stood: no patch is missed for it later."""
     rng = np.random.default_rng(seed)
     before = _where(feed, rng)

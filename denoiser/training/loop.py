@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from denoiser._types import Floats
 from denoiser.errors import TrainingError
 from denoiser.training import checkpoints, losses
 from denoiser.training import feed as feeder
@@ -24,8 +24,6 @@ from denoiser.training.checkpoints import State
 from denoiser.training.ema import EVERY, Averages
 from denoiser.training.feed import Feed
 from denoiser.training.metrics import weights_of
-
-Array = npt.NDArray[np.float32]
 
 WARM_UP = 500
 CHECKS = 10
@@ -54,7 +52,7 @@ def fit(
     model: Any,
     feed: Feed,
     *,
-    validation: tuple[Array, Array],
+    validation: tuple[Floats, Floats],
     minutes: float | None = None,
     steps: int | None = None,
     batch_size: int = 256,
@@ -156,7 +154,7 @@ class _Run:
         self.loss = math.nan
         self.due = False
 
-    def step(self, inputs: Array, clean: Array, weights: Array) -> None:
+    def step(self, inputs: Floats, clean: Floats, weights: Floats) -> None:
         """Learn from one batch, average, note and check when it is time to."""
         model, clock, history, averages = self._model, self._clock, self._history, self._averages
         step, fraction = clock.done, clock.fraction
@@ -237,7 +235,7 @@ class _Clock:
         self.fraction = self._spent()
 
 
-def _batches(block: feeder.Block, size: int, floor: float) -> Iterator[tuple[Array, Array, Array]]:
+def _batches(block: feeder.Block, size: int, floor: float) -> Iterator[tuple[Floats, Floats, Floats]]:
     inputs, clean = block.inputs, block.clean
     # Keras averages a loss over its last axis and then weights what is left: (N, 28).
     weights = np.repeat(weights_of(inputs, clean, floor)[:, None], clean.shape[1], axis=1)

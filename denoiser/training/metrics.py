@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from denoiser._types import Floats
 from denoiser.training.crops import own
-
-Array = npt.NDArray[np.float32]
 
 _CHUNK = 1024
 _WINDOW, _SIGMA = 11, 1.5
 _STEADY = (0.01**2, 0.03**2)
 
 
-def weights_of(noisy: Array, clean: Array, floor: float) -> Array:
+def weights_of(noisy: Floats, clean: Floats, floor: float) -> Floats:
     """How much each patch counts: 1 / (noise + floor), so that every noise level counts about alike.
 
     A good denoiser's error grows with the noise, and without this the noisiest patches would decide
@@ -33,7 +32,7 @@ def psnr(error: float) -> float:
     return -10.0 * math.log10(error) if error > 0 else math.inf
 
 
-def restored(model: Any, inputs: Array) -> Array:
+def restored(model: Any, inputs: Floats) -> Floats:
     """What a Keras model makes of patches, clipped to 0..1 as files are; float32 (N, 28, 28)."""
     result = np.empty(inputs.shape[:3], dtype=np.float32)
     for start in range(0, len(inputs), _CHUNK):
@@ -46,12 +45,12 @@ def restored(model: Any, inputs: Array) -> Array:
     return result
 
 
-def errors_of(model: Any, noisy: Array, clean: Array) -> Array:
+def errors_of(model: Any, noisy: Floats, clean: Floats) -> Floats:
     """Mean squared error of each reconstructed patch, outputs clipped to 0..1 as files are; float32 (N,)."""
     return np.asarray(np.mean(np.square(restored(model, noisy) - clean), axis=(1, 2)), dtype=np.float32)
 
 
-def ssim(first: Array, second: Array) -> Array:
+def ssim(first: Floats, second: Floats) -> Floats:
     """Structural similarity of pairs of patches, 1 where they are equal.
 
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural

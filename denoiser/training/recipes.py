@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from denoiser import generator
-from denoiser._types import PATCH, Bytes
+from denoiser._types import PATCH, Bytes, Floats
 from denoiser.errors import ImagesError
 from denoiser.inference.patches import whole_from_image
 from denoiser.noise import Chain, Mixture, Nothing, Spoiler, parse
@@ -26,8 +25,7 @@ from denoiser.training import image_folders as images
 from denoiser.weights.architectures import Kind
 from denoiser.weights.store import NETWORKS
 
-Array = npt.NDArray[np.float32]
-Pair = tuple[Array, Array]
+Pair = tuple[Floats, Floats]
 
 CLEAN, DIRT = "clean", "dirt"
 """The level of a recipe that shows the network clean images."""
@@ -108,7 +106,7 @@ class Lesson:
     epoch: int
     data: str
     terms: str
-    levels: Callable[[], Iterator[tuple[str, Array, Array]]]
+    levels: Callable[[], Iterator[tuple[str, Floats, Floats]]]
 
 
 def _mixed(*noises: tuple[str, float], clean: float = 0.1, levels: int | None = None) -> Mixture:
@@ -334,11 +332,11 @@ def _pictures(
     parts = [each(_TILES_HELD_OUT // len(held), fixed) for each in held]
     given, clean = (np.concatenate([part[half] for part in parts]) for half in (0, 1))
 
-    def spoiled(noise: Spoiler, given: Array = given) -> Pair:
+    def spoiled(noise: Spoiler, given: Floats = given) -> Pair:
         chance = np.random.default_rng(_SPLIT_SEED)
         return crops.cut(noise(given, chance), clean, _CROPS_HELD_OUT, chance, context=context)
 
-    def levels() -> Iterator[tuple[str, Array, Array]]:
+    def levels() -> Iterator[tuple[str, Floats, Floats]]:
         for text in recipe.levels:
             if text in (CLEAN, DIRT):
                 yield text, *spoiled(Nothing(), clean if text == CLEAN else given)
@@ -409,7 +407,7 @@ def _lesson(
 ) -> Lesson:
     given, clean = held
 
-    def levels() -> Iterator[tuple[str, Array, Array]]:
+    def levels() -> Iterator[tuple[str, Floats, Floats]]:
         for text in recipe.levels:
             noisy = clean if text == CLEAN else parse(text)(given, np.random.default_rng(_SPLIT_SEED))
             yield text, noisy, clean

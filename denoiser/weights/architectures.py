@@ -1,7 +1,7 @@
 """What the two networks are, in plain numbers: their parameters, modes and the place of every weight.
 
 The Keras classes, the reader of model files and the NumPy engine must agree on all of this, and only the
-first of them may import Keras. So it is written once, here, in the standard library alone.
+first of them may import Keras. So it is written once, here, where nothing of theirs is imported.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal
 
+from denoiser._types import PATCH
+
 Kind = Literal["Autoencoder", "PatchAutoencoder"]
 Mode = Literal["whole", "tile"]
 
-PATCH = 28
 MODES: dict[Kind, Mode] = {"Autoencoder": "whole", "PatchAutoencoder": "tile"}
 MAX_WEIGHTS = 32_000_000
 """No network may have more weights: 128 MB, and a hostile file can't make a reader allocate more."""
