@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from denoiser import generator
-from denoiser.training import artifacts, curve, evaluation, picture
+from denoiser.training import artifacts, evaluation
 from denoiser.training import metrics as training
 from denoiser.training.checkpoints import History, Point
 from denoiser.training.evaluation import Seen
@@ -100,22 +100,22 @@ def test_the_table_names_everything() -> None:
 
 def test_worst_and_typical_are_chosen_by_error() -> None:
     order = list(np.argsort(FOUND.errors))
-    typical, worst = picture.chosen(FOUND)
+    typical, worst = artifacts.chosen(FOUND)
     assert worst == order[::-1][:4]
     ranks = [order.index(each) for each in typical]
     assert len(ranks) == 4
     assert all(abs(rank - 20) <= 2 for rank in ranks)
     few = Seen(NOISY[:3], RESTORED[:3], CLEAN[:3])
-    typical, worst = picture.chosen(few)
+    typical, worst = artifacts.chosen(few)
     assert sorted(typical + worst) == [0, 1, 2]
 
 
 def test_the_picture_holds_the_patches(tmp_path: Path) -> None:
-    picture.write(tmp_path / "x.png", FOUND)
+    artifacts.write_picture(tmp_path / "x.png", FOUND)
     with Image.open(tmp_path / "x.png") as image:
         pixels = np.asarray(image)
         assert image.mode == "L"
-    typical, worst = picture.chosen(FOUND)
+    typical, worst = artifacts.chosen(FOUND)
     for patches in (NOISY, RESTORED, CLEAN):
         for place in (typical[0], worst[0]):
             patch = np.rint(255 * np.clip(patches[place], 0, 1)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
@@ -124,7 +124,7 @@ def test_the_picture_holds_the_patches(tmp_path: Path) -> None:
 
 
 def test_the_curve_is_a_table(tmp_path: Path) -> None:
-    curve.write_table(tmp_path / "x.csv", history())
+    artifacts.write_table(tmp_path / "x.csv", history())
     rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
     assert list(rows[0]) == ["fraction", "seconds", "patches", "loss", "validation_db"]
     assert len(rows) == 22
@@ -136,11 +136,11 @@ def test_the_curve_is_a_table(tmp_path: Path) -> None:
 def test_the_curve_is_drawn_where_matplotlib_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.png"
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert not curve.write_drawing(path, history())
+    assert not artifacts.write_drawing(path, history())
     assert not path.exists()
     monkeypatch.undo()
     pytest.importorskip("matplotlib")
-    assert curve.write_drawing(path, history())
+    assert artifacts.write_drawing(path, history())
     with Image.open(path) as image:
         assert image.size[0] > 500
 
