@@ -28,7 +28,7 @@ from machine import describe
 from denoiser._types import PATCH
 from denoiser.inference.denoiser import Denoiser
 from denoiser.inference.numpy_engine import NumpyEngine
-from denoiser.training import image_folders, recipes
+from denoiser.training import datasets, image_folders, recipes
 from denoiser.training.run import train_network
 from denoiser.weights import modelfile
 from denoiser.weights.architectures import input_shape, parameters, planes, validate
@@ -78,7 +78,7 @@ def _row(name: str, photographs: Path, patches: int) -> dict[str, Any]:
             path,
             data=photographs,
             recipe=recipe,
-            epochs=max(1, round(patches / recipes.EPOCH)),
+            epochs=max(1, round(patches / datasets.EPOCH)),
             keep_anyway=True,
         )
         whole = _whole(path, photographs)

@@ -42,7 +42,7 @@ from machine import describe
 import denoiser
 from denoiser import noise
 from denoiser.plugins import manager
-from denoiser.training import image_folders, loop, mnist, recipes
+from denoiser.training import datasets, image_folders, loop, mnist, recipes
 from denoiser.training.metrics import psnr
 
 Array = npt.NDArray[np.float32]
@@ -91,7 +91,7 @@ def feeder(network: str, seconds: float, rounds: int) -> dict[str, Any]:
     recipe = recipes.RECIPES[network]
     home = mnist.home()
     images = home / "bsds400" if home and network == "general" else None
-    lesson = recipes.lesson_for(recipe, data=images, seed=0, minutes=None)
+    lesson = datasets.lesson_for(recipe, data=images, seed=0, minutes=None)
     size = recipe.batch_size
     inputs, clean = lesson.feed(size, np.random.default_rng(0))
     ready = [keras.ops.convert_to_tensor(each) for each in (inputs, clean, np.ones((size, 28), np.float32))]
@@ -125,7 +125,7 @@ def feeder(network: str, seconds: float, rounds: int) -> dict[str, Any]:
     }
 
 
-def _fitting(recipe: recipes.Recipe, lesson: recipes.Lesson, seconds: float) -> float:
+def _fitting(recipe: recipes.Recipe, lesson: datasets.Lesson, seconds: float) -> float:
     """Patches a second of the second half of a training, when what was made ahead is used up.
 
     Its checks, ten whatever its length, are put off until after that.

@@ -105,7 +105,7 @@ def durations(networks: Iterable[str]) -> str:
 
 def _trained(request: Request, plugins: Plugins, network: str, destination: Path | None = None) -> ModelFile:
     """Train a network that has no weights, telling so, and return it."""
-    from denoiser.training.image_folders import prepared
+    from denoiser.training.datasets import prepared
     from denoiser.training.recipes import RECIPES
     from denoiser.training.run import train_network
 

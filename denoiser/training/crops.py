@@ -186,3 +186,14 @@ def at_least(image: Floats, size: int) -> Floats:
     if not any(missing):
         return image
     return np.pad(image, [(0, missing[0]), (0, missing[1])], mode="symmetric")
+
+
+def shifted(patches: Floats, rng: np.random.Generator, *, pixels: int, share: float = 0.5) -> Floats:
+    """Move a share of the patches (N, H, W) by up to `pixels` each way, edges wrapping; a new array."""
+    result = patches.copy()
+    moves = rng.integers(-pixels, pixels + 1, (len(patches), 2))
+    moves[rng.random(len(patches)) >= share] = 0
+    for down, right in np.unique(moves[moves.any(axis=1)], axis=0).tolist():
+        which = np.flatnonzero((moves[:, 0] == down) & (moves[:, 1] == right))
+        result[which] = np.roll(patches[which], (down, right), axis=(1, 2))
+    return result

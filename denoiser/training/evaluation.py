@@ -16,7 +16,8 @@ from denoiser.training.metrics import psnr, restored, ssim
 
 if TYPE_CHECKING:
     from denoiser.training.checkpoints import History
-    from denoiser.training.recipes import Lesson, Recipe
+    from denoiser.training.datasets import Lesson
+    from denoiser.training.recipes import Recipe
 
 
 _SSIM_OF = 2000

@@ -7,22 +7,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from denoiser._types import Floats
-from denoiser.errors import FileError, ImagesError, PluginError
+from denoiser.errors import FileError, ImagesError
 from denoiser.imaging.formats import SUFFIXES
-from denoiser.imaging.open import open_image
-from denoiser.imaging.picture import Picture
 from denoiser.imaging.reader import ImageFile
-from denoiser.plugins.manager import Plugins
-
-if TYPE_CHECKING:
-    from denoiser.training.recipes import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -164,36 +157,3 @@ def held_out(number: int, share: float) -> list[int]:
     """Which of so many are kept for validation: the share, spread evenly, and at least the last."""
     due = np.floor(np.arange(number + 1) * share + 1e-9)
     return [int(index) for index in np.flatnonzero(np.diff(due))] or [number - 1]
-
-
-def shifted(patches: Floats, rng: np.random.Generator, *, pixels: int, share: float = 0.5) -> Floats:
-    """Move a share of the patches (N, H, W) by up to `pixels` each way, edges wrapping; a new array."""
-    result = patches.copy()
-    moves = rng.integers(-pixels, pixels + 1, (len(patches), 2))
-    moves[rng.random(len(patches)) >= share] = 0
-    for down, right in np.unique(moves[moves.any(axis=1)], axis=0).tolist():
-        which = np.flatnonzero((moves[:, 0] == down) & (moves[:, 1] == right))
-        result[which] = np.roll(patches[which], (down, right), axis=(1, 2))
-    return result
-
-
-def prepared(recipe: Recipe, plugins: Plugins) -> Recipe:
-    """Have the user's images read, and changed by plugins, for training as for use.
-
-    A file that can't be read is left out of the training; a step that fails is a PluginError, as a network
-    must not learn from other images than those it will be used on.
-    """
-
-    def load(path: Path) -> list[Floats]:
-        with path.open("rb") as file:
-            found = open_image(path, plugins, lambda: ImageFile(file, path))
-            return [_preprocessed(plugins, picture) for picture in found.pages()]
-
-    return replace(recipe, reader=Reader(load, SUFFIXES | plugins.suffixes("read_pages")))
-
-
-def _preprocessed(plugins: Plugins, picture: Picture) -> Floats:
-    try:
-        return plugins.preprocess(picture.pixels, picture.page)
-    except FileError as error:
-        raise PluginError(f"{picture.page.path}: {error.message}") from error

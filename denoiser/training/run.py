@@ -17,8 +17,9 @@ from denoiser.system import atomic
 from denoiser.system.stderr import quietly
 from denoiser.training import artifacts, checkpoints, evaluation, feed, recipes
 from denoiser.training.crops import own
+from denoiser.training.datasets import Lesson, lesson_for
 from denoiser.training.loop import Tick, fit
-from denoiser.training.recipes import Lesson, Recipe, lesson_for
+from denoiser.training.recipes import Recipe
 from denoiser.weights import store
 
 if TYPE_CHECKING:

@@ -128,7 +128,7 @@ class Task:
         As released, it stays as it is: its noise then comes on top of that of pairs, and its drawn pages
         beside them, as where the bundled weights were made.
         """
-        from denoiser.training.image_folders import prepared
+        from denoiser.training.datasets import prepared
 
         recipe = prepared(recipes.RECIPES[self.network], plugins)
         if not self.as_released and (self.noises or self.noisy or self.noise_from):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from denoiser import generator
 from denoiser.commands.train import train as command
-from denoiser.training import api, recipes
+from denoiser.training import api, datasets
 from denoiser.weights import modelfile
 from tests.helpers import fakes
 
@@ -37,8 +37,8 @@ def test_training_from_python(store: Path, tmp_path: Path, monkeypatch: pytest.M
         pixels = np.rint(255 * generator.scene(rng, (140, 140))).astype(np.uint8)
         Image.fromarray(pixels).save(f"good_scans/{index}.png")
     fakes.identity(store / "models" / "general.keras")  # a small network, as it is to be fast
-    monkeypatch.setattr(recipes, "_CROPS_HELD_OUT", 64)
-    monkeypatch.setattr(recipes, "_TILES_HELD_OUT", 8)
+    monkeypatch.setattr(datasets, "_CROPS_HELD_OUT", 64)
+    monkeypatch.setattr(datasets, "_TILES_HELD_OUT", 8)
     whole = api.train_network
 
     def short(*given: Any, **settings: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def test_training_from_python(store: Path, tmp_path: Path, monkeypatch: pytest.M
         return whole(*given, **{**settings, "minutes": None, "epochs": 1, "keep_anyway": True})
 
     monkeypatch.setattr(api, "train_network", short)
-    monkeypatch.setattr(recipes, "EPOCH", 1280)
+    monkeypatch.setattr(datasets, "EPOCH", 1280)
     names: dict[str, Any] = {"list_of_images": [rng.random((50, 60), np.float32)]}
     exec(BLOCKS[0], names)
     card = modelfile.read(names["path"]).card

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from denoiser.errors import TrainingError
-from denoiser.training import checkpoints, loop, recipes, run
+from denoiser.training import checkpoints, datasets, loop, recipes, run
 from denoiser.training.checkpoints import State
 from denoiser.training.feed import Source
 from denoiser.weights import modelfile
@@ -115,7 +115,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> recipes.Recipe:
     """Training of digits from a few hundred glyphs."""
     monkeypatch.delenv("DENOISER_DATA", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setattr(recipes, "_DRAWN", 2000)
+    monkeypatch.setattr(datasets, "_DRAWN", 2000)
     recipe = replace(recipes.RECIPES["digits"], config={"latent_dim": 8}, batch_size=8)
     monkeypatch.setattr(recipes, "RECIPES", {**recipes.RECIPES, "digits": recipe})
     return recipe
@@ -216,8 +216,8 @@ def test_kill_nine(store: Path, tmp_path: Path) -> None:
     """Kill the process itself, in the middle of it; what is there afterwards is whole."""
     code = (
         "from dataclasses import replace\nfrom denoiser import __main__\n"
-        "from denoiser.training import loop, recipes\n"
-        "loop.KEEP_EVERY = 0.0\nrecipes._DRAWN = 2000\n"
+        "from denoiser.training import datasets, loop, recipes\n"
+        "loop.KEEP_EVERY = 0.0\ndatasets._DRAWN = 2000\n"
         "recipes.RECIPES['digits'] = replace(recipes.RECIPES['digits'], config={'latent_dim': 8})\n"
         "__main__.run('train --model digits --from scratch --name mine --minutes 1'.split())\n"
     )

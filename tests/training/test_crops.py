@@ -126,3 +126,13 @@ def test_training_and_cleaning_cut_alike() -> None:
     where = patches.grid((112, 112), 1)
     every = patches.split(image, where, slice(None), 4)
     assert any(np.array_equal(inputs[0], patch) for patch in every)
+
+
+def test_shifted_patches_lose_nothing() -> None:
+    clean = np.random.default_rng(0).random((400, 9, 9), dtype=np.float32)
+    moved = crops.shifted(clean, np.random.default_rng(1), pixels=2, share=0.5)
+    np.testing.assert_allclose(np.sort(moved.reshape(400, -1)), np.sort(clean.reshape(400, -1)))
+    stayed = (moved == clean).all(axis=(1, 2))
+    assert 0.4 < stayed.mean() < 0.65
+    ways = [(np.roll(clean[0], (a, b), (0, 1))) for a in range(-2, 3) for b in range(-2, 3)]
+    assert any(np.array_equal(moved[0], way) for way in ways)

@@ -20,13 +20,13 @@ from dataclasses import replace
 import numpy as np
 from pathlib import Path
 from denoiser import generator, models, noise
-from denoiser.training import recipes
+from denoiser.training import datasets, recipes
 from denoiser.training.run import train_network
 from denoiser.weights import architectures, modelfile
 
-recipes._DRAWN = 400
+datasets._DRAWN = 400
 digits = replace(recipes.RECIPES["digits"], config={"latent_dim": 16}, batch_size=20)
-recipes._CROPS_HELD_OUT, recipes._TILES_HELD_OUT, recipes.EPOCH = 64, 8, 640
+datasets._CROPS_HELD_OUT, datasets._TILES_HELD_OUT, datasets.EPOCH = 64, 8, 640
 small = {"channels": 16, "blocks": 2, "token_hidden": 16, "channel_hidden": 16}
 general = replace(recipes.RECIPES["general"], config=small, batch_size=32)
 import keras

@@ -13,7 +13,7 @@ from PIL import Image
 
 from denoiser import noise
 from denoiser.errors import TrainingError
-from denoiser.training import crops, loop, losses, metrics, recipes, run
+from denoiser.training import crops, datasets, loop, losses, metrics, recipes, run
 from denoiser.training.feed import looked_at
 from denoiser.weights import modelfile
 from tests.helpers.training import CLEAN, SPOIL, VALIDATION, small
@@ -37,7 +37,7 @@ class Bar:
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delenv("DENOISER_DATA", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setattr(recipes, "_DRAWN", 20_000)
+    monkeypatch.setattr(datasets, "_DRAWN", 20_000)
     return tmp_path
 
 
@@ -259,7 +259,7 @@ def test_recipes_are_complete_and_validation_is_never_taught(alone: Path) -> Non
     assert set(recipes.RECIPES) == set(run.DEFAULT_MINUTES) == {"digits", "general", "document"}
     assert run.DEFAULT_MINUTES["digits"] == 2.0
     for recipe in recipes.RECIPES.values():
-        lesson = recipes.lesson_for(recipe, data=None, seed=1, minutes=0.01)
+        lesson = datasets.lesson_for(recipe, data=None, seed=1, minutes=0.01)
         noisy, clean = lesson.feed(96, np.random.default_rng(0))
         assert crops.own(noisy).shape == clean.shape == (96, 28, 28)
         assert noisy.dtype == clean.dtype == np.float32
@@ -268,7 +268,7 @@ def test_recipes_are_complete_and_validation_is_never_taught(alone: Path) -> Non
         held = {patch.tobytes() for patch in lesson.validation[1] if patch.std() > 0.05}
         taught = {patch.tobytes() for patch in clean}
         assert not held & taught
-    again = recipes.lesson_for(recipe, data=None, seed=1, minutes=0.01)
+    again = datasets.lesson_for(recipe, data=None, seed=1, minutes=0.01)
     np.testing.assert_array_equal(again.feed(96, np.random.default_rng(0))[0], noisy)
 
 
@@ -287,7 +287,7 @@ def test_looking_at_patches_takes_none_from_the_training() -> None:
 
 def test_an_epoch_shows_every_digit_once(alone: Path) -> None:
     recipe = replace(recipes.RECIPES["digits"], noise=noise.parse("gaussian:sigma=0"), shift=0)
-    lesson = recipes.lesson_for(recipe, data=None, seed=1, minutes=0.01)
+    lesson = datasets.lesson_for(recipe, data=None, seed=1, minutes=0.01)
     rng = np.random.default_rng(0)
     shown = [patch.tobytes() for _ in range(3) for patch in lesson.feed(lesson.epoch // 3, rng)[1]]
     assert len(set(shown)) == len(shown)

@@ -15,7 +15,7 @@ from denoiser import generator
 from denoiser.errors import DenoiserError, DeviceError, ImagesError, ModelError, UsageError
 from denoiser.noise import Nothing
 from denoiser.plugins.manager import Plugins
-from denoiser.training import recipes
+from denoiser.training import crops, datasets, recipes
 from denoiser.training.task import Task
 from tests.helpers import fakes
 
@@ -42,10 +42,10 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def lesson(task: Task) -> recipes.Lesson:
+def lesson(task: Task) -> datasets.Lesson:
     task.check()
     recipe = task.recipe(Plugins())
-    return recipes.lesson_for(
+    return datasets.lesson_for(
         recipe, data=task.data, noisy=task.noisy, seed=0, minutes=0.01, validation=task.validation
     )
 
@@ -54,15 +54,15 @@ def lesson(task: Task) -> recipes.Lesson:
 def test_pairs_are_learnt_from_as_they_are(folders: Path, network: str) -> None:
     found = lesson(Task(network, data=folders / "clean", noisy=folders / "noisy"))
     given, clean = found.feed(320, np.random.default_rng(0))
-    added = np.abs(np.round(np.mean(recipes.tiles.own(given) - clean, axis=(1, 2)), 2))
+    added = np.abs(np.round(np.mean(crops.own(given) - clean, axis=(1, 2)), 2))
     assert 0.03 < np.mean(added < 0.02) < 0.3  # some stay clean
     assert np.mean(np.abs(added - 0.1) < 0.03) > 0.6
     given, clean = found.validation
-    np.testing.assert_allclose(np.abs(recipes.tiles.own(given) - clean), 0.1, atol=0.03)
+    np.testing.assert_allclose(np.abs(crops.own(given) - clean), 0.1, atol=0.03)
     assert "pairs" in found.data
     levels = {name: (noisy, clean) for name, noisy, clean in found.levels()}
     assert list(levels) == ["clean"]
-    np.testing.assert_array_equal(recipes.tiles.own(levels["clean"][0]), levels["clean"][1])
+    np.testing.assert_array_equal(crops.own(levels["clean"][0]), levels["clean"][1])
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -70,7 +70,7 @@ def test_noise_of_blank_scans_is_added_to_clean_images(folders: Path, network: s
     task = Task(network, data=folders / "clean", noise_from=folders / "blanks", noises=("quantize:levels=2",))
     found = lesson(task)
     given, clean = found.feed(640, np.random.default_rng(0))
-    added = np.std(recipes.tiles.own(given) - clean, axis=(1, 2))
+    added = np.std(crops.own(given) - clean, axis=(1, 2))
     assert 0.03 < np.mean(added == 0) < 0.25
     assert 0.2 < np.mean(np.abs(added - 0.05) < 0.012) < 0.7
     assert "blank scans" in task.recipe(Plugins()).noise.name
@@ -120,11 +120,11 @@ def test_drawn_pages_are_learnt_from_beside_pairs(folders: Path) -> None:
             save(folders / half / f"{index}.png", image)
     task = Task("document", data=folders / "clean", noisy=folders / "noisy", as_released=True)
     recipe = replace(task.recipe(Plugins()), noise=Nothing())
-    found = recipes.lesson_for(recipe, data=task.data, noisy=task.noisy, seed=0, minutes=0.01)
+    found = datasets.lesson_for(recipe, data=task.data, noisy=task.noisy, seed=0, minutes=0.01)
     given, clean = found.feed(2200, np.random.default_rng(0))
     paired = np.abs(clean - 0.51).max(axis=(1, 2)) < 0.03
     assert 0.3 < np.mean(paired) < 0.6  # 0.4 and the tenth that stays clean, of 1.1
-    darker = np.abs(np.mean((clean - recipes.tiles.own(given))[paired], axis=(1, 2)) - 0.05) < 0.01
+    darker = np.abs(np.mean((clean - crops.own(given))[paired], axis=(1, 2)) - 0.05) < 0.01
     assert 0.5 < np.mean(darker) < 1.0
 
 
