@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from denoiser.commands import options
-from denoiser.commands.help import Command, GroupedOption, NamedPath
+from denoiser.commands import run_options
+from denoiser.commands.click_parts import Command, GroupedOption, NamedPath
 from denoiser.commands.plugins import load
 from denoiser.errors import ModelError, UsageError
 
@@ -128,7 +128,7 @@ PARAMETERS: list[click.Parameter] = [
         heading=RESULT,
         help="Keep it even if it is worse than doing nothing.",
     ),
-    *options.LOADING,
+    *run_options.LOADING,
     GroupedOption(["--quiet", "-q"], is_flag=True, heading=RESULT, help="Errors only."),
 ]
 
@@ -168,10 +168,10 @@ def _errors_only() -> Iterator[None]:
 
 
 def _train(given: dict[str, Any]) -> None:
-    from denoiser import store
-    from denoiser.plugins import insist
-    from denoiser.report import progress_for
+    from denoiser.plugins.manager import insist
+    from denoiser.progress import progress_for
     from denoiser.training.api import run
+    from denoiser.weights import store
 
     task = _task(given)
     name = task.network if given["name"] is None else given["name"]
@@ -180,7 +180,7 @@ def _train(given: dict[str, Any]) -> None:
     going_on = store.unfinished(destination).exists()  # what is there may be its best so far
     if destination.exists() and not (given["force"] or going_on):
         raise ModelError(f"You have a model called {name} already.", "Choose another --name, or use --force.")
-    plugins = load(**{each.name: given[each.name] for each in options.LOADING if each.name})
+    plugins = load(**{each.name: given[each.name] for each in run_options.LOADING if each.name})
     insist(plugins)
     quiet = given["quiet"]
 
@@ -232,8 +232,8 @@ def _task(given: dict[str, Any]) -> Task:
 
 def _summary(card: dict[str, Any], name: str, path: Path) -> Iterator[str]:
     """What a training came to: the figures, where everything is, and what to do next."""
-    from denoiser import store
-    from denoiser.training.outcome import table
+    from denoiser.training.evaluation import table
+    from denoiser.weights import store
 
     yield "On images it has not seen:"
     yield from (f"  {line}" for line in table(card))

@@ -22,8 +22,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from denoiser import networks
+from denoiser._types import PATCH
 from denoiser.models.parts import base_config, card_from_text, card_to_text, dense_weights
+from denoiser.weights import architectures
 
 
 def _normal(gain: float, inputs: int) -> Any:
@@ -80,13 +81,13 @@ class MixerBlock(keras.layers.Layer):
 
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.config = config = networks.validate("PatchAutoencoder", dict(config))
+        self.config = config = architectures.validate("PatchAutoencoder", dict(config))
         channels, hidden = config["channels"], config["channel_hidden"]
         # A sum of many branches keeps its size only if each branch starts small.
         small = 0.5 / math.sqrt(config["blocks"])
-        for name, (inputs, outputs) in networks.token_kernels(config).items():
+        for name, (inputs, outputs) in architectures.token_kernels(config).items():
             start = _normal(1.0 if name == "tokens_in" else small, inputs)
-            if networks.shares_token_mixing(config):
+            if architectures.shares_token_mixing(config):
                 layer = self._dense(name, inputs, outputs, start)
             else:
                 layer = GroupedDense(
@@ -116,15 +117,15 @@ class MixerBlock(keras.layers.Layer):
     def _across_tokens(self, inputs: Any) -> Any:
         if not self.config["token_hidden"]:
             return self.tokens(inputs)
-        if not networks.shares_token_mixing(self.config):
+        if not architectures.shares_token_mixing(self.config):
             return self.tokens_out(ops.relu(self.tokens_in(inputs)))
         columns = ops.swapaxes(inputs, 1, 2)
         return ops.swapaxes(self.tokens_out(ops.relu(self.tokens_in(columns))), 1, 2)
 
     def named_weights(self) -> dict[str, Any]:
-        """Return the variables under their names in `denoiser.networks.layout`, without the block's."""
+        """Return the variables by name, as in `denoiser.weights.architectures.layout`."""
         weights: dict[str, Any] = {}
-        for name in (*networks.token_kernels(self.config), "channels_in", "channels_out"):
+        for name in (*architectures.token_kernels(self.config), "channels_in", "channels_out"):
             layer = getattr(self, name)
             if isinstance(layer, GroupedDense):
                 weights[f"{name}/kernel"] = layer.kernel
@@ -153,11 +154,11 @@ def cut_windows(images: Any, config: dict[str, Any]) -> Any:
     images: (N, 28, 28, planes), zeros around them. Returns (N, tokens, window * window * planes), a window's
     pixels row by row, the planes of a pixel side by side.
     """
-    token, planes = config["token"], networks.planes(config)
-    side, before = networks.PATCH // token, networks.margin(config)
+    token, planes = config["token"], architectures.planes(config)
+    side, before = PATCH // token, architectures.margin(config)
     pieces = _pieces(config)
     cells = side + len(pieces) - 1
-    after = cells * token - networks.PATCH - before
+    after = cells * token - PATCH - before
     framed = ops.pad(images, ((0, 0), (before, after), (before, after), (0, 0)))
     grid = ops.reshape(framed, (-1, cells, token, cells, token, planes))
     rows = [
@@ -177,7 +178,7 @@ def add_windows(drawn: Any, config: dict[str, Any]) -> Any:
     drawn: (N, tokens, window * window). Returns (N, 28, 28).
     """
     token, window = config["token"], config["window"]
-    side, before = networks.PATCH // token, networks.margin(config)
+    side, before = PATCH // token, architectures.margin(config)
     pieces = _pieces(config)
     last = len(pieces) - 1
     windows = ops.transpose(ops.reshape(drawn, (-1, side, side, window, window)), (0, 1, 3, 2, 4))
@@ -189,7 +190,7 @@ def add_windows(drawn: Any, config: dict[str, Any]) -> Any:
             room = (down, last - down), (0, token - high), (across, last - across), (0, token - wide)
             total = total + ops.pad(piece, ((0, 0), *room))
     full = ops.reshape(total, (-1, (side + last) * token, (side + last) * token))
-    inner = slice(before, before + networks.PATCH)
+    inner = slice(before, before + PATCH)
     return full[:, inner, inner]
 
 
@@ -205,9 +206,9 @@ class PatchEncoder(keras.Model):
 
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.config = config = networks.validate("PatchAutoencoder", dict(config))
-        tokens = (networks.PATCH // config["token"]) ** 2
-        pixels = networks.planes(config) * config["window"] ** 2
+        self.config = config = architectures.validate("PatchAutoencoder", dict(config))
+        tokens = (PATCH // config["token"]) ** 2
+        pixels = architectures.planes(config) * config["window"] ** 2
         self.embed = keras.layers.Dense(
             config["channels"],
             use_bias=False,
@@ -221,13 +222,13 @@ class PatchEncoder(keras.Model):
             self.position = self.add_weight(
                 shape=(tokens, config["channels"]), initializer="zeros", name="position"
             )
-        self.blocks = mixer_blocks(config, networks.encoder_blocks(config["blocks"]), self.dtype_policy)
+        self.blocks = mixer_blocks(config, architectures.encoder_blocks(config["blocks"]), self.dtype_policy)
         self.built = True  # every weight exists: nothing waits for a first input
 
     def call(self, inputs: Any) -> Any:
         """Encode patches (N, 28, 28), or (N, 28, 28, 2) with their surroundings."""
         config = self.config
-        given = ops.reshape(inputs, (-1, networks.PATCH, networks.PATCH, networks.planes(config)))
+        given = ops.reshape(inputs, (-1, PATCH, PATCH, architectures.planes(config)))
         patches = given[..., 0]
         means = ops.mean(patches, axis=(1, 2), keepdims=True)
         signal = (given - means[..., None] if config["center"] else given) * config["gain"]
@@ -251,9 +252,9 @@ class PatchDecoder(keras.Model):
 
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.config = config = networks.validate("PatchAutoencoder", dict(config))
+        self.config = config = architectures.validate("PatchAutoencoder", dict(config))
         self.blocks = mixer_blocks(
-            config, config["blocks"] - networks.encoder_blocks(config["blocks"]), self.dtype_policy
+            config, config["blocks"] - architectures.encoder_blocks(config["blocks"]), self.dtype_policy
         )
         self.draw = keras.layers.Dense(
             config["window"] ** 2,
@@ -298,7 +299,7 @@ class PatchAutoencoder(keras.Model):
 
     With `context` above 1 the network also sees its patch's surroundings: the input is (N, 28, 28, 2), the
     second plane being the area `context` times as wide and high around the patch, averaged down to 28x28
-    pixels (`denoiser.patches.split` cuts both). The output is (N, 28, 28) all the same.
+    pixels (`denoiser.inference.patches.split` cuts both). The output is (N, 28, 28) all the same.
 
     `center` takes each patch's mean off before and puts it back after, `gain` scales in between. A `residual`
     network draws what is to be removed, any other the clean patch itself. `use_bias` adds constants to the
@@ -307,8 +308,8 @@ class PatchAutoencoder(keras.Model):
     reconstruction.
 
     `card` is the model card, a plain JSON dict that is saved with the model. Raises ValueError for values
-    that `denoiser.networks` doesn't allow, such as groups that don't divide the channels or a window that is
-    not the token plus an even number. All weights exist as soon as the model is made.
+    that `denoiser.weights.architectures` doesn't allow, such as groups that don't divide the channels or a
+    window that is not the token plus an even number. All weights exist as soon as the model is made.
     """
 
     mode = "tile"
@@ -331,7 +332,7 @@ class PatchAutoencoder(keras.Model):
         card: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        config = networks.validate(
+        config = architectures.validate(
             "PatchAutoencoder",
             {
                 "token": token,
@@ -373,7 +374,7 @@ class PatchAutoencoder(keras.Model):
         return tuple(input_shape)[:3]
 
     def named_weights(self) -> dict[str, Any]:
-        """The variables under the names of `denoiser.networks.layout`."""
+        """The variables under the names of `denoiser.weights.architectures.layout`."""
         weights = dense_weights("embed", self.encoder.embed)
         if self.encoder.position is not None:
             weights["position"] = self.encoder.position
@@ -388,7 +389,7 @@ class PatchAutoencoder(keras.Model):
     @classmethod
     def from_config(cls, config: dict[str, Any], **_: Any) -> PatchAutoencoder:
         """Make the network that `get_config` described, in this version or in 0.1, with fresh weights."""
-        return cls(**networks.saved("PatchAutoencoder", config))
+        return cls(**architectures.saved("PatchAutoencoder", config))
 
 
 def mixer_blocks(config: dict[str, Any], count: int, dtype: Any) -> list[Any]:

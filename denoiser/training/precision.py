@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from denoiser.errors import DeviceError, UsageError
+from denoiser.system import hardware
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +87,7 @@ def choose(
 
 def _may_be_faster() -> bool:
     """Return False if neither this processor nor a GPU has instructions for bfloat16."""
-    from denoiser import engines
-
-    if engines.may_have_gpu():
+    if hardware.may_have_gpu():
         return True
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

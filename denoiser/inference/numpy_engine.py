@@ -1,0 +1,231 @@
+"""The forward passes in NumPy, straight from a model file's arrays: what nearly every job runs on.
+
+A patch's result must not depend on its neighbours, its place among them or the number of threads, to the last
+bit, or an output could never be reproduced. A matrix product promises nothing of the kind: how its kernels
+round depends on where in the matrix a row lies. So patches are computed in blocks of fixed size, in which the
+place of a patch has been tried and makes no difference.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+
+from denoiser._types import PATCH, Floats
+from denoiser.inference.mixer import TOGETHER, Folded, Mixer
+from denoiser.system.blas import one_thread
+from denoiser.system.hardware import cores
+from denoiser.weights.architectures import input_shape
+from denoiser.weights.modelfile import ModelFile
+
+_PIXELS = PATCH * PATCH
+_BLOCKS = (16, 8, 4, 1)
+
+
+class Work(Protocol):
+    """One thread's buffers for one network, of use for up to `size` patches at a time."""
+
+    size: int
+
+    def run(self, given: Floats, result: Floats) -> None:
+        """Reconstruct up to `size` patches into `result` (n, 28, 28), both contiguous float32."""
+
+
+class NumpyEngine:
+    """Computes a model with NumPy, on one thread for each core.
+
+    `jobs` is the number of threads, the caller's own included; None takes one for each core that the process
+    may use.
+    """
+
+    name = "numpy"
+    device = "cpu"
+
+    def __init__(self, model: ModelFile, *, jobs: int | None = None) -> None:
+        self.model = model
+        self.jobs = jobs or cores()
+        self._make: Callable[[], Work] = _MAKERS[model.kind](model)
+        self._idle: list[Work] = []
+        # Counts helpers over all calls at once: callers from many threads must not start many each.
+        self._helpers = threading.Semaphore(self.jobs - 1)
+
+    def reconstruct(self, patches: Floats) -> Floats:
+        """Reconstruct patches.
+
+        `patches` is (N, 28, 28), for a network with context (N, 28, 28, 2), values about 0..1; anything but
+        contiguous float32 is copied. Returns a new float32 (N, 28, 28), not clipped. Raises ValueError for
+        another shape. Equal patches give equal bytes in any company, any order and with any number of jobs.
+        """
+        given = checked(patches, self.model)
+        result = np.empty((len(given), PATCH, PATCH), np.float32)
+        with one_thread(), self._work() as work:
+            chunks = _Chunks(given, result, work.size)
+            helpers = self._start(chunks)
+            try:
+                chunks.run(work)
+            finally:
+                for helper in helpers:
+                    helper.join()
+        if chunks.error is not None:
+            raise chunks.error
+        return result
+
+    def _start(self, chunks: _Chunks) -> list[threading.Thread]:
+        helpers: list[threading.Thread] = []
+        while len(helpers) < min(chunks.count, self.jobs) - 1 and self._helpers.acquire(blocking=False):
+            helper = threading.Thread(target=self._help, args=(chunks,), name="denoiser", daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:  # the system gives no more threads: those there are do the work
+                self._helpers.release()
+                break
+            helpers.append(helper)
+        return helpers
+
+    def _help(self, chunks: _Chunks) -> None:
+        try:
+            with self._work() as work:
+                chunks.run(work)
+        except Exception:  # noqa: S110 - what failed while computing is kept, and raised by the caller
+            pass
+        finally:
+            self._helpers.release()
+
+    @contextmanager
+    def _work(self) -> Iterator[Work]:
+        try:
+            work = self._idle.pop()
+        except IndexError:
+            work = self._make()
+        try:
+            yield work
+        finally:
+            self._idle.append(work)
+
+    def close(self) -> None:
+        """Free the buffers; a later call makes new ones."""
+        self._idle.clear()
+
+
+def checked(patches: Floats, model: ModelFile) -> Floats:
+    """The patches as contiguous float32; raises ValueError where they have not the model's input shape."""
+    given = np.ascontiguousarray(patches, np.float32)
+    shape = input_shape(model.config)
+    if given.shape[1:] != shape:
+        raise ValueError(f"patches must be (N, {', '.join(map(str, shape))}), not {given.shape}")
+    return given
+
+
+class _Chunks:
+    """One call's patches, handed out piece by piece to whoever has time."""
+
+    def __init__(self, given: Floats, result: Floats, size: int) -> None:
+        self.given, self.result, self.size = given, result, size
+        self.count = -(-len(given) // size)
+        self.error: BaseException | None = None
+        self._next = itertools.count()  # its next() is atomic
+
+    def run(self, work: Work) -> None:
+        """Take pieces until none is left, or a thread has failed."""
+        try:
+            for index in self._next:
+                if index >= self.count or self.error is not None:
+                    return
+                part = slice(index * self.size, (index + 1) * self.size)
+                work.run(self.given[part], self.result[part])
+        except BaseException as error:
+            self.error = self.error or error
+            raise
+
+
+def _plain(model: ModelFile) -> Callable[[], Work]:
+    weights = model.weights
+    # Turned round in memory, the products are a quarter faster.
+    matrices = (
+        np.ascontiguousarray(weights["latent/kernel"].T),
+        weights["latent/bias"],
+        np.ascontiguousarray(weights["pixels/kernel"].T),
+        weights["pixels/bias"],
+    )
+    size: list[int] = []
+
+    def make() -> Work:
+        if not size:
+            with one_thread():
+                size.append(next(each for each in _BLOCKS if _Plain(each, *matrices).indifferent()))
+        return _Plain(size[0], *matrices)
+
+    return make
+
+
+class _Plain:
+    """decoder(encoder(x)) of an Autoencoder: two products, a ReLU and a sigmoid.
+
+    Patches are columns: BLAS computes those side by side, in lanes that round alike.
+    """
+
+    def __init__(self, size: int, into: Floats, into_bias: Floats, out: Floats, out_bias: Floats) -> None:
+        self.size = size
+        self._weights = (into, into_bias[:, None], out, out_bias[:, None])
+        self._columns = np.zeros((_PIXELS, size), np.float32)
+        self._latent = np.empty((len(into), size), np.float32)
+        self._drawn = np.empty((_PIXELS, size), np.float32)
+
+    def run(self, given: Floats, result: Floats) -> None:
+        """See `Work`; a block that isn't full is filled up with zeros."""
+        into, into_bias, out, out_bias = self._weights
+        count, columns, latent, drawn = len(given), self._columns, self._latent, self._drawn
+        columns[:, :count] = given.reshape(count, _PIXELS).T
+        columns[:, count:] = 0.0
+        np.matmul(into, columns, out=latent)
+        np.add(latent, into_bias, out=latent)
+        np.maximum(latent, 0.0, out=latent)
+        np.matmul(out, latent, out=drawn)
+        np.add(drawn, out_bias, out=drawn)
+        # sigmoid(v) = 1 / (1 + exp(-v)); the limit keeps exp finite and is far beyond float32's last bit
+        np.negative(drawn, out=drawn)
+        np.minimum(drawn, 80.0, out=drawn)
+        np.exp(drawn, out=drawn)
+        np.add(drawn, 1.0, out=drawn)
+        np.divide(1.0, drawn, out=drawn)
+        result.reshape(count, _PIXELS)[...] = drawn[:, :count].T
+
+    def indifferent(self) -> bool:
+        """Whether one patch put in every place comes out the same, to the last bit, in all of them."""
+        return _indifferent(self, (PATCH, PATCH))
+
+
+def _mixer(model: ModelFile) -> Callable[[], Work]:
+    folded = Folded(model)
+    together: list[int] = []
+
+    def make() -> Work:
+        if not together:
+            with one_thread():  # as it will be when it counts: more threads cut the products up differently
+                together.append(next(each for each in TOGETHER if _indifferent_mixer(each)))
+        return Mixer(model, folded, together[0])
+
+    def _indifferent_mixer(size: int) -> bool:
+        return size == 1 or _indifferent(Mixer(model, folded, size), input_shape(model.config))
+
+    return make
+
+
+def _indifferent(work: Work, shape: tuple[int, ...]) -> bool:
+    """Whether one input put in every place comes out the same, to the last bit, in all of them."""
+    given = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
+    result = np.empty((work.size, PATCH, PATCH), np.float32)
+    work.run(np.repeat(given, work.size, axis=0), result)
+    bits = result.view(np.uint32)
+    return bool((bits == bits[0]).all())
+
+
+_MAKERS: dict[str, Callable[[ModelFile], Callable[[], Work]]] = {
+    "Autoencoder": _plain,
+    "PatchAutoencoder": _mixer,
+}
