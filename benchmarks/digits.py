@@ -8,7 +8,7 @@ set of weights for all levels. The linear map is fitted to each level by least s
 digits, so it knows the level.
 
 The bundled weights are what this made in 22 minutes on two busy cores, when the recipe was Adam at 3e-3 with
-batches of 128, without what `denoiser.training.conditioning` does:
+batches of 128, without what `denoiser.training.preconditioning` does:
 
     python -c "import denoiser; denoiser.train('digits', destination='digits.keras', epochs=120)"
 
@@ -42,8 +42,10 @@ import numpy as np
 import numpy.typing as npt
 from machine import describe
 
-from denoiser import data, modelfile, noise
-from denoiser.engines import open_engine
+from denoiser import noise
+from denoiser.inference.engine import open_engine
+from denoiser.training import mnist
+from denoiser.weights import modelfile
 
 Array = npt.NDArray[np.float32]
 
@@ -54,7 +56,7 @@ SEED = 2024
 
 def main() -> None:
     """Measure and print the table."""
-    train, test = (data.mnist("train"), data.mnist("test"))
+    train, test = (mnist.mnist("train"), mnist.mnist("test"))
     if train is None or test is None:
         sys.exit("benchmarks/digits.py needs DENOISER_DATA: a folder with MNIST in mnist/.")
     default = Path(__file__).parent.parent / "denoiser" / "weights" / "digits.keras"

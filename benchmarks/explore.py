@@ -25,11 +25,13 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 from machine import describe
 
-from denoiser import data, modelfile, recipes
-from denoiser.engines.numpy_engine import NumpyEngine
-from denoiser.networks import PATCH, input_shape, parameters, planes, validate
-from denoiser.reconstruct import Denoiser
-from denoiser.training import train_network
+from denoiser._types import PATCH
+from denoiser.inference.denoiser import Denoiser
+from denoiser.inference.numpy_engine import NumpyEngine
+from denoiser.training import datasets, image_folders, recipes
+from denoiser.training.run import train_network
+from denoiser.weights import modelfile
+from denoiser.weights.architectures import input_shape, parameters, planes, validate
 
 SHAPES: dict[str, dict[str, Any]] = {
     "as released": {},
@@ -76,7 +78,7 @@ def _row(name: str, photographs: Path, patches: int) -> dict[str, Any]:
             path,
             data=photographs,
             recipe=recipe,
-            epochs=max(1, round(patches / recipes.EPOCH)),
+            epochs=max(1, round(patches / datasets.EPOCH)),
             keep_anyway=True,
         )
         whole = _whole(path, photographs)
@@ -109,8 +111,8 @@ def multiply_adds(config: dict[str, Any]) -> int:
 
 def _whole(model: Path, photographs: Path) -> float:
     """Mean PSNR in dB of held-out photographs."""
-    found = data.images(photographs)
-    kept = [found[index] for index in data.held_out(len(found), 0.1)[:PHOTOGRAPHS]]
+    found = image_folders.images(photographs)
+    kept = [found[index] for index in image_folders.held_out(len(found), 0.1)[:PHOTOGRAPHS]]
     rng = np.random.default_rng(25)
     noisy = [np.rint(255 * np.clip(each + rng.normal(0, 25 / 255, each.shape), 0, 1)) for each in kept]
     with Denoiser(model) as denoiser:

@@ -23,10 +23,12 @@ import numpy.typing as npt
 from machine import describe
 from PIL import Image
 
-from denoiser import data, generator, modelfile, noise
-from denoiser.engines import open_engine
-from denoiser.glyph import looks_like_glyph
-from denoiser.patches import whole_from_image
+from denoiser import generator, noise
+from denoiser.inference.engine import open_engine
+from denoiser.inference.glyph_gate import looks_like_glyph
+from denoiser.inference.patches import whole_from_image
+from denoiser.training import image_folders, mnist
+from denoiser.weights import modelfile
 
 Array = npt.NDArray[np.float32]
 
@@ -54,8 +56,8 @@ def main() -> None:
 def cases(*, tuning: bool, seed: int = 77) -> Iterator[tuple[str, bool, list[Array]]]:
     """Sets of images: (name, whether they are glyphs, images)."""
     rng = np.random.default_rng(seed + tuning)
-    digits = data.mnist("train" if tuning else "test")
-    if digits is None or (home := data.home()) is None:
+    digits = mnist.mnist("train" if tuning else "test")
+    if digits is None or (home := mnist.home()) is None:
         sys.exit("benchmarks/gate.py needs DENOISER_DATA: a folder with mnist/ and bsds400/.")
     chosen = digits[rng.choice(len(digits), COUNT, replace=False)].astype(np.float32) / np.float32(255.0)
     spoilt = with_noise(list(chosen), rng, share=0.5)
@@ -68,7 +70,7 @@ def cases(*, tuning: bool, seed: int = 77) -> Iterator[tuple[str, bool, list[Arr
         share=0.5,
     )
     yield "digits of 20 to 56 pixels, clean to sigma 0.4", True, resized
-    photographs = [data.read(path)[0] for path in sorted((home / "bsds400").glob("*.jpg"))]
+    photographs = [image_folders.read(path)[0] for path in sorted((home / "bsds400").glob("*.jpg"))]
     others = crops(photographs[:200] if tuning else photographs[200:], rng)
     yield "all crops, clean", False, others
     yield "of these, photographs", False, others[: COUNT // 2]

@@ -35,11 +35,14 @@ import scaling
 from machine import describe
 from PIL import Image
 
-from denoiser import data, generator, modelfile, patches, store
-from denoiser.engines import cores
-from denoiser.reconstruct import QUALITIES
+from denoiser import generator
+from denoiser._types import PATCH, Bytes
+from denoiser.inference import patches
+from denoiser.inference.denoiser import QUALITIES
+from denoiser.system.hardware import cores
+from denoiser.training import mnist
+from denoiser.weights import modelfile, store
 
-Bytes = npt.NDArray[np.uint8]
 A4 = (3508, 2480)
 PATCHES_TIMED = 3072
 NLM = "OpenCV NLM 7/21"
@@ -114,7 +117,7 @@ class Bench:
         folder = self.folder / name
         if not folder.exists():
             folder.mkdir()
-            found = data.mnist("train") if self.data else None
+            found = mnist.mnist("train") if self.data else None
             if found is None:
                 drawn = [generator.digit(self.rng) for _ in range(min(count, 2_000))]
                 found = np.rint(255 * np.stack(drawn)).astype(np.uint8)
@@ -218,7 +221,7 @@ def bare_products(model: modelfile.ModelFile) -> float:
     """Patches a second through nothing but the products, three patches at a time, a thread for each core."""
     config, together = model.config, 3
     token, channels = config["token"], config["channels"]
-    tokens = (patches.PATCH // token) ** 2
+    tokens = (PATCH // token) ** 2
     count = max(1, PATCHES_TIMED // together)
 
     def array(*shape: int) -> npt.NDArray[np.float32]:

@@ -40,8 +40,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from machine import describe
 
 import denoiser
-from denoiser import data, noise, plugins, recipes
-from denoiser.training import fitting, psnr
+from denoiser import noise
+from denoiser.plugins import manager
+from denoiser.training import datasets, image_folders, loop, mnist, recipes
+from denoiser.training.metrics import psnr
 
 Array = npt.NDArray[np.float32]
 Spoil = Callable[[Array, np.random.Generator], Array]
@@ -84,21 +86,21 @@ def feeder(network: str, seconds: float, rounds: int) -> dict[str, Any]:
     import keras
 
     from denoiser import models
-    from denoiser.training import objectives
+    from denoiser.training import losses
 
     recipe = recipes.RECIPES[network]
-    home = data.home()
+    home = mnist.home()
     images = home / "bsds400" if home and network == "general" else None
-    lesson = recipes.lesson_for(recipe, data=images, seed=0, minutes=None)
+    lesson = datasets.lesson_for(recipe, data=images, seed=0, minutes=None)
     size = recipe.batch_size
     inputs, clean = lesson.feed(size, np.random.default_rng(0))
     ready = [keras.ops.convert_to_tensor(each) for each in (inputs, clean, np.ones((size, 28), np.float32))]
     bare, whole = [], []
     for _ in range(rounds):
         model = getattr(models, recipe.kind)(**recipe.arguments)
-        optimizer = objectives.optimizer(recipe.optimizer, recipe.learning_rate)
+        optimizer = losses.optimizer(recipe.optimizer, recipe.learning_rate)
         jit = True if recipe.fused else "auto"
-        model.compile(optimizer=optimizer, loss=objectives.LOSSES[recipe.loss], jit_compile=jit)
+        model.compile(optimizer=optimizer, loss=losses.LOSSES[recipe.loss], jit_compile=jit)
         for _ in range(WARM):
             model.train_on_batch(*ready)
         begun, count = time.perf_counter(), 0
@@ -123,7 +125,7 @@ def feeder(network: str, seconds: float, rounds: int) -> dict[str, Any]:
     }
 
 
-def _fitting(recipe: recipes.Recipe, lesson: recipes.Lesson, seconds: float) -> float:
+def _fitting(recipe: recipes.Recipe, lesson: datasets.Lesson, seconds: float) -> float:
     """Patches a second of the second half of a training, when what was made ahead is used up.
 
     Its checks, ten whatever its length, are put off until after that.
@@ -139,8 +141,8 @@ def _fitting(recipe: recipes.Recipe, lesson: recipes.Lesson, seconds: float) -> 
         return step(*given, **settings)
 
     model.train_on_batch = timed
-    fitting.CHECKS = 1
-    fitting.fit(
+    loop.CHECKS = 1
+    loop.fit(
         model,
         lesson.feed,
         validation=lesson.validation,
@@ -181,7 +183,7 @@ def measured(model: str, clean: list[Array], given: list[Array], **options: Any)
 
 def needed(folder: str) -> Path:
     """A folder of real images."""
-    home = data.home()
+    home = mnist.home()
     if home is None or not (home / folder).is_dir():
         sys.exit(f"benchmarks/train.py needs DENOISER_DATA: a folder with {folder}/ in it.")
     return home / folder
@@ -195,7 +197,7 @@ def photographs(folder: Path, limit: int | None) -> tuple[Path, list[Array]]:
     for index, path in enumerate(files):
         if index % 10 != 9:
             (taught / path.name).symlink_to(path)
-    return taught, [data.read(path)[0] for path in files[9::10]][:limit]
+    return taught, [image_folders.read(path)[0] for path in files[9::10]][:limit]
 
 
 def digits(folder: Path, minutes: float | None, limit: int | None) -> dict[str, Any]:  # noqa: ARG001
@@ -211,7 +213,7 @@ def digits(folder: Path, minutes: float | None, limit: int | None) -> dict[str, 
 
 def test_digits(limit: int | None) -> list[Array]:
     """MNIST's test digits."""
-    found = data.mnist("test")
+    found = mnist.mnist("test")
     if found is None:
         sys.exit("benchmarks/train.py needs DENOISER_DATA: a folder with mnist/ in it.")
     return list((found.astype(np.float32) / np.float32(255.0))[:limit])
@@ -225,8 +227,8 @@ def spoiled(spoil: Spoil, clean: list[Array]) -> list[Array]:
 
 def over_all(model: str, clean: list[Array], given: list[Array]) -> float:
     """PSNR of the mean error over all digits, as papers have it: of what the network itself draws."""
-    from denoiser import modelfile, store
-    from denoiser.engines import open_engine
+    from denoiser.inference.engine import open_engine
+    from denoiser.weights import modelfile, store
 
     path = store.find(model)
     if path is None:
@@ -240,7 +242,7 @@ def halftone(folder: Path, minutes: float | None, limit: int | None) -> dict[str
     """A screen of print on photographs."""
     taught, clean = photographs(folder, limit)
     train(taught, "--name", "new", *plugged("halftone_noise", HALFTONE), "--minutes", minutes or 5)
-    with plugins.load([str(ROOT / "plugins" / "halftone_noise.py")], installed=False).noises():
+    with manager.load([str(ROOT / "plugins" / "halftone_noise.py")], installed=False).noises():
         noisy = spoiled(noise.parse(HALFTONE), clean)
     return gained("general", measured, clean, noisy)
 
@@ -251,7 +253,7 @@ def bars(folder: Path, minutes: float | None, limit: int | None) -> dict[str, An
     wish = ("--model", "digits", "--name", "new", *plugged("bars_noise", BARS))
     train(*wish, "--minutes", minutes or 5)
     clean = test_digits(limit)
-    with plugins.load([str(ROOT / "plugins" / "bars_noise.py")], installed=False).noises():
+    with manager.load([str(ROOT / "plugins" / "bars_noise.py")], installed=False).noises():
         noisy = spoiled(noise.parse(BARS), clean)
     return gained("digits", over_all, clean, noisy)
 
@@ -290,7 +292,9 @@ def pairs(folder: Path, minutes: float | None, limit: int | None, start: str) ->
                 (folder / half / name).symlink_to(source / half / name)
     wish = ("--noisy", folder / "noisy", "--model", "document", "--name", "new", "--from", start)
     train(folder / "clean", *wish, "--minutes", minutes or 20)
-    given, wanted = ([data.read(source / half / name)[0] for name in held] for half in ("noisy", "clean"))
+    given, wanted = (
+        [image_folders.read(source / half / name)[0] for name in held] for half in ("noisy", "clean")
+    )
     figures = {"untouched, RMSE": rmse(given, wanted)}
     for model in ("document", "new"):
         with denoiser.Denoiser(model=model) as cleaner:

@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from denoiser.hookspecs import hookimpl as hookimpl
+    from denoiser.inference.denoiser import Denoiser as Denoiser
+    from denoiser.inference.denoiser import denoise as denoise
     from denoiser.page import Page as Page
-    from denoiser.reconstruct import Denoiser as Denoiser
-    from denoiser.reconstruct import denoise as denoise
-    from denoiser.training import train as train
+    from denoiser.training.api import train as train
 
 __version__ = "0.1.0"
 __all__ = ["Denoiser", "Page", "__version__", "denoise", "hookimpl", "train"]
 
 _HOMES = {
-    "Denoiser": "reconstruct",
+    "Denoiser": "inference.denoiser",
     "Page": "page",
-    "denoise": "reconstruct",
+    "denoise": "inference.denoiser",
     "hookimpl": "hookspecs",
-    "train": "training",
+    "train": "training.api",
 }
 
 

@@ -20,7 +20,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code. `arguments` default to the process's."""
     import click
 
-    from denoiser.commands import cli
+    from denoiser.commands.cli import cli
 
     try:
         result = cli.main(

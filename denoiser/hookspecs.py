@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 if TYPE_CHECKING:
+    from denoiser._types import Floats
     from denoiser.noise import Register
     from denoiser.page import Page
-    from denoiser.patches import Floats
 
 PROJECT = "denoiser"
 

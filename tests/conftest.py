@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +12,8 @@ from PIL import Image
 
 from denoiser import __main__ as command
 from denoiser import generator
-from tests import fakes
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a call of the command came to."""
-
-    code: int
-    out: str
-    err: str
+from tests.helpers import fakes
+from tests.helpers.command import Outcome
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from denoiser.commands.help import Command, Group
+from denoiser.commands.click_parts import Command, Group
 
 
 @click.group(
@@ -31,8 +31,8 @@ def models(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one list.")
 def list_models(*, as_json: bool = False) -> None:
     """List all models: yours, then the bundled ones."""
-    from denoiser import modelfile, store
     from denoiser.errors import ModelError
+    from denoiser.weights import modelfile, store
 
     rows: list[dict[str, Any]] = []
     for entry in store.available():
@@ -62,7 +62,7 @@ def list_models(*, as_json: bool = False) -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Print a model's card: data, noise, figures."""
-    from denoiser import modelfile
+    from denoiser.weights import modelfile
 
     path = _find(name)
     model = modelfile.read(path)
@@ -91,15 +91,15 @@ def path(name: str) -> None:
 @click.argument("name")
 def remove(name: str) -> None:
     """Delete a model that you trained. Bundled ones stay."""
-    from denoiser import store
+    from denoiser.weights import store
 
     store.remove(name)
     click.echo(f"Removed {name}.", err=True)
 
 
 def _find(name: str) -> Any:
-    from denoiser import store
     from denoiser.errors import ModelError
+    from denoiser.weights import store
 
     if name == "auto":
         raise ModelError("auto is no model but a choice, for each image, between digits and general.")

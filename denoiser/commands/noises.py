@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from denoiser.commands import options
-from denoiser.commands.help import Command, option
+from denoiser.commands import run_options
+from denoiser.commands.click_parts import Command, option
 from denoiser.commands.plugins import load
-from denoiser.commands.run import stdout_for_data
 from denoiser.errors import UsageError
+from denoiser.system.stdout import stdout_for_data
 
 if TYPE_CHECKING:
     from denoiser.noise import Noise
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
-    params=list(options.LOADING),
+    params=list(run_options.LOADING),
     examples=(
         ("denoise noises", "names, parameters and their ranges"),
         ("denoise noises --preview noises.png", "see them"),
@@ -63,9 +63,9 @@ def noises(*, as_json: bool, preview: Path | None, force: bool, **which: Any) ->
 
 
 def _preview(found: list[Noise], path: Path, *, force: bool) -> None:
-    from denoiser import preview
+    from denoiser.commands import noise_preview
 
-    preview.write(found, path, force=force)
+    noise_preview.write(found, path, force=force)
     click.echo(f"{len(found)} noises drawn: {path}", err=True)
 
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from denoiser.commands.help import Command, GroupedOption, option
-from denoiser.commands.options import LOADING
-from denoiser.commands.run import stdout_for_data
+from denoiser.commands.click_parts import Command, GroupedOption, option
+from denoiser.commands.run_options import LOADING
+from denoiser.system.stdout import stdout_for_data
 
 if TYPE_CHECKING:
-    from denoiser.plugins import Loaded, Plugins
+    from denoiser.plugins.manager import Loaded, Plugins
 
 
 def load(*, plugins: tuple[str, ...], installed_plugins: bool, plugin_options: tuple[str, ...]) -> Plugins:
     """Load the plugins that the options of `LOADING` ask for; installed ones that fail are in `failed`."""
-    from denoiser import plugins as loading
+    from denoiser.plugins import manager as loading
 
     return loading.load(plugins, installed=installed_plugins, options=plugin_options)
 

@@ -7,20 +7,21 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from typing import IO, Any
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
-from denoiser.commands import options
-from denoiser.commands.help import Command
-from denoiser.commands.request import Request
+from denoiser.commands import run_options
+from denoiser.commands.click_parts import Command
+from denoiser.commands.run_options import Request
 from denoiser.errors import ExitCode, UsageError
+from denoiser.system.stdout import stdout_for_data
 
 
 @click.command(
     cls=Command,
-    params=options.PARAMETERS,
+    params=run_options.PARAMETERS,
     examples=(
         ("denoise ./scans --out ./clean", "clean a folder, mirrored under ./clean"),
         ("denoise page.tif --model document --out ./clean", "a dirty page to white paper"),
@@ -63,33 +64,16 @@ def _suggest_commands(paths: Iterable[str]) -> None:
                 )
 
 
-@contextlib.contextmanager
-def stdout_for_data() -> Iterator[IO[bytes]]:
-    """Give stdout to the data alone: whatever else prints there, plugins or libraries, goes to stderr."""
-    if sys.stdout is None:
-        raise UsageError("stdout is closed, and the results would go there.", "Redirect it into a file.")
-    sys.stdout.flush()
-    saved = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with os.fdopen(os.dup(saved), "wb") as data:
-            yield data
-    finally:
-        sys.stdout.flush()
-        os.dup2(saved, 1)
-        os.close(saved)
-
-
 def _stream(request: Request) -> int:
-    from denoiser.commands import obtain
+    from denoiser.commands import run_models
     from denoiser.errors import FileError
-    from denoiser.pipeline import Pipeline
+    from denoiser.pipeline.pipeline import Pipeline
 
     if sys.stdin is None:
         raise UsageError("stdin is closed, and - stands for it.", "Redirect an image into it.")
     content = sys.stdin.buffer.read()
     with stdout_for_data() as data:
-        with obtain.denoiser(request, request.load_plugins()) as denoiser:
+        with run_models.denoiser(request, request.load_plugins()) as denoiser:
             try:
                 result, outcome = Pipeline(denoiser, request.output()).stream(content)
             except FileError as error:
@@ -105,8 +89,8 @@ def _stream(request: Request) -> int:
 
 
 def _batch(request: Request) -> int:
-    from denoiser.commands.batch import Batch
-    from denoiser.heap import keep_freed
+    from denoiser.commands.run_batch import Batch
+    from denoiser.system.malloc import keep_freed
 
     keep_freed()
     with contextlib.ExitStack() as stack:

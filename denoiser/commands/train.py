@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from denoiser.commands import options
-from denoiser.commands.help import Command, GroupedOption, NamedPath
+from denoiser.commands import run_options
+from denoiser.commands.click_parts import Command, GroupedOption, NamedPath
 from denoiser.commands.plugins import load
 from denoiser.errors import ModelError, UsageError
 
@@ -119,7 +119,7 @@ PARAMETERS: list[click.Parameter] = [
         heading=RESULT,
         help="Keep it even if it is worse than doing nothing.",
     ),
-    *options.LOADING,
+    *run_options.LOADING,
     GroupedOption(["--quiet", "-q"], is_flag=True, heading=RESULT, help="Errors only."),
 ]
 
@@ -159,10 +159,10 @@ def _errors_only() -> Iterator[None]:
 
 
 def _train(given: dict[str, Any]) -> None:
-    from denoiser import store
-    from denoiser.plugins import insist
-    from denoiser.report import progress_for
+    from denoiser.plugins.manager import insist
+    from denoiser.progress import progress_for
     from denoiser.training.api import run
+    from denoiser.weights import store
 
     task = _task(given)
     name = task.network if given["name"] is None else given["name"]
@@ -170,7 +170,7 @@ def _train(given: dict[str, Any]) -> None:
     destination = store.path_for(name)
     if destination.exists() and not given["force"]:
         raise ModelError(f"You have a model called {name} already.", "Choose another --name, or use --force.")
-    plugins = load(**{each.name: given[each.name] for each in options.LOADING if each.name})
+    plugins = load(**{each.name: given[each.name] for each in run_options.LOADING if each.name})
     insist(plugins)
     quiet = given["quiet"]
 
@@ -221,8 +221,8 @@ def _task(given: dict[str, Any]) -> Task:
 
 def _summary(card: dict[str, Any], name: str, path: Path) -> Iterator[str]:
     """What a training came to: the figures, where everything is, and what to do next."""
-    from denoiser import store
-    from denoiser.training.outcome import table
+    from denoiser.training.evaluation import table
+    from denoiser.weights import store
 
     yield "On images it has not seen:"
     yield from (f"  {line}" for line in table(card))

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-Array = npt.NDArray[np.float32]
+from denoiser._types import Floats
+
 Shape = tuple[int, int]
 Random = np.random.Generator
 #: Up to this many cells a side, matrices enlarge faster than Pillow does.
@@ -45,7 +46,7 @@ def curve(points: npt.NDArray[np.float64], fine: int = 8) -> npt.NDArray[np.floa
     return np.concatenate([spline.reshape(-1, 2), points[-1:]])
 
 
-def field(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: float = 0.5) -> Array:
+def field(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: float = 0.5) -> Floats:
     """Fractal noise: smooth random hills `cell` pixels wide, and smaller ones on them.
 
     Each octave is half as wide and `rough` times as high. Returns float32 `shape`, stretched to 0..1.
@@ -65,13 +66,13 @@ def field(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: fl
     return np.asarray((total - low) / max(high - low, 1e-6), dtype=np.float32)
 
 
-def cloud(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: float = 0.5) -> Array:
+def cloud(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: float = 0.5) -> Floats:
     """Fractal noise like `field`, several times faster; float32 `shape`, mean 0, deviation about 1.
 
     Every octave is added on a grid of its own size, and the sum so far is enlarged to the next.
     """
     steps = min(octaves, 1 + max(0, math.floor(math.log2(max(cell, 1.0)))))
-    total: Array | None = None
+    total: Floats | None = None
     power = 0.0
     for octave in range(steps):
         grid = cell / 2.0**octave
@@ -87,7 +88,7 @@ def cloud(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: fl
     return enlarged(total, shape)
 
 
-def enlarged(values: Array, shape: Shape) -> Array:
+def enlarged(values: Floats, shape: Shape) -> Floats:
     """Smoothly (bicubic) resized to `shape`; a new float32 array."""
     if values.shape == shape:
         return values.copy()
@@ -99,13 +100,13 @@ def enlarged(values: Array, shape: Shape) -> Array:
 
 
 @lru_cache(maxsize=512)
-def _interpolation(before: int, after: int) -> Array:
+def _interpolation(before: int, after: int) -> Floats:
     """(after, before): as a product with the rows of an image, what resizing does to them."""
     unit = Image.fromarray(np.eye(before, dtype=np.float32))
     return np.asarray(unit.resize((before, after), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
-def white(rng: Random, shape: Shape) -> Array:
+def white(rng: Random, shape: Shape) -> Floats:
     """White noise of deviation 1: a piece of a fixed pool where it is large enough; not to be written to."""
     pool = _white_pool()
     if shape[0] > pool.shape[0] or shape[1] > pool.shape[1]:
@@ -117,13 +118,13 @@ def white(rng: Random, shape: Shape) -> Array:
 
 
 @cache
-def _white_pool() -> Array:
+def _white_pool() -> Floats:
     pool = np.random.default_rng(11).standard_normal((1200, 1200), dtype=np.float32)
     pool.flags.writeable = False
     return pool
 
 
-def blurred(image: Array, sigma: float) -> Array:
+def blurred(image: Floats, sigma: float) -> Floats:
     """A Gaussian blur with mirrored edges, in full precision; float32 of the same shape."""
     if sigma <= 0:
         return image
@@ -142,17 +143,17 @@ def blurred(image: Array, sigma: float) -> Array:
     return result
 
 
-def clipped(values: npt.NDArray[Any]) -> Array:
+def clipped(values: npt.NDArray[Any]) -> Floats:
     """Clip to 0..1, as float32."""
     return np.asarray(np.clip(values, 0.0, 1.0), dtype=np.float32)
 
 
-def soft_step(values: npt.NDArray[Any], at: float, steep: float) -> Array:
+def soft_step(values: npt.NDArray[Any], at: float, steep: float) -> Floats:
     """A soft step from 1 below `at` to 0 above it."""
     return np.asarray(0.5 - 0.5 * np.tanh(0.5 * steep * (values - at)), dtype=np.float32)
 
 
-def pixel_grid(shape: Shape) -> tuple[Array, Array]:
+def pixel_grid(shape: Shape) -> tuple[Floats, Floats]:
     """Row and column of every pixel, float32 (H, W) each."""
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     return y, x

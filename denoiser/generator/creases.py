@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from denoiser.generator.canvas import Array, Random, Shape, cloud, enlarged
+from denoiser._types import Floats
+from denoiser.generator.canvas import Random, Shape, cloud, enlarged
 
 
-def folds(rng: Random, shape: Shape) -> Array:
+def folds(rng: Random, shape: Shape) -> Floats:
     """Straight folds across the page: a broken line of light or dark, its sides in light and shade."""
     size = max(min(shape), 64)
     wobble = cloud(rng, shape, cell=size / 2, octaves=4) * np.float32(rng.uniform(0.2, 2.0))
@@ -45,7 +46,7 @@ def folds(rng: Random, shape: Shape) -> Array:
     return lines
 
 
-def _distance(rng: Random, shape: Shape, angle: float) -> Array:
+def _distance(rng: Random, shape: Shape, angle: float) -> Floats:
     """Signed distance in pixels to a line at that angle through a random point."""
     y = np.arange(shape[0], dtype=np.float32) - np.float32(rng.uniform(0, shape[0]))
     x = np.arange(shape[1], dtype=np.float32) - np.float32(rng.uniform(0, shape[1]))
@@ -54,7 +55,7 @@ def _distance(rng: Random, shape: Shape, angle: float) -> Array:
     )
 
 
-def wrinkles(rng: Random, shape: Shape) -> Array:
+def wrinkles(rng: Random, shape: Shape) -> Floats:
     """Crumpled paper: ridges at all angles and of all lengths, each with a lit and a shaded side."""
     # Drawn on a grid of half the page's pixels where the page is large: its forms are soft enough.
     grain = 2 if min(shape) >= 300 else 1
@@ -83,7 +84,13 @@ def wrinkles(rng: Random, shape: Shape) -> Array:
 
 
 def _ridge(
-    result: Array, rows: Array, columns: Array, length: float, height: float, light: float, draws: list[float]
+    result: Floats,
+    rows: Floats,
+    columns: Floats,
+    length: float,
+    height: float,
+    light: float,
+    draws: list[float],
 ) -> None:
     """Add one ridge: shade on one side of a line, light on the other, both fading away from it."""
     length *= 0.6 + draws[0]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from denoiser.generator.canvas import Array, Random, Shape
+from denoiser._types import Floats
+from denoiser.generator.canvas import Random, Shape
 from denoiser.generator.creases import folds, wrinkles
 from denoiser.generator.marks import prints, stains
 from denoiser.generator.paper import grain, other_side, shadow, soft, specks, uneven_light, wear
 
 
-def dirt(clean: Array, rng: Random, *, system_fonts: bool = True) -> Array:
+def dirt(clean: Floats, rng: Random, *, system_fonts: bool = True) -> Floats:
     """Make a page dirty: gray, textured paper, and several of all that happens to paper.
 
     These are stains, footprints, folds, wrinkles, shadows, uneven light, bleed-through, faded ink, specks
@@ -35,7 +36,7 @@ def dirt(clean: Array, rng: Random, *, system_fonts: bool = True) -> Array:
     return _scanned(result, rng)
 
 
-def _cover(rng: Random, shape: Shape) -> Array:
+def _cover(rng: Random, shape: Shape) -> Floats:
     """How light the paper is everywhere, float32 (H, W), about 0.1..1.2."""
     tone = 1.02 - 0.45 * float(rng.beta(1.3, 2.6))
     cover = grain(rng, shape)
@@ -59,7 +60,7 @@ def _cover(rng: Random, shape: Shape) -> Array:
     return np.asarray(cover, dtype=np.float32)
 
 
-def _scanned(image: Array, rng: Random) -> Array:
+def _scanned(image: Floats, rng: Random) -> Floats:
     """What the scanner does: dust on its glass, blur, its own noise and its limits."""
     if rng.random() < 0.35:
         image = image - np.float32(rng.uniform(0.1, 0.8)) * specks(rng, (image.shape[0], image.shape[1]))
@@ -68,5 +69,5 @@ def _scanned(image: Array, rng: Random) -> Array:
     if rng.random() < 0.5:
         noise = rng.standard_normal(image.shape, dtype=np.float32)
         image = image + noise * np.float32(rng.uniform(0.0, 0.02))
-    clipped: Array = np.clip(image, np.float32(0.0), np.float32(1.0))
+    clipped: Floats = np.clip(image, np.float32(0.0), np.float32(1.0))
     return clipped

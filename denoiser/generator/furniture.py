@@ -8,14 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from denoiser.generator.canvas import Array, Random, Shape, cloud, curve, draw_stroke, pixel_grid
+from denoiser._types import Floats
+from denoiser.generator.canvas import Random, Shape, cloud, curve, draw_stroke, pixel_grid
 from denoiser.generator.fonts import sized
 from denoiser.generator.text import prose
 
 Box = tuple[int, int, int, int]
 
 
-def photograph(rng: Random, shape: Shape) -> Array:
+def photograph(rng: Random, shape: Shape) -> Floats:
     """Gray tones like a photograph's: large and small forms, light from somewhere; float32 (H, W) in 0..1."""
     y, x = pixel_grid(shape)
     low, high = np.sort(rng.uniform(0.0, 1.0, 2))

@@ -8,9 +8,9 @@ import string
 import numpy as np
 from PIL import Image, ImageDraw
 
-from denoiser.generator.canvas import Array, Random, curve, draw_stroke, load_font
+from denoiser._types import PATCH, Floats
+from denoiser.generator.canvas import Random, curve, draw_stroke, load_font
 
-_PATCH = 28
 _CANVAS = 84
 
 #: The digits as a hand writes them: the points a stroke passes, x right and y down, in hundredths.
@@ -28,20 +28,20 @@ _STROKES: dict[str, list[list[str]]] = {
 }
 
 
-def glyphs(number: int, rng: Random) -> Array:
+def glyphs(number: int, rng: Random) -> Floats:
     """Draw digits and letters as MNIST has its digits: in a box of 20 pixels, their mass in the middle.
 
     Two thirds are digits written by hand (strokes through jittered points), the rest digits and letters of
     Pillow's font, bent, slanted and thickened. Returns float32 (number, 28, 28), ink 1 on 0.
     """
-    result = np.empty((number, _PATCH, _PATCH), dtype=np.float32)
+    result = np.empty((number, PATCH, PATCH), dtype=np.float32)
     for index in range(number):
         drawn = _written(rng) if rng.random() < 2 / 3 else _printed(rng)
         result[index] = _boxed(_bent(drawn, rng), rng)
     return result
 
 
-def digit(rng: Random, value: int | None = None) -> Array:
+def digit(rng: Random, value: int | None = None) -> Floats:
     """Draw one handwritten digit, the given one or any; float32 (28, 28), ink 1 on 0."""
     return _boxed(_bent(_written(rng, value), rng), rng)
 
@@ -87,7 +87,7 @@ def _bent(image: Image.Image, rng: Random) -> Image.Image:
     )
 
 
-def _boxed(image: Image.Image, rng: Random) -> Array:
+def _boxed(image: Image.Image, rng: Random) -> Floats:
     """The ink scaled to about 20 pixels at its longest, its centre of mass in the middle of 28x28."""
     box = image.getbbox() or (0, 0, _CANVAS, _CANVAS)
     width, height = box[2] - box[0], box[3] - box[1]
@@ -101,9 +101,9 @@ def _boxed(image: Image.Image, rng: Random) -> Array:
         float((ink.sum(0) * np.arange(size[0])).sum()) / total,
     )
     top, left = (
-        int(np.clip(round(13.5 - middle), 0, _PATCH - side))
+        int(np.clip(round(13.5 - middle), 0, PATCH - side))
         for middle, side in zip(mass, (size[1], size[0]), strict=True)
     )
-    result = np.zeros((_PATCH, _PATCH), dtype=np.float32)
+    result = np.zeros((PATCH, PATCH), dtype=np.float32)
     result[top : top + size[1], left : left + size[0]] = ink
     return result

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw
 
-from denoiser.generator.canvas import Array, Random, Shape
+from denoiser._types import Floats
+from denoiser.generator.canvas import Random, Shape
 
 _FINE = 4
 
@@ -34,7 +35,7 @@ _ICONS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-def icon(rng: Random, shape: Shape) -> Array:
+def icon(rng: Random, shape: Shape) -> Floats:
     """Draw one of sixteen pictograms in random grays and size, dark on light or light on dark.
 
     Returns float32 `shape` (H, W), 0..1.

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from denoiser.generator.canvas import Array, Random, Shape, cloud, enlarged, white
+from denoiser._types import Floats
+from denoiser.generator.canvas import Random, Shape, cloud, enlarged, white
 from denoiser.generator.fonts import sized
 
 _PATTERNS = ("squares", "bars", "waves", "lugs", "letters", "ridges")
@@ -19,11 +20,11 @@ _PATTERNS = ("squares", "bars", "waves", "lugs", "letters", "ridges")
 class _Cloth:
     """What all the stains of a page are cut from, drawn once: ragged edges and mottled insides."""
 
-    edges: Array
-    insides: Array
+    edges: Floats
+    insides: Floats
 
 
-def stains(rng: Random, shape: Shape) -> Array:
+def stains(rng: Random, shape: Shape) -> Floats:
     """Blots, drops and the crescents that cups leave, with darker rims and mottled insides."""
     result = np.zeros(shape, dtype=np.float32)
     size = max(min(shape), 48)
@@ -41,7 +42,7 @@ def stains(rng: Random, shape: Shape) -> Array:
     return np.minimum(result, np.float32(1.0), out=result)
 
 
-def _around(result: Array, rng: Random, reach: float) -> tuple[tuple[slice, slice], Array, Array] | None:
+def _around(result: Floats, rng: Random, reach: float) -> tuple[tuple[slice, slice], Floats, Floats] | None:
     """The window around a random point, and each of its pixels' offset (y, x) from the point."""
     middle = rng.uniform(0.0, 1.0, 2) * result.shape
     top, left = (max(0, int(place - reach)) for place in middle)
@@ -55,7 +56,7 @@ def _around(result: Array, rng: Random, reach: float) -> tuple[tuple[slice, slic
     return np.s_[top:bottom, left:right], y, x
 
 
-def _blot(result: Array, cloth: _Cloth, rng: Random, radius: float) -> None:
+def _blot(result: Floats, cloth: _Cloth, rng: Random, radius: float) -> None:
     found = _around(result, rng, 1.7 * radius + 2)
     if found is None:
         return
@@ -68,13 +69,13 @@ def _blot(result: Array, cloth: _Cloth, rng: Random, radius: float) -> None:
     _soak(result, window, inside, cloth, rng, radius)
 
 
-def _away(y: Array, x: Array) -> Array:
+def _away(y: Floats, x: Floats) -> Floats:
     """Distance from the point that y (H, 1) and x (W) are offsets from; float32 (H, W)."""
-    squared: Array = np.square(y) + np.square(x)
+    squared: Floats = np.square(y) + np.square(x)
     return np.sqrt(squared, out=squared)
 
 
-def _crescent(result: Array, cloth: _Cloth, rng: Random, radius: float) -> None:
+def _crescent(result: Floats, cloth: _Cloth, rng: Random, radius: float) -> None:
     """What is between two circles that don't share their middle, for a part of the way round."""
     found = _around(result, rng, 1.15 * radius + 2)
     if found is None:
@@ -102,7 +103,7 @@ def _crescent(result: Array, cloth: _Cloth, rng: Random, radius: float) -> None:
 
 
 def _soak(
-    result: Array, window: tuple[slice, slice], inside: Array, cloth: _Cloth, rng: Random, size: float
+    result: Floats, window: tuple[slice, slice], inside: Floats, cloth: _Cloth, rng: Random, size: float
 ) -> None:
     """Darken a window where `inside`, a distance in pixels from the edge of the stain, is positive."""
     sharp, depth = float(rng.uniform(0.4, 2.5)), float(rng.uniform(0.2, 0.8))
@@ -125,7 +126,7 @@ def _soak(
     view += body
 
 
-def prints(rng: Random, shape: Shape) -> Array:
+def prints(rng: Random, shape: Shape) -> Floats:
     """A dirty sole, tyre or finger: a pattern in perspective, patchy, smudged, darker at its edges."""
     half = (max(8, shape[0] // 2), max(8, shape[1] // 2)) if min(shape) >= 200 else shape
     pattern = _PATTERNS[rng.integers(len(_PATTERNS))]

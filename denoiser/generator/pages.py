@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from denoiser._types import Floats
 from denoiser.generator import furniture
-from denoiser.generator.canvas import Array, Random, Shape, cloud
+from denoiser.generator.canvas import Random, Shape, cloud
 from denoiser.generator.fonts import Face, choose_font
 from denoiser.generator.text import number_text, prose
 
 Box = tuple[int, int, int, int]
 
 
-def page(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Array:
+def page(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Floats:
     """Draw a clean page, or a piece of one: mostly text, sometimes other things that pages bear.
 
     system_fonts: whether fonts found on the machine are used beside Pillow's own; what a seed draws then
@@ -47,7 +48,7 @@ def _bent(image: Image.Image, rng: Random, *, slanted: bool) -> Image.Image:
     )
 
 
-def _inked(image: Image.Image, rng: Random) -> Array:
+def _inked(image: Image.Image, rng: Random) -> Floats:
     """Letters thinner or fuller by their gray edges, and as a scanner's optics soften them."""
     draw = rng.random(3)
     if draw[0] < 0.35:

@@ -10,11 +10,12 @@ import math
 
 import numpy as np
 
-from denoiser.generator.canvas import Array, Random, Shape, cloud, enlarged, white
+from denoiser._types import Floats
+from denoiser.generator.canvas import Random, Shape, cloud, enlarged, white
 from denoiser.generator.pages import page
 
 
-def grain(rng: Random, shape: Shape) -> Array:
+def grain(rng: Random, shape: Shape) -> Floats:
     """The texture of paper as a scanner sees it: mean about 0, deviation 1; float32 (H, W)."""
     rough = float(rng.uniform(0.75, 1.2))
     result = cloud(rng, shape, cell=float(rng.uniform(8.0, 60.0)), octaves=6, rough=rough)
@@ -32,7 +33,7 @@ def grain(rng: Random, shape: Shape) -> Array:
     return result
 
 
-def specks(rng: Random, shape: Shape) -> Array:
+def specks(rng: Random, shape: Shape) -> Floats:
     """Dust, dark, and flaws, light (negative): single pixels and small blots; float32 (H, W) in -1..1."""
     result = np.zeros(shape, dtype=np.float32)
     number = int(shape[0] * shape[1] * 10 ** rng.uniform(-5.0, -2.8)) + 1
@@ -48,14 +49,14 @@ def specks(rng: Random, shape: Shape) -> Array:
     return result
 
 
-def uneven_light(rng: Random, shape: Shape) -> Array:
+def uneven_light(rng: Random, shape: Shape) -> Floats:
     """Light that is lower in some places of the page than in others; float32 (H, W) in 0..1."""
     result = cloud(rng, shape, cell=max(shape) / float(rng.uniform(1.0, 5.0)), octaves=3)
     low, high = float(result.min()), float(result.max())
     return np.asarray((result - low) / max(high - low, 1e-6), dtype=np.float32)
 
 
-def shadow(rng: Random, shape: Shape) -> Array:
+def shadow(rng: Random, shape: Shape) -> Floats:
     """Shade that falls off from a side of the page, as of a book's spine, or from one at an angle; 0..1."""
     height, width = shape
     kind = rng.random()
@@ -77,7 +78,7 @@ def shadow(rng: Random, shape: Shape) -> Array:
     return np.asarray(np.exp(away * np.float32(-1.0 / fall)), dtype=np.float32)
 
 
-def wear(rng: Random, shape: Shape) -> Array:
+def wear(rng: Random, shape: Shape) -> Floats:
     """Where ink has gone: in clouds, in spots, in streaks of a worn drum; float32 (H, W) in 0..1."""
     kind = rng.random()
     result = cloud(rng, shape, cell=float(rng.uniform(0.05, 0.5)) * max(shape), octaves=5, rough=0.6)
@@ -88,14 +89,14 @@ def wear(rng: Random, shape: Shape) -> Array:
     return np.asarray(np.clip(0.5 + 0.4 * result, 0.0, 1.0), dtype=np.float32)
 
 
-def other_side(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Array:
+def other_side(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Floats:
     """The ink of another page, mirrored and softened as paper does it; float32 (H, W), ink 1."""
     half = (max(2, math.ceil(shape[0] / 1.5)), max(2, math.ceil(shape[1] / 1.5)))
     behind = np.ascontiguousarray(1.0 - page(rng, half, system_fonts=system_fonts)[:, ::-1], dtype=np.float32)
     return np.asarray(np.clip(enlarged(soft(behind, 0.2), shape), 0.0, 1.0), dtype=np.float32)
 
 
-def soft(image: Array, share: float) -> Array:
+def soft(image: Floats, share: float) -> Floats:
     """A small blur: every pixel gives `share`, 0..0.25, to each of two neighbours, then across; float32."""
     middle, side = np.float32(1.0 - 2.0 * share), np.float32(share)
     down = image * middle

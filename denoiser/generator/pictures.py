@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
+from denoiser._types import Floats
 from denoiser.generator.canvas import (
-    Array,
     Random,
     Shape,
     blurred,
@@ -23,7 +23,7 @@ from denoiser.generator.canvas import (
 )
 
 
-def shapes(rng: Random, shape: Shape) -> Array:
+def shapes(rng: Random, shape: Shape) -> Floats:
     """Draw polygons, ellipses, lines and letters of all grays on a gradient, with smooth edges; (H, W)."""
     height, width = shape
     fine = Image.new("L", (2 * width, 2 * height), int(rng.integers(0, 256)))
@@ -53,9 +53,9 @@ def shapes(rng: Random, shape: Shape) -> Array:
     return clipped(result + np.float32(rng.uniform(0.0, 0.5)) * light)
 
 
-def textures(rng: Random, shape: Shape) -> Array:
+def textures(rng: Random, shape: Shape) -> Floats:
     """Two textures side by side under a soft mask: clouds, waves, tiles, fibres or cells; (H, W)."""
-    makers: tuple[Callable[[Random, Shape], Array], ...] = (_clouds, _waves, _tiles, _fibres, _voronoi)
+    makers: tuple[Callable[[Random, Shape], Floats], ...] = (_clouds, _waves, _tiles, _fibres, _voronoi)
     first, second = (makers[index](rng, shape) for index in rng.integers(0, len(makers), 2))
     where = field(rng, shape, cell=max(shape) / 2, octaves=3)
     mask = soft_step(where, 0.5, -40.0)
@@ -64,11 +64,11 @@ def textures(rng: Random, shape: Shape) -> Array:
     return clipped(low + (high - low) * mixed)
 
 
-def _clouds(rng: Random, shape: Shape) -> Array:
+def _clouds(rng: Random, shape: Shape) -> Floats:
     return field(rng, shape, cell=float(rng.uniform(8, 120)), octaves=7, rough=float(rng.uniform(0.35, 0.75)))
 
 
-def _waves(rng: Random, shape: Shape) -> Array:
+def _waves(rng: Random, shape: Shape) -> Floats:
     """Stripes that bend, from sine to square."""
     y, x = pixel_grid(shape)
     angle, period = rng.uniform(0, math.pi), rng.uniform(4.0, 30.0)
@@ -77,7 +77,7 @@ def _waves(rng: Random, shape: Shape) -> Array:
     return np.asarray(0.5 + 0.5 * np.tanh(np.sin(phase) * rng.uniform(0.5, 5.0)), dtype=np.float32)
 
 
-def _tiles(rng: Random, shape: Shape) -> Array:
+def _tiles(rng: Random, shape: Shape) -> Floats:
     """A wall of bricks, each its own gray."""
     y, x = pixel_grid(shape)
     high, wide = rng.uniform(6, 30), rng.uniform(8, 50)
@@ -89,14 +89,14 @@ def _tiles(rng: Random, shape: Shape) -> Array:
     return blurred(np.where(joint, np.float32(0.05), grays[row, column] * (0.85 + grain)), 0.5)
 
 
-def _fibres(rng: Random, shape: Shape) -> Array:
+def _fibres(rng: Random, shape: Shape) -> Floats:
     image = Image.new("L", (2 * shape[1], 2 * shape[0]), 0)
     draw = ImageDraw.Draw(image)
     filaments(draw, rng, shape, number=int(rng.integers(30, 150)), width=6)
     return np.asarray(image.reduce(2), dtype=np.float32) / np.float32(255.0)
 
 
-def _voronoi(rng: Random, shape: Shape) -> Array:
+def _voronoi(rng: Random, shape: Shape) -> Floats:
     """Cells with dark walls, as of plants or cracked mud."""
     y, x = pixel_grid(shape)
     number = int(np.clip(shape[0] * shape[1] / rng.uniform(300, 3000), 4, 60))
@@ -112,7 +112,7 @@ def _voronoi(rng: Random, shape: Shape) -> Array:
     return blurred((gray * wall).astype(np.float32), 0.6)
 
 
-def micrograph(rng: Random, shape: Shape) -> Array:
+def micrograph(rng: Random, shape: Shape) -> Floats:
     """Draw a fluorescence micrograph: threads, cells with nuclei, dots, uneven light; (H, W)."""
     threads = Image.new("L", (2 * shape[1], 2 * shape[0]), 0)
     draw = ImageDraw.Draw(threads)
@@ -130,7 +130,7 @@ def micrograph(rng: Random, shape: Shape) -> Array:
     return clipped((result + blurred(dots, 1.3)) * light + 0.03)
 
 
-def _cell(image: Array, rng: Random, size: float) -> None:
+def _cell(image: Floats, rng: Random, size: float) -> None:
     """Draw a cell of about that radius somewhere into the image: a lobed body, a bright round nucleus."""
     reach = math.ceil(1.7 * size)
     middle = [int(rng.integers(0, side)) for side in image.shape]
@@ -149,7 +149,7 @@ def _cell(image: Array, rng: Random, size: float) -> None:
     part += 0.3 * body * (0.6 + 0.6 * grain) + 0.45 * nucleus * (0.5 + 0.6 * grain)
 
 
-def scene(rng: Random, shape: Shape) -> Array:
+def scene(rng: Random, shape: Shape) -> Floats:
     """A landscape like a photograph's: sky, hills in haze, trees, water that mirrors them; (H, W)."""
     height, width = shape
     shore = int(height * rng.uniform(0.62, 0.72))
@@ -177,7 +177,7 @@ def scene(rng: Random, shape: Shape) -> Array:
     return clipped(np.concatenate([above, water]))
 
 
-def _forest(land: Array, rng: Random) -> Array:
+def _forest(land: Floats, rng: Random) -> Floats:
     """Conifers along the shore, dark against the hills."""
     height, width = land.shape
     mask = Image.new("L", (2 * width, 2 * height), 0)
@@ -202,7 +202,7 @@ def _forest(land: Array, rng: Random) -> Array:
     return np.asarray(land * (1.0 - cover) + needles * cover, dtype=np.float32)
 
 
-def _mirrored(land: Array, rows: int, rng: Random) -> Array:
+def _mirrored(land: Floats, rows: int, rng: Random) -> Floats:
     """Water: the land upside down, darker, shifted sideways by ripples that grow towards the viewer."""
     width = land.shape[1]
     y, x = pixel_grid((rows, width))

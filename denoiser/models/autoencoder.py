@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
-from denoiser import networks
+from denoiser._types import PATCH
 from denoiser.models.parts import base_config, card_from_text, card_to_text, dense_weights
+from denoiser.weights import architectures
 
 
 @keras.saving.register_keras_serializable(package="denoiser")
@@ -26,11 +27,11 @@ class Autoencoder(keras.Model):
     mode = "whole"
 
     def __init__(self, latent_dim: int = 64, *, card: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        config = networks.validate("Autoencoder", {"latent_dim": latent_dim})
+        config = architectures.validate("Autoencoder", {"latent_dim": latent_dim})
         super().__init__(**kwargs)
         self.latent_dim: int = config["latent_dim"]
         self._card_text = card_to_text(card)
-        patch, dtype = networks.PATCH, self.dtype_policy
+        patch, dtype = PATCH, self.dtype_policy
         self.encoder = keras.Sequential(
             [
                 keras.Input((patch, patch)),
@@ -67,7 +68,7 @@ class Autoencoder(keras.Model):
         return tuple(input_shape)
 
     def named_weights(self) -> dict[str, Any]:
-        """The variables under the names of `denoiser.networks.layout`."""
+        """The variables under the names of `denoiser.weights.architectures.layout`."""
         return {
             **dense_weights("latent", self.encoder.get_layer("latent")),
             **dense_weights("pixels", self.decoder.get_layer("pixels")),

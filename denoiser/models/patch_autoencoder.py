@@ -14,8 +14,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from denoiser import networks
+from denoiser._types import PATCH
 from denoiser.models.parts import base_config, card_from_text, card_to_text, dense_weights
+from denoiser.weights import architectures
 
 
 @keras.saving.register_keras_serializable(package="denoiser")
@@ -88,9 +89,9 @@ class PatchEncoder(keras.Model):
 
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = config = networks.validate("PatchAutoencoder", dict(config))
-        self.side = networks.PATCH // config["token"]
-        tokens, pixels = self.side**2, networks.planes(config) * config["token"] ** 2
+        self.config = config = architectures.validate("PatchAutoencoder", dict(config))
+        self.side = PATCH // config["token"]
+        tokens, pixels = self.side**2, architectures.planes(config) * config["token"] ** 2
         self.embed = keras.layers.Dense(
             config["channels"], use_bias=False, name="embed", dtype=self.dtype_policy
         )
@@ -100,7 +101,7 @@ class PatchEncoder(keras.Model):
             self.position = self.add_weight(
                 shape=(tokens, config["channels"]), initializer="zeros", name="position"
             )
-        self.blocks = mixer_blocks(config, networks.encoder_blocks(config["blocks"]), self.dtype_policy)
+        self.blocks = mixer_blocks(config, architectures.encoder_blocks(config["blocks"]), self.dtype_policy)
         self.built = True  # every weight exists: nothing waits for a first input
 
     def call(self, inputs: Any) -> Any:
@@ -109,9 +110,9 @@ class PatchEncoder(keras.Model):
             self.config,
             self.side,
             self.config["token"],
-            networks.planes(self.config),
+            architectures.planes(self.config),
         )
-        given = ops.reshape(inputs, (-1, networks.PATCH, networks.PATCH, planes))
+        given = ops.reshape(inputs, (-1, PATCH, PATCH, planes))
         patches = given[..., 0]
         means = ops.mean(patches, axis=(1, 2), keepdims=True)
         signal = (given - means[..., None] if config["center"] else given) * config["gain"]
@@ -137,10 +138,10 @@ class PatchDecoder(keras.Model):
 
     def __init__(self, config: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.config = config = networks.validate("PatchAutoencoder", dict(config))
-        self.side = networks.PATCH // config["token"]
+        self.config = config = architectures.validate("PatchAutoencoder", dict(config))
+        self.side = PATCH // config["token"]
         self.blocks = mixer_blocks(
-            config, config["blocks"] - networks.encoder_blocks(config["blocks"]), self.dtype_policy
+            config, config["blocks"] - architectures.encoder_blocks(config["blocks"]), self.dtype_policy
         )
         self.draw = keras.layers.Dense(
             config["token"] ** 2,
@@ -161,7 +162,7 @@ class PatchDecoder(keras.Model):
         for block in self.blocks:
             latent = block(latent)
         cells = ops.reshape(self.draw(latent), (-1, side, side, token, token))
-        drawn = ops.reshape(ops.transpose(cells, (0, 1, 3, 2, 4)), (-1, networks.PATCH, networks.PATCH))
+        drawn = ops.reshape(ops.transpose(cells, (0, 1, 3, 2, 4)), (-1, PATCH, PATCH))
         drawn = drawn / config["gain"]
         if config["residual"]:
             return carried - drawn
@@ -184,14 +185,14 @@ class PatchAutoencoder(keras.Model):
 
     With `context` above 1 the network also sees its patch's surroundings: the input is (N, 28, 28, 2), the
     second plane being the area `context` times as wide and high around the patch, averaged down to 28x28
-    pixels (`denoiser.patches.split` cuts both). The output is (N, 28, 28) all the same.
+    pixels (`denoiser.inference.patches.split` cuts both). The output is (N, 28, 28) all the same.
 
     `center` takes each patch's mean off before and puts it back after, `gain` scales in between. A `residual`
     network draws what is to be removed, any other the clean patch itself. `use_bias=False` leaves out every
     additive constant: with `center`, adding to or scaling a patch then does the same to its reconstruction.
 
     `card` is the model card, a plain JSON dict that is saved with the model. Raises ValueError for values
-    that `denoiser.networks` doesn't allow. All weights exist as soon as the model is made.
+    that `denoiser.weights.architectures` doesn't allow. All weights exist as soon as the model is made.
     """
 
     mode = "tile"
@@ -212,7 +213,7 @@ class PatchAutoencoder(keras.Model):
         card: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        config = networks.validate(
+        config = architectures.validate(
             "PatchAutoencoder",
             {
                 "token": token,
@@ -252,7 +253,7 @@ class PatchAutoencoder(keras.Model):
         return tuple(input_shape)[:3]
 
     def named_weights(self) -> dict[str, Any]:
-        """The variables under the names of `denoiser.networks.layout`."""
+        """The variables under the names of `denoiser.weights.architectures.layout`."""
         weights = dense_weights("embed", self.encoder.embed)
         if self.encoder.position is not None:
             weights["position"] = self.encoder.position
@@ -275,7 +276,7 @@ def mixer_blocks(config: dict[str, Any], count: int, dtype: Any) -> list[Any]:
     """Make one half's blocks."""
     return [
         MixerBlock(
-            (networks.PATCH // config["token"]) ** 2,
+            (PATCH // config["token"]) ** 2,
             config["channels"],
             config["token_hidden"],
             config["channel_hidden"],

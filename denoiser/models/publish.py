@@ -16,10 +16,10 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import h5py
 import numpy as np
 
-from denoiser.atomic import replacing
+from denoiser.system.atomic import replacing
 
 if TYPE_CHECKING:
-    from denoiser.modelfile import ModelFile
+    from denoiser.weights.modelfile import ModelFile
 
 Precision = Literal["float32", "float16"]
 _WEIGHTS = "model.weights.h5"
@@ -63,7 +63,7 @@ def publish(
 
 
 def from_file(file: ModelFile) -> Any:
-    """Make the Keras model of a model file that `denoiser.modelfile.read` has checked, weights and card."""
+    """Make the Keras model, weights and card, of a file that `denoiser.weights.modelfile.read` checked."""
     from denoiser.models.autoencoder import Autoencoder
     from denoiser.models.patch_autoencoder import PatchAutoencoder
 
@@ -105,7 +105,7 @@ def _weights(content: bytes, precision: Precision) -> bytes:
         old.visititems(copy)
         pack = sum(value.nbytes for value in arrays.values()) > _PLAIN_BYTES
         for name, value in arrays.items():
-            # `denoiser.modelfile` unpacks exactly this and nothing else.
+            # `denoiser.weights.modelfile` unpacks exactly this and nothing else.
             packing = {"shuffle": True, "compression": "gzip", "chunks": value.shape} if pack else {}
             new.create_dataset(name, data=value, **packing)
     return buffer.getvalue()

@@ -10,11 +10,11 @@ Only NumPy and Pillow are needed here: the command reads this package without pa
 
 from __future__ import annotations
 
+from denoiser._types import Floats as Array
 from denoiser.noise import paper, pixels
 from denoiser.noise.chain import Chain, Mixture, Nothing, Spoiler, Step, parse
 from denoiser.noise.registry import (
     STRENGTH,
-    Array,
     Function,
     Noise,
     Parameter,

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from denoiser._types import Floats
 from denoiser.errors import UsageError
-from denoiser.noise.registry import STRENGTH, Array, Noise, get
+from denoiser.noise.registry import STRENGTH, Noise, get
 
 
 class Spoiler(Protocol):
@@ -22,7 +23,7 @@ class Spoiler(Protocol):
         """What it does, in the syntax of `parse` or in words."""
         ...
 
-    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:
+    def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
         """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
         ...
 
@@ -43,7 +44,7 @@ class Step:
         ]
         return f"{self.noise.name}:{','.join(texts)}" if texts else self.noise.name
 
-    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:
+    def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
         """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
         values: dict[str, Any] = {}
         for key, (low, high) in self.settings.items():
@@ -65,7 +66,7 @@ class Chain:
         """The chain as `parse` reads it."""
         return "+".join(step.name for step in self.steps)
 
-    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:
+    def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
         """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
         result = clean
         for step in self.steps:
@@ -125,7 +126,7 @@ class Nothing:
 
     name = "that of the images"
 
-    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:  # noqa: ARG002 - it is a Spoiler
+    def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:  # noqa: ARG002 - it is a Spoiler
         """Give `clean` back, float32 (N, H, W), as it is."""
         return clean
 
@@ -154,7 +155,7 @@ class Mixture:
         parts += [f"{share:.0%} {noise.name}" for share, noise in zip(shares[1:], self._noises, strict=True)]
         return ", ".join(parts) + (f"; {self._levels} levels" if self._levels else "")
 
-    def __call__(self, clean: Array, rng: np.random.Generator) -> Array:
+    def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
         """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
         kinds = np.searchsorted(self._edges[:-1], rng.random(len(clean)), side="right")
         result = clean.copy()

@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from denoiser.noise.registry import Array, Parameter, Value, register
+from denoiser._types import Floats
+from denoiser.noise.registry import Parameter, Value, register
 
-Draw = Callable[[np.random.Generator, tuple[int, int]], Array]
+Draw = Callable[[np.random.Generator, tuple[int, int]], Floats]
 
 #: The noises below, which belong on pages rather than on photographs.
 NAMES = frozenset({"bleed_through", "crease", "fade", "shadow", "stain", "texture"})
@@ -21,7 +22,7 @@ _SHEET = 448
 _PAGE = 200
 
 
-def _maps(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+def _maps(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
     """One map of an effect for each of N images: drawn for pages, and for patches cut from larger drawings.
 
     A patch of 28x28 thus gets what a patch of a dirty page has: mostly a piece of an edge, or nothing.
@@ -44,7 +45,7 @@ def _maps(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> Array
     return result
 
 
-def _lit(clean: Array, rng: np.random.Generator, *effects: tuple[Value, Draw]) -> Array:
+def _lit(clean: Floats, rng: np.random.Generator, *effects: tuple[Value, Draw]) -> Floats:
     """Take light away from the images: `amount` of it where an effect's map is 1."""
     result = clean
     for amount, draw in effects:
@@ -53,7 +54,7 @@ def _lit(clean: Array, rng: np.random.Generator, *effects: tuple[Value, Draw]) -
     return result
 
 
-def _texture(clean: Array, rng: np.random.Generator, *, sigma: Value, gray: Value, specks: Value) -> Array:
+def _texture(clean: Floats, rng: np.random.Generator, *, sigma: Value, gray: Value, specks: Value) -> Floats:
     from denoiser.generator import paper
 
     grain = np.asarray(sigma, dtype=np.float32) * _maps(paper.grain, clean.shape, rng)
@@ -63,31 +64,31 @@ def _texture(clean: Array, rng: np.random.Generator, *, sigma: Value, gray: Valu
     return result
 
 
-def _stain(clean: Array, rng: np.random.Generator, *, amount: Value, prints: Value) -> Array:
+def _stain(clean: Floats, rng: np.random.Generator, *, amount: Value, prints: Value) -> Floats:
     from denoiser.generator import marks
 
     return _lit(clean, rng, (amount, marks.stains), (prints, marks.prints))
 
 
-def _crease(clean: Array, rng: np.random.Generator, *, folds: Value, wrinkles: Value) -> Array:
+def _crease(clean: Floats, rng: np.random.Generator, *, folds: Value, wrinkles: Value) -> Floats:
     from denoiser.generator import creases
 
     return _lit(clean, rng, (folds, creases.folds), (wrinkles, creases.wrinkles))
 
 
-def _shadow(clean: Array, rng: np.random.Generator, *, opacity: Value, uneven: Value) -> Array:
+def _shadow(clean: Floats, rng: np.random.Generator, *, opacity: Value, uneven: Value) -> Floats:
     from denoiser.generator import paper
 
     return _lit(clean, rng, (opacity, paper.shadow), (uneven, paper.uneven_light))
 
 
-def _bleed_through(clean: Array, rng: np.random.Generator, *, alpha: Value) -> Array:
+def _bleed_through(clean: Floats, rng: np.random.Generator, *, alpha: Value) -> Floats:
     from denoiser.generator import paper
 
     return _lit(clean, rng, (alpha, paper.other_side))
 
 
-def _fade(clean: Array, rng: np.random.Generator, *, amount: Value, lift: Value) -> Array:
+def _fade(clean: Floats, rng: np.random.Generator, *, amount: Value, lift: Value) -> Floats:
     from denoiser.generator import paper
 
     left = 1.0 - np.asarray(lift, dtype=np.float32)

@@ -11,34 +11,35 @@ import math
 import numpy as np
 from PIL import Image
 
-from denoiser.noise.registry import Array, Parameter, Value, register
+from denoiser._types import Floats
+from denoiser.noise.registry import Parameter, Value, register
 
 
-def _gaussian(clean: Array, rng: np.random.Generator, *, sigma: Value) -> Array:
+def _gaussian(clean: Floats, rng: np.random.Generator, *, sigma: Value) -> Floats:
     noise = rng.standard_normal(clean.shape, dtype=np.float32)
     noise *= np.asarray(sigma, dtype=np.float32)
     noise += clean
     return noise
 
 
-def _salt_pepper(clean: Array, rng: np.random.Generator, *, amount: Value, salt: Value) -> Array:
+def _salt_pepper(clean: Floats, rng: np.random.Generator, *, amount: Value, salt: Value) -> Floats:
     draw = rng.random(clean.shape, dtype=np.float32)
     amount, salt = np.asarray(amount, dtype=np.float32), np.asarray(salt, dtype=np.float32)
     result = np.where(draw < amount, np.float32(0.0), clean)
     return np.where(draw < amount * salt, np.float32(1.0), result)
 
 
-def _speckle(clean: Array, rng: np.random.Generator, *, sigma: Value) -> Array:
+def _speckle(clean: Floats, rng: np.random.Generator, *, sigma: Value) -> Floats:
     return _gaussian(clean, rng, sigma=clean * np.asarray(sigma, dtype=np.float32))
 
 
-def _poisson(clean: Array, rng: np.random.Generator, *, peak: Value) -> Array:
+def _poisson(clean: Floats, rng: np.random.Generator, *, peak: Value) -> Floats:
     level = np.asarray(peak, dtype=np.float64)
     counts = rng.poisson(np.maximum(clean, 0.0) * level)
     return np.asarray(counts / level, dtype=np.float32)
 
 
-def _correlated(clean: Array, rng: np.random.Generator, *, sigma: Value, blur: Value) -> Array:
+def _correlated(clean: Floats, rng: np.random.Generator, *, sigma: Value, blur: Value) -> Floats:
     """White noise under a Gaussian blur, scaled so that `sigma` is its deviation after the blur."""
     widths = np.asarray(np.maximum(blur, 1e-3), dtype=np.float32).reshape(-1)
     margin = math.ceil(3.0 * float(widths.max()))
@@ -49,14 +50,14 @@ def _correlated(clean: Array, rng: np.random.Generator, *, sigma: Value, blur: V
     return np.asarray(clean + np.asarray(sigma) * noise, dtype=np.float32)
 
 
-def _blur_matrix(size: int, margin: int, widths: Array) -> Array:
+def _blur_matrix(size: int, margin: int, widths: Floats) -> Floats:
     """(len(widths), size, size + 2 margin): rows of unit energy, so white noise keeps its deviation."""
     offsets = np.arange(size + 2 * margin) - margin - np.arange(size)[:, None]
     kernel = np.exp(-0.5 * (offsets.astype(np.float32) / widths[:, None, None]) ** 2)
     return np.asarray(kernel / np.sqrt(np.sum(kernel**2, axis=2, keepdims=True)), dtype=np.float32)
 
 
-def _jpeg(clean: Array, rng: np.random.Generator, *, quality: Value) -> Array:
+def _jpeg(clean: Floats, rng: np.random.Generator, *, quality: Value) -> Floats:
     """Encode and decode with Pillow, the 8x8 blocks starting anywhere in the image, as crops have them."""
     number, height, width = clean.shape
     high, wide = (math.ceil((side + 7) / 8) * 8 for side in (height, width))
@@ -86,7 +87,7 @@ def _jpeg(clean: Array, rng: np.random.Generator, *, quality: Value) -> Array:
     return result
 
 
-def _stripes(clean: Array, rng: np.random.Generator, *, sigma: Value) -> Array:
+def _stripes(clean: Floats, rng: np.random.Generator, *, sigma: Value) -> Floats:
     """One offset for every row or, in the other half of the images, every column."""
     number, height, width = clean.shape
     rows = rng.standard_normal((number, height, 1), dtype=np.float32)
@@ -95,7 +96,7 @@ def _stripes(clean: Array, rng: np.random.Generator, *, sigma: Value) -> Array:
     return np.asarray(clean + np.asarray(sigma, dtype=np.float32) * lines, dtype=np.float32)
 
 
-def _quantize(clean: Array, _rng: np.random.Generator, *, levels: Value) -> Array:
+def _quantize(clean: Floats, _rng: np.random.Generator, *, levels: Value) -> Floats:
     steps = np.rint(np.asarray(levels, dtype=np.float32)) - np.float32(1.0)
     return np.asarray(np.rint(clean * steps) / steps, dtype=np.float32)
 

@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from denoiser._types import Floats
 from denoiser.errors import UsageError
 
-Array = npt.NDArray[np.float32]
 #: A parameter as a noise function gets it: one number, or an array (N, 1, 1) with one number per image.
-Value = float | Array
+Value = float | Floats
 Function = Callable[..., npt.NDArray[Any]]
 
 
@@ -58,8 +58,8 @@ class Noise:
     help: str
 
     def __call__(
-        self, clean: Array, rng: np.random.Generator, *, strength: Value = 1.0, **values: Value
-    ) -> Array:
+        self, clean: Floats, rng: np.random.Generator, *, strength: Value = 1.0, **values: Value
+    ) -> Floats:
         """Spoil a batch.
 
         clean: float32 (N, H, W), 0..1, not changed. strength: 0..1, number or (N, 1, 1); 0 gives `clean`
@@ -73,7 +73,7 @@ class Noise:
             )
         if not (np.isscalar(strength) and strength == 1.0):
             result = clean + np.asarray(strength, dtype=np.float32) * (result - clean)
-        clipped: Array = np.clip(result, np.float32(0.0), np.float32(1.0))
+        clipped: Floats = np.clip(result, np.float32(0.0), np.float32(1.0))
         return clipped
 
 

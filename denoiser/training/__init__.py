@@ -1,29 +1,24 @@
-"""Teaching a network: fitting it, going on after a kill, and everything that is kept of a training.
+"""A request for a network to one published model file.
 
-`fitting` is the method and `checkpoints` what it goes on from; `network` is the whole way for a known
-network, from data to one published file; `outcome`, `picture` and `curve` are what it leaves beside that
-file. All keep to what every Keras backend has. Keras is imported inside functions, so that importing this
-package costs nothing.
+`task` checks what is asked for, and `recipes` say how each network is taught; `datasets` finds or draws what
+it learns from. `run` is the whole way, `loop` the method and `checkpoints` what it goes on from after a kill;
+`evaluation` and `artifacts` are what is kept of it. All keep to what every Keras backend has. Keras is
+imported inside functions, so that importing this package costs nothing.
 """
 
 from __future__ import annotations
 
-from denoiser.training.api import train
-from denoiser.training.fitting import CHECKS, History, Point, Tick, fit
-from denoiser.training.measures import errors_of, psnr, ssim, weights_of
-from denoiser.training.network import DEFAULT_MINUTES, train_network
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "CHECKS",
-    "DEFAULT_MINUTES",
-    "History",
-    "Point",
-    "Tick",
-    "errors_of",
-    "fit",
-    "psnr",
-    "ssim",
-    "train",
-    "train_network",
-    "weights_of",
-]
+if TYPE_CHECKING:
+    from denoiser.training.api import train as train
+
+__all__ = ["train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "train":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from denoiser.training.api import train
+
+    return train

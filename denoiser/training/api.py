@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from denoiser.errors import ModelError, UsageError
-from denoiser.training.network import train_network
+from denoiser.training.run import train_network
 from denoiser.training.task import Task
 
 if TYPE_CHECKING:
-    from denoiser.plugins import Plugins
-    from denoiser.report import Progress
+    from denoiser.plugins.manager import Plugins
+    from denoiser.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +65,8 @@ def train(
     gone on from, DeviceError without the GPU that was asked for, PluginError for a plugin at fault, and
     TrainingError as `train_network` does.
     """
-    from denoiser import store
-    from denoiser.plugins import load
+    from denoiser.plugins.manager import load
+    from denoiser.weights import store
 
     if name is not None and destination is not None:
         raise UsageError("name and destination are two places for one model.", "Give one.")

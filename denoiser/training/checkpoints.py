@@ -18,11 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from denoiser.atomic import replacing
+from denoiser._types import Floats
 from denoiser.errors import TrainingError
-from denoiser.training.feeder import Source
-
-Array = npt.NDArray[np.float32]
+from denoiser.system.atomic import replacing
+from denoiser.training.feed import Source
 
 _FORMAT = "denoiser training 1"
 _PARTS = ("weights", "average", "best", "optimizer")
@@ -69,9 +68,9 @@ class State:
 
     step: int
     fraction: float
-    weights: list[Array]
-    average: list[Array]
-    best: list[Array]
+    weights: list[Floats]
+    average: list[Floats]
+    best: list[Floats]
     score: float | None
     optimizer: list[npt.NDArray[Any]]
     source: Source

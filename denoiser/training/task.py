@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from denoiser import blanks, engines, modelfile, networks, recipes, store
 from denoiser.errors import ModelError, UsageError
+from denoiser.inference import engine
 from denoiser.noise import Mixture, Nothing, Spoiler, parse
-from denoiser.recipes import CLEAN, Recipe
+from denoiser.training import blank_scans, recipes
+from denoiser.training.recipes import CLEAN, Recipe
+from denoiser.weights import architectures, modelfile, store
 
 if TYPE_CHECKING:
-    from denoiser.modelfile import ModelFile
-    from denoiser.plugins import Plugins
+    from denoiser.plugins.manager import Plugins
+    from denoiser.weights.modelfile import ModelFile
 
 CLEAN_SHARE = 0.1
 """How many of the patches stay as they are, so that a network learns to leave clean images alone."""
@@ -87,7 +89,7 @@ class Task:
             self._check_latent_dim(self.latent_dim)
         if self.as_released:
             self._check_released()
-        engines.require(device=self.device)
+        engine.require(device=self.device)
 
     def check_name(self, name: str) -> None:
         """Raise UsageError where the model would take the place of another network in the store."""
@@ -104,7 +106,7 @@ class Task:
                 f"{self.network} has no latent dimension: that is digits'.", "Leave it out, or train digits."
             )
         try:
-            networks.validate("Autoencoder", {"latent_dim": width})
+            architectures.validate("Autoencoder", {"latent_dim": width})
         except ValueError as error:
             raise UsageError(f"{error}.") from None
 
@@ -126,14 +128,14 @@ class Task:
         As released, it stays as it is: its noise then comes on top of that of pairs, and its drawn pages
         beside them, as where the bundled weights were made.
         """
-        from denoiser.formats import prepared
+        from denoiser.training.datasets import prepared
 
         recipe = prepared(recipes.RECIPES[self.network], plugins)
         if not self.as_released and (self.noises or self.noisy or self.noise_from):
             taught: list[Spoiler] = [parse(text) for text in self.noises]
             judged = list(taught)
             if self.noise_from:
-                cut = blanks.cut_from(self.noise_from, recipe.reader, validation=self.validation)
+                cut = blank_scans.cut_from(self.noise_from, recipe.reader, validation=self.validation)
                 taught, judged = [*taught, cut[0]], [*judged, cut[1]]
             recipe = dataclasses.replace(
                 recipe,

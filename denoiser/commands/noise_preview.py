@@ -1,0 +1,79 @@
+"""A picture of all noises, each at three settings, so that one can see which is like one's own."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from denoiser import generator
+from denoiser.errors import UsageError
+from denoiser.generator.canvas import load_font
+from denoiser.imaging.picture import quantize
+from denoiser.noise import Noise, paper
+from denoiser.system import atomic
+
+#: Large enough for the effects of whole pages.
+_CELL = (200, 320)
+_GAP, _LABEL, _NAMES = 10, 34, 230
+_SEED = 12
+
+
+def write(noises: Sequence[Noise], path: Path, *, force: bool = False) -> None:
+    """Draw the noises into a new PNG file, whole or not at all.
+
+    force: whether an existing file is replaced. Raises UsageError where `path` doesn't end in .png, exists,
+    or can't be written, and what the noises raise.
+    """
+    if path.suffix.lower() != ".png":
+        raise UsageError(
+            f"The preview {path} can't be written.", "It is a PNG: give a name that ends in .png."
+        )
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists.", "Use --force to overwrite it, or another name.")
+    drawn = draw(noises)
+    try:
+        with atomic.replacing(path) as file:
+            drawn.save(file, "PNG")
+    except OSError as error:
+        raise UsageError(f"The preview {path} can't be written: {error.strerror or error}.") from error
+
+
+def draw(noises: Sequence[Noise]) -> Image.Image:
+    """A row for each noise, 8-bit gray: its name, and a scene, or a page, at the settings of `levels`."""
+    scene = generator.scene(np.random.default_rng(3), _CELL)
+    page = generator.page(np.random.default_rng(4), _CELL, system_fonts=False)
+    height, width = _CELL[0] + _LABEL + _GAP, _CELL[1] + _GAP
+    sheet = Image.new("L", (_NAMES + 3 * width, _GAP + height * len(noises)), 255)
+    pen = ImageDraw.Draw(sheet)
+    large, small = load_font(20), load_font(13)
+    for row, noise in enumerate(noises):
+        y = _GAP + row * height
+        sample = page if noise.name in paper.NAMES else scene
+        pen.text((_GAP, y), noise.name, fill=0, font=large)
+        pen.text((_GAP, y + 30), "\n".join(textwrap.wrap(noise.help, 28)), fill=80, font=small)
+        for column, settings in enumerate(levels(noise)):
+            spoilt = noise(sample[None], np.random.default_rng(_SEED), **settings)
+            x = _NAMES + column * width
+            sheet.paste(Image.fromarray(quantize(spoilt[0], 8)), (x, y))
+            text = ", ".join(f"{key}={value:.3g}" for key, value in settings.items()) or "no settings"
+            pen.text((x, y + _CELL[0] + 3), "\n".join(textwrap.wrap(text, 50)), fill=0, font=small)
+    return sheet
+
+
+def levels(noise: Noise) -> list[dict[str, float]]:
+    """Low, default and high settings: half of the default, it, and its double, within what the noise allows.
+
+    A default of 0 has no double: there the bounds are taken where they are finite.
+    """
+    low, high = {}, {}
+    for key, parameter in noise.parameters.items():
+        ends = sorted((parameter.default / 2, parameter.default * 2))
+        if parameter.default == 0:
+            ends = [bound if math.isfinite(bound) else 0.0 for bound in (parameter.low, parameter.high)]
+        low[key], high[key] = (float(np.clip(end, parameter.low, parameter.high)) for end in ends)
+    return [low, {key: parameter.default for key, parameter in noise.parameters.items()}, high]

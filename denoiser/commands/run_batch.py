@@ -1,0 +1,214 @@
+"""`denoise run` over files and folders: what is stale, the work, and what is said about it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+import click
+
+from denoiser import __version__
+from denoiser.commands import run_models
+from denoiser.commands.run_options import Request
+from denoiser.errors import UsageError, on_one_line
+from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
+from denoiser.inference import auto
+from denoiser.inference.denoiser import Denoiser
+from denoiser.pipeline.outcomes import Report, Result, Status
+from denoiser.pipeline.pipeline import Pipeline
+from denoiser.pipeline.plan import Job, Walk, plan
+from denoiser.pipeline.record import Record
+from denoiser.plugins.manager import Plugins
+from denoiser.progress import progress_for, write_above
+from denoiser.system import atomic
+
+
+class Batch:
+    """One run over files and folders."""
+
+    def __init__(self, request: Request, data: IO[bytes] | None) -> None:
+        assert request.out is not None  # noqa: S101 - checked already
+        self._request = request
+        self._data = data
+        self._plugins = request.load_plugins()
+        self._jobs = _plan(request, self._plugins)
+        self._record = Record(request.out)
+        self._report = Report()
+
+    def run(self) -> int:
+        """Do what is not up to date; returns the exit code."""
+        request = self._request
+        untrained = run_models.untrained(request)
+        if request.dry_run and untrained:
+            click.echo(f"Would train first: {run_models.durations(untrained)}.", err=True)
+            self._dry_run(self._jobs)
+        else:
+            with run_models.denoiser(request, self._plugins, pixels=_size(self._jobs)) as denoiser:
+                pipeline = Pipeline(denoiser, request.output(), self._record)
+                stale = self._stale(pipeline)
+                if request.dry_run:
+                    self._dry_run(stale)
+                elif stale:
+                    self._facts(denoiser, len(stale))
+                    self._work(pipeline, stale)
+        self._record.close()
+        self._print(self._report.as_dict())
+        if not request.quiet:
+            click.echo(self._summary(), err=True)
+        return self._report.exit_code
+
+    def _stale(self, pipeline: Pipeline) -> list[Job]:
+        """Jobs that are not up to date; tells of those that are."""
+        if self._request.force:
+            return self._jobs
+        stale = []
+        for job in self._jobs:
+            if pipeline.up_to_date(job):
+                self._tell(Result(job.source, job.destination, Status.UP_TO_DATE))
+            else:
+                stale.append(job)
+        strangers = [
+            job
+            for job in stale
+            if os.path.lexists(job.destination) and not self._record.ours(job.relative, job.destination)
+        ]
+        if strangers:
+            more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
+            raise UsageError(
+                f"{strangers[0].destination}{more} exists and was not written by denoise.",
+                "Use --force to overwrite, or another --out.",
+            )
+        return stale
+
+    def _dry_run(self, jobs: Iterable[Job]) -> None:
+        for job in jobs:
+            self._tell(Result(job.source, job.destination, Status.PLANNED))
+            if self._data is None:
+                click.echo(os.fsencode(on_one_line(f"{job.source} -> {job.destination}")))
+
+    def _facts(self, denoiser: Denoiser, count: int) -> None:
+        """The first line: version, model and its figure, device, plugins, how many images."""
+        if self._request.quiet:
+            return
+        engine = denoiser.probe()
+        model = auto.PICTURES if denoiser.auto else engine.model.name
+        figure = denoiser.card.get("summary")
+        described = f"{model}: {figure}" if figure else model
+        facts = (
+            f"denoise {__version__}",
+            f"auto (digits, or {described})" if denoiser.auto else described,
+            f"{engine.name} on {engine.device}",
+            ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
+            "1 image" if count == 1 else f"{count} images",
+        )
+        click.echo(" | ".join(facts), err=True)
+
+    def _work(self, pipeline: Pipeline, jobs: list[Job]) -> None:
+        request = self._request
+        for option, folder in (("--out", request.out), ("--compare", request.compare)):
+            _make(option, folder)
+        atomic.sweep({job.destination.parent for job in jobs})
+        if request.compare is not None:
+            atomic.sweep({(request.compare / job.relative).parent for job in jobs})
+        progress = progress_for(quiet=request.quiet or request.verbose)
+        progress.start(len(jobs), "images", "denoise")
+        try:
+            with contextlib.closing(pipeline.run(jobs)) as results:
+                for done, result in enumerate(results, 1):
+                    self._tell(result)
+                    progress.update(done)
+                    if request.fail_fast and result.status is Status.FAILED:
+                        break
+        except KeyboardInterrupt:
+            self._report.interrupted = True
+        finally:
+            progress.finish()
+            for result in pipeline.late:
+                self._tell(result)
+
+    def _print(self, row: dict[str, Any]) -> None:
+        """Write a JSON line, where JSON was asked for."""
+        if self._data is not None:
+            self._data.write((json.dumps(row) + "\n").encode("ascii"))
+            self._data.flush()
+
+    def _tell(self, result: Result) -> None:
+        """Count a result, and say what a person should hear about it."""
+        request = self._request
+        fresh = self._report.add(result)
+        if self._data is not None:
+            self._print(result.as_dict())
+        lines = []
+        if result.status is Status.FAILED:
+            lines.append(f"Error: {result.source} {result.error}")
+        elif request.verbose and result.status is not Status.PLANNED:
+            used = ", ".join(result.models)
+            by = f" by {used}" if used else ""
+            noise = "" if result.noise is None else f", noise about {255 * result.noise:.0f} of 255"
+            lines.append(
+                f"{result.source} -> {result.output}: {result.status}{by}{noise}, {result.seconds:.2f} s"
+            )
+        if not request.quiet:
+            lines.extend(f"Note: {note}, first in {result.source}." for note in fresh)
+        if lines:
+            write_above("\n".join(map(on_one_line, lines)))
+
+    def _summary(self) -> str:
+        text = str(self._report)
+        if self._report.interrupted:
+            text = text if self._report.counts else "0 cleaned"
+            return f"Interrupted: {text}. The same command goes on from here."
+        return text[:1].upper() + text[1:] + "."
+
+
+def _make(option: str, folder: Path | None) -> None:
+    """Make a folder for results before any work, so that one that can't be is said once."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"The folder {folder} of {option} can't be made: {error.strerror}.", "Name another."
+        ) from error
+
+
+def _apart(compare: Path, jobs: Iterable[Job], out: Path) -> None:
+    """Refuse a folder for comparisons in which they could meet inputs or outputs."""
+    own, results = (Path(os.path.realpath(folder)) for folder in (compare, out))
+    if own.is_relative_to(results) or results.is_relative_to(own):
+        raise UsageError("--compare and --out must not lie in one another.", "Name two folders side by side.")
+    for job in jobs:
+        if Path(os.path.realpath(job.source)).is_relative_to(own):
+            raise UsageError(
+                f"The input {job.source} lies in {compare}, the --compare folder.", "Name another."
+            )
+
+
+def _size(jobs: Iterable[Job]) -> int:
+    """About how many pixels there are: compressed or not, a byte stands for one or two."""
+    total = 0
+    for job in jobs:
+        with contextlib.suppress(OSError):
+            total += os.stat(job.source).st_size  # noqa: PTH116 - a third of the time, for every file
+    return total
+
+
+def _plan(request: Request, plugins: Plugins) -> list[Job]:
+    assert request.out is not None  # noqa: S101 - checked already
+    read = plugins.suffixes("read_pages")
+    unwritten = read - plugins.suffixes("write_pages") - SUFFIXES
+    jobs = plan(
+        request.paths,
+        request.out,
+        walk=Walk(request.pattern, request.recursive, request.follow_links, SUFFIXES | read),
+        suffixes=None if request.format == "keep" else FORMATS[request.format][1],
+        renamed=dict.fromkeys(unwritten, UNWRITTEN),
+        aside=() if request.compare is None else (request.compare,),
+    )
+    if request.compare is not None:
+        _apart(request.compare, jobs, request.out)
+    return jobs

@@ -1,0 +1,132 @@
+"""From a request to a denoiser: the model that was named, trained first where it has no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from denoiser.commands.run_options import Request
+from denoiser.errors import ModelError, UsageError
+from denoiser.inference import auto, engine
+from denoiser.inference.denoiser import QUALITIES, Denoiser
+from denoiser.progress import progress_for
+from denoiser.weights import modelfile, store
+
+if TYPE_CHECKING:
+    from denoiser.plugins.manager import Plugins
+    from denoiser.weights.modelfile import ModelFile
+
+
+def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -> Denoiser:
+    """Make the denoiser that was asked for; a model or device that can't be had raises before any work.
+
+    `pixels` is about how many there are to clean, None if nobody knows.
+    """
+    # Before any training: minutes later would be a bad moment to learn of it.
+    engine.require(
+        engine=request.engine, device=request.device, jobs=request.jobs, batch_size=request.batch_size
+    )
+    model: str | ModelFile = request.model
+    missing = untrained(request)
+    if request.weights is not None:
+        model = _weights(request, plugins)
+    else:
+        for network in missing:
+            _trained(request, plugins, network)
+    denoiser = Denoiser(
+        model,
+        mode=request.mode,  # type: ignore[arg-type]  # Click has checked the choice
+        size=request.size,  # type: ignore[arg-type]
+        quality=request.quality,
+        stride=request.stride,
+        strength=request.strength,
+        engine=request.engine,
+        device=request.device,
+        jobs=request.jobs,
+        batch_size=request.batch_size,
+        plugins=plugins,
+        work=None if pixels is None else pixels // (request.stride or QUALITIES[request.quality]) ** 2,
+    )
+    denoiser.probe()
+    return denoiser
+
+
+def untrained(request: Request) -> list[str]:
+    """Those networks that the job needs and that have no weights.
+
+    Raises UsageError for weights of no network, ModelError where none may be trained.
+    """
+    if request.weights is not None:
+        if request.model not in store.NETWORKS:
+            raise UsageError(
+                f"--weights goes with a network's name, and {request.model} is none.",
+                f"The networks are {', '.join(store.NETWORKS)}. To use a model file by itself: --model FILE.",
+            )
+        missing = [] if request.weights.exists() else [request.model]
+        if missing and not request.train:
+            raise ModelError(f"{request.weights} doesn't exist, and --no-train forbids making it.")
+        if missing and request.weights.suffix != store.SUFFIX:
+            raise UsageError(
+                f"{request.weights} doesn't exist, and a model's file can't be called so.",
+                f"Let it end in {store.SUFFIX}",
+            )
+    else:
+        names = auto.NETWORKS if request.model == auto.AUTO else (request.model,)
+        missing = [name for name in names if store.find(name) is None]
+    if missing and not request.train:
+        raise ModelError(f"The network {missing[0]} has no weights, and --no-train forbids making them.")
+    return missing
+
+
+def _weights(request: Request, plugins: Plugins) -> ModelFile:
+    """Read `--weights`, trained first where the file does not exist."""
+    assert request.weights is not None  # noqa: S101 - the caller saw to it
+    network = store.NETWORKS[request.model]  # untrained() saw that there is one
+    if not request.weights.exists():
+        return _trained(request, plugins, request.model, request.weights)
+    model = modelfile.read(request.weights, name=request.model)
+    if model.kind != network.kind:
+        raise ModelError(
+            f"{request.weights} is of kind {model.kind}, and {request.model} of kind {network.kind}.",
+            "Name the network that it was trained for.",
+        )
+    return model
+
+
+def durations(networks: Iterable[str]) -> str:
+    """Say how long training each of these takes."""
+    from denoiser.training.run import DEFAULT_MINUTES
+
+    return ", ".join(f"{name} (about {DEFAULT_MINUTES[name]:g} minutes)" for name in networks)
+
+
+def _trained(request: Request, plugins: Plugins, network: str, destination: Path | None = None) -> ModelFile:
+    """Train a network that has no weights, telling so, and return it."""
+    from denoiser.training.datasets import prepared
+    from denoiser.training.recipes import RECIPES
+    from denoiser.training.run import train_network
+
+    path = destination or store.path_for(network)
+    if not request.quiet:
+        click.echo(
+            f"No weights yet: training {durations([network])}. "
+            f"The result will be weaker than the bundled weights and is saved as {path}.",
+            err=True,
+        )
+    recipe = prepared(RECIPES[network], plugins) if plugins else None
+    train_network(
+        network,
+        path,
+        data=request.data,
+        recipe=recipe,
+        device=request.device,
+        plugins=plugins.signature,
+        progress=progress_for(quiet=request.quiet),
+        tell=lambda text: None if request.quiet else click.echo(text, err=True),
+        download=True,
+        anew=True,
+    )
+    return modelfile.read(path, name=network)

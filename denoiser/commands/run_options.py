@@ -1,0 +1,302 @@
+"""The options of `denoise run`, grouped as help shows them, and what they ask for once they are checked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from denoiser.commands.click_parts import GroupedOption, NamedPath
+from denoiser.errors import UsageError
+
+if TYPE_CHECKING:
+    from denoiser.pipeline.cleaner import Output
+    from denoiser.plugins.manager import Plugins
+
+MODEL, INPUT, OUTPUT = "Model", "Which files", "What is written"
+WORK, PLUGINS, MESSAGES = "How it is computed", "Plugins", "Messages"
+
+LOADING: list[click.Parameter] = [
+    GroupedOption(
+        ["--plugin", "plugins"],
+        heading=PLUGINS,
+        multiple=True,
+        metavar="FILE|MODULE",
+        help="Use it. Repeatable.",
+    ),
+    GroupedOption(
+        ["--no-plugins", "installed_plugins"],
+        heading=PLUGINS,
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Leave out those of installed packages.",
+    ),
+    GroupedOption(
+        ["--plugin-option", "plugin_options"],
+        heading=PLUGINS,
+        multiple=True,
+        metavar="NAME.KEY=VALUE",
+        help="Set an option of a plugin, such as invert.threshold=0.4. Repeatable.",
+    ),
+]
+"""Which plugins, for every command that has to do with them."""
+
+PARAMETERS: list[click.Parameter] = [
+    click.Argument(["paths"], nargs=-1, metavar="PATHS..."),
+    GroupedOption(
+        ["--glob", "pattern"],
+        heading=INPUT,
+        metavar="PATTERN",
+        help="Only files that match, such as '*_raw.tif'.",
+    ),
+    GroupedOption(
+        ["--no-recursive", "recursive"],
+        heading=INPUT,
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Leave folders in folders alone.",
+    ),
+    GroupedOption(["--follow-links"], heading=INPUT, is_flag=True, help="Search linked folders too."),
+    GroupedOption(
+        ["--max-megapixels"],
+        heading=INPUT,
+        type=click.FloatRange(0.0, min_open=True),
+        default=500.0,
+        show_default=True,
+        metavar="N",
+        help="Refuse larger pages.",
+    ),
+    GroupedOption(["--fail-fast"], heading=INPUT, is_flag=True, help="Stop at the first file that fails."),
+    GroupedOption(
+        ["--out", "-o"],
+        heading=OUTPUT,
+        type=NamedPath(path_type=Path),
+        metavar="DIR",
+        help="Folder for the results.",
+    ),
+    GroupedOption(
+        ["--format"],
+        heading=OUTPUT,
+        type=click.Choice(["keep", "png", "tiff", "jpeg"]),
+        default="keep",
+        show_default=True,
+        help="File format of the results.",
+    ),
+    GroupedOption(["--color"], heading=OUTPUT, is_flag=True, help="Keep colour: each channel is denoised."),
+    GroupedOption(
+        ["--size"],
+        heading=OUTPUT,
+        type=click.Choice(["model", "input"]),
+        default="model",
+        show_default=True,
+        help="In whole mode: write the model's 28x28, or scale it back.",
+    ),
+    GroupedOption(
+        ["--strength"],
+        metavar="0..1",
+        heading=OUTPUT,
+        type=click.FloatRange(0.0, 1.0),
+        default=1.0,
+        show_default=True,
+        help="Blend of input (0) and result (1).",
+    ),
+    GroupedOption(
+        ["--compare"],
+        heading=OUTPUT,
+        type=NamedPath(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="Also write before | after | difference there, as PNG.",
+    ),
+    GroupedOption(
+        ["--force"],
+        heading=OUTPUT,
+        is_flag=True,
+        help="Do files again that are up to date, and overwrite strangers.",
+    ),
+    GroupedOption(
+        ["--model"],
+        heading=MODEL,
+        default="auto",
+        show_default=True,
+        metavar="auto|NAME|FILE",
+        help="What cleans.",
+    ),
+    GroupedOption(
+        ["--weights"],
+        heading=MODEL,
+        type=NamedPath(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="The named network's weights; trained and saved there if missing.",
+    ),
+    GroupedOption(
+        ["--data"],
+        heading=MODEL,
+        type=NamedPath(path_type=Path, exists=True, file_okay=False),
+        metavar="DIR",
+        help="Clean images to train on, if training is needed.",
+    ),
+    GroupedOption(
+        ["--no-train", "train"],
+        heading=MODEL,
+        is_flag=True,
+        flag_value=False,
+        default=True,
+        help="Fail instead.",
+    ),
+    GroupedOption(
+        ["--mode"],
+        heading=MODEL,
+        type=click.Choice(["whole", "tile"]),
+        help="See the image as one patch, or tiled.",
+    ),
+    GroupedOption(
+        ["--quality"],
+        heading=WORK,
+        type=click.Choice(["fast", "balanced", "best"]),
+        default="balanced",
+        show_default=True,
+        help="How densely patches overlap.",
+    ),
+    GroupedOption(
+        ["--stride"],
+        heading=WORK,
+        type=click.IntRange(1, 28),
+        metavar="N",
+        help="Pixels between patches, 1 to 28.",
+    ),
+    GroupedOption(
+        ["--device"],
+        heading=WORK,
+        type=click.Choice(["auto", "cpu", "gpu"]),
+        default="auto",
+        show_default=True,
+        help="Where to compute.",
+    ),
+    GroupedOption(["--engine"], heading=WORK, type=click.Choice(["numpy", "keras"]), help="What computes."),
+    GroupedOption(
+        ["--jobs", "-j"],
+        heading=WORK,
+        type=click.IntRange(1),
+        metavar="N",
+        help="Cores to use. [default: all]",
+    ),
+    GroupedOption(
+        ["--batch-size"],
+        heading=WORK,
+        type=click.IntRange(1),
+        metavar="N",
+        help="Patches a batch (keras engine).",
+    ),
+    *LOADING,
+    GroupedOption(
+        ["--dry-run"], heading=MESSAGES, is_flag=True, help="Say what would be done, and do nothing."
+    ),
+    GroupedOption(
+        ["--json", "as_json"],
+        heading=MESSAGES,
+        is_flag=True,
+        help="One JSON object a file on stdout, then the summary.",
+    ),
+    GroupedOption(["--quiet", "-q"], heading=MESSAGES, is_flag=True, help="Errors only."),
+    GroupedOption(
+        ["--verbose", "-v"],
+        heading=MESSAGES,
+        is_flag=True,
+        help="A line for each file, and details of faults.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options as given; each is described by its help text."""
+
+    paths: tuple[str, ...]
+    out: Path | None
+    model: str
+    weights: Path | None
+    data: Path | None
+    train: bool
+    mode: str | None
+    size: str
+    quality: str
+    stride: int | None
+    strength: float
+    device: str
+    engine: str | None
+    jobs: int | None
+    batch_size: int | None
+    pattern: str | None
+    recursive: bool
+    follow_links: bool
+    format: str
+    color: bool
+    max_megapixels: float
+    force: bool
+    dry_run: bool
+    fail_fast: bool
+    plugins: tuple[str, ...]
+    installed_plugins: bool
+    plugin_options: tuple[str, ...]
+    compare: Path | None
+    as_json: bool
+    quiet: bool
+    verbose: bool
+
+    def check(self) -> None:
+        """Refuse combinations that can't be meant."""
+        if not self.paths:
+            raise UsageError("Nothing to clean.", "Name files or folders: denoise ./scans --out ./clean")
+        if "" in self.paths:
+            raise UsageError("An empty name stands for nothing.", "Is a variable in the command not set?")
+        if self.pattern == "":
+            raise UsageError("--glob is empty.", "Is a variable in the command not set?")
+        if not math.isfinite(self.max_megapixels):
+            raise UsageError(f"--max-megapixels is {self.max_megapixels}.", "Give a number.")
+        if self.batch_size is not None and self.engine == "numpy":
+            raise UsageError("--batch-size is for the keras engine.", "Leave it out, or add --engine keras.")
+        if "-" in self.paths:
+            if len(self.paths) > 1:
+                raise UsageError("- stands for stdin and can't be mixed with other inputs.", "Give it alone.")
+            if self.as_json:
+                raise UsageError("- and --json would both write to stdout.", "Leave one out.")
+            if self.out is not None:
+                raise UsageError(
+                    "- writes to stdout, so --out has no use.", "Leave --out away and redirect stdout."
+                )
+            if self.compare is not None or self.dry_run:
+                raise UsageError("- goes with neither --compare nor --dry-run.", "Leave them out.")
+        elif self.out is None:
+            raise UsageError("Where should the results go?", "Add --out DIR, for example: --out ./clean")
+        if self.weights is not None and self.model == "auto":
+            raise UsageError(
+                "--weights holds the weights of one network.", "Name it: --model digits, general or document."
+            )
+        if self.quiet and self.verbose:
+            raise UsageError("--quiet and --verbose exclude each other.", "Leave one out.")
+
+    def load_plugins(self) -> Plugins:
+        """Load the plugins; one that can't be is an error."""
+        from denoiser.plugins import manager
+
+        chain = manager.load(self.plugins, installed=self.installed_plugins, options=self.plugin_options)
+        manager.insist(chain)
+        return chain
+
+    def output(self) -> Output:
+        """Say what to write."""
+        from denoiser.pipeline.cleaner import Output
+        from denoiser.pipeline.comparison import Comparisons
+
+        return Output(
+            format=None if self.format == "keep" else self.format,
+            color=self.color,
+            max_megapixels=self.max_megapixels,
+            compare=None if self.compare is None else Comparisons(self.compare, force=self.force),
+            estimate=self.verbose or self.as_json,
+        )

@@ -1,0 +1,1 @@
+"""One image file to pages of float32, and back."""

@@ -1,0 +1,23 @@
+"""What each format is called, and what it can hold."""
+
+from __future__ import annotations
+
+FORMATS = {
+    "png": ("PNG", (".png",)),
+    "tiff": ("TIFF", (".tif", ".tiff")),
+    "jpeg": ("JPEG", (".jpg", ".jpeg")),
+}
+"""What `--format` takes: Pillow's name and the endings."""
+
+WRITABLE = frozenset(("PNG", "TIFF", "JPEG", "BMP", "PPM", "WEBP", "GIF", "JPEG2000"))
+SAME_AS = {"MPO": "JPEG", "DIB": "BMP"}
+LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
+SIXTEEN_BIT = frozenset(("PNG", "TIFF", "PPM", "JPEG2000"))
+ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
+
+_KNOWN = "png apng tif tiff jpg jpeg jpe jfif bmp dib pgm ppm pbm pnm webp gif jp2 j2k"
+SUFFIXES = frozenset(f".{ending}" for ending in _KNOWN.split())
+"""Endings that make a file in a folder an image. A file named by itself may be called anything."""
+
+UNWRITTEN = ".tiff"
+"""The ending of an output whose input's format only a reading plugin knows: TIFF holds whatever it gives."""

@@ -1,0 +1,61 @@
+"""A decoded page: its pixels, and what must survive the cleaning of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoiser._types import Floats
+from denoiser.page import Page
+
+_QUANTIZED = 1 << 16
+"""Pixels that are rounded at a time."""
+BECAME_GRAY = "colour became gray (--color keeps it)"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded page, and what must survive it.
+
+    Attributes:
+        pixels: float32 in 0..1, (H, W) for gray or (H, W, 3) for colour.
+        page: its facts.
+        alpha: uint8 (H, W), untouched by any of the work.
+        span: lowest and highest value of a floating-point file, which 0 and 1 stand for.
+        format: the file's format as Pillow names it.
+        options: how the file was encoded, for Pillow's `save`.
+        notes: what reading changed.
+
+    """
+
+    pixels: Floats
+    page: Page
+    alpha: npt.NDArray[np.uint8] | None = None
+    span: tuple[float, float] = (0.0, 1.0)
+    format: str = "PNG"
+    options: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def with_pixels(self, pixels: Floats) -> Picture:
+        """Return the same page with other pixels; alpha stays only where the size does."""
+        if self.alpha is not None and self.alpha.shape != pixels.shape[:2]:
+            note = "transparency was left out, as the size changed"
+            return replace(self, pixels=pixels, alpha=None, notes=(*self.notes, note))
+        return replace(self, pixels=pixels)
+
+
+def quantize(pixels: Floats, depth: int) -> npt.NDArray[Any]:
+    """Round float values in 0..1 to uint8 (depth 1 and 8) or uint16 (16)."""
+    top, kind = (65535.0, np.uint16) if depth == 16 else (255.0, np.uint8)
+    result: npt.NDArray[Any] = np.empty(pixels.shape, kind)
+    rows = max(1, _QUANTIZED // max(1, pixels[:1].size))
+    for start in range(0, len(pixels), rows):
+        # A part at a time stays in the cache, and a large page is never in memory once more.
+        scaled = np.multiply(pixels[start : start + rows], np.float32(top))
+        np.rint(scaled, out=scaled)
+        np.minimum(np.maximum(scaled, 0.0, out=scaled), np.float32(top), out=scaled)
+        result[start : start + rows] = scaled
+    return result

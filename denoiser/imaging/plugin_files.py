@@ -1,0 +1,134 @@
+"""Image files that a plugin reads or writes, page by page.
+
+What plugins give is checked here, so that the rest of the way need not know where a page came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from denoiser._types import Floats
+from denoiser.errors import FileError
+from denoiser.imaging.picture import BECAME_GRAY, Picture
+from denoiser.page import Page
+from denoiser.plugins.checks import blamed, checked, read_only
+from denoiser.plugins.manager import Plugins
+
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+class PluginFile:
+    """A file that a plugin reads, with the face of a `reader.ImageFile`.
+
+    The first page is read at once, as it tells how many there are and how large they are.
+    """
+
+    format = "TIFF"
+
+    def __init__(
+        self, plugin: str, given: Iterator[Any], path: Path, *, color: bool, max_megapixels: float
+    ) -> None:
+        self.path = path
+        self._plugin = plugin
+        self._given = given
+        self._color = color
+        self._limit = max_megapixels
+        first = self._next(0)
+        if first is None:
+            raise self._fault("gave no pages")
+        self._first: Picture | None = first
+        self.count = first.page.count
+        self.size = (first.pixels.shape[1], first.pixels.shape[0])
+
+    def _fault(self, what: str) -> FileError:
+        return FileError(f"plugin {self._plugin} {what} in read_pages.")
+
+    def _next(self, index: int) -> Picture | None:
+        """Read and check the next page; None where there is none."""
+        with blamed(self._plugin, "read_pages"):
+            item = next(self._given, None)
+        if item is None:
+            return None
+        if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[1], Page):
+            raise self._fault("gave something that is not an image and a Page")
+        pixels = checked(item[0], self._plugin, "read_pages", channels=True)
+        height, width = pixels.shape[:2]
+        if height * width > self._limit * 1e6:
+            raise FileError(
+                f"page {index + 1} is {width}x{height}, more than {self._limit:g} megapixels.",
+                f"If it is meant to be that large, use --max-megapixels {-(-width * height // 1_000_000)}.",
+            )
+        notes: tuple[str, ...] = ()
+        if pixels.ndim == 3 and not self._color:
+            pixels, notes = np.ascontiguousarray(pixels @ _GRAY), (BECAME_GRAY,)
+        page = replace(item[1], path=self.path, index=index)
+        return Picture(pixels, page, format="", notes=notes)
+
+    def pages(self) -> Iterator[Picture]:
+        """Give page after page; FileError where the plugin fails or gives more or fewer than it said."""
+        for index in range(self.count):
+            picture, self._first = self._first or self._next(index), None
+            if picture is None:
+                raise self._fault(f"gave {index} pages of {self.count}")
+            if picture.page.count != self.count:
+                raise self._fault(f"said {self.count} pages and then {picture.page.count}")
+            if index == self.count - 1:
+                with blamed(self._plugin, "read_pages"):
+                    more = next(self._given, None)
+                if more is not None:
+                    raise self._fault(f"gave more than the {self.count} pages that it said")
+            yield picture
+
+
+class _Handed:
+    """Pages on their way into a plugin, which must take all of them and may not hide an error of theirs."""
+
+    def __init__(self, pictures: Iterator[Picture]) -> None:
+        self._pictures = pictures
+        self.taken = 0
+        self.error: Exception | None = None
+        self.lost_alpha = False
+
+    def __iter__(self) -> Iterator[tuple[Floats, Page]]:
+        return self
+
+    def __next__(self) -> tuple[Floats, Page]:
+        try:
+            picture = next(self._pictures)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self.error = error
+            raise
+        self.taken += 1
+        self.lost_alpha = self.lost_alpha or picture.alpha is not None
+        return read_only(picture.pixels), picture.page
+
+
+def write(path: Path, plugins: Plugins, pictures: Iterator[Picture], *, count: int) -> list[str] | None:
+    """Let a plugin write all pages to a temporary file; returns notes, or None if no plugin wanted to.
+
+    FileError names a plugin that fails, leaves pages out or writes nothing; what a page raises while it is
+    made is raised as it is, whatever the plugin does about it.
+    """
+    handed = _Handed(pictures)
+    try:
+        plugin = plugins.write_pages(path, handed)
+    except Exception:
+        if handed.error is not None:
+            raise handed.error from None
+        raise
+    if handed.error is not None:
+        raise handed.error
+    if plugin is None:
+        return None
+    if handed.taken < count:
+        raise FileError(f"plugin {plugin} wrote {handed.taken} pages of {count} in write_pages.")
+    if not path.is_file() or not path.stat().st_size:
+        raise FileError(f"plugin {plugin} wrote nothing in write_pages.")
+    return ["transparency was left out, as the plugin's format holds none"] if handed.lost_alpha else []

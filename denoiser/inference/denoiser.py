@@ -1,0 +1,397 @@
+"""Arrays in, clean arrays out: the models, the choice between them, and the plugins around them.
+
+The command line and the Python API both end here. A `Denoiser` loads once and is used often, from any number
+of threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from denoiser._types import PATCH, Floats
+from denoiser.errors import ModelError, UsageError
+from denoiser.inference import auto, patches
+from denoiser.inference.engine import Engine, open_engine
+from denoiser.inference.patches import Size
+from denoiser.page import Page
+from denoiser.plugins.manager import Plugins, load
+from denoiser.system.hardware import cores
+from denoiser.weights import store
+from denoiser.weights.modelfile import ModelFile, read
+
+Mode = Literal["whole", "tile"]
+
+
+PIXELS = 1
+"""Version of the way from input to output. An output made by another version is not up to date."""
+
+
+QUALITIES: Mapping[str, int] = {"fast": 21, "balanced": 11, "best": 5}
+"""What a quality's name stands for: pixels between patches.
+
+All are odd: at a multiple of 4 the borders of all patches' tokens coincide, which costs 0.15 dB.
+"""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """A reconstructed image, float32 (H, W) in 0..1, and the name of the model that did it."""
+
+    pixels: Floats
+    model: str
+
+
+class Denoiser:
+    """Cleans images; loads its models once.
+
+    Args:
+        model: "auto", a model's name, a .keras file, or a model that was read already.
+        mode: "whole" or "tile"; None: as each model states.
+        size: for whole mode, "model" gives 28x28 results, "input" scales them back to the input's size.
+        quality: "fast", "balanced" or "best": how densely patches overlap in tile mode.
+        stride: pixels between patches, 1 to 28, instead of the quality's.
+        strength: 0 returns the input, 1 the reconstruction, between them a blend.
+        engine: "numpy" or "keras"; None chooses by device.
+        device: "auto", "cpu" or "gpu".
+        jobs: threads to compute with; None: one for each core this process may use.
+        batch_size: patches a batch on the keras engine; None: the engine's own.
+        plugins: Python files or module names, in order, or a chain that was loaded already.
+        plugin_options: "NAME.KEY" to a value, for the plugins' options.
+        work: how many patches the whole job will have, which decides whether a GPU is worth its start;
+            None: many.
+
+    Raises:
+        UsageError: a value out of its range, or a plugin option that is not one.
+        ModelError: an unknown, missing or damaged model.
+        DeviceError: no such device.
+        PluginError: a plugin that can't be loaded.
+
+    """
+
+    def __init__(
+        self,
+        model: str | Path | ModelFile = auto.AUTO,
+        *,
+        mode: Mode | None = None,
+        size: Size = "model",
+        quality: str = "balanced",
+        stride: int | None = None,
+        strength: float = 1.0,
+        engine: str | None = None,
+        device: str = "auto",
+        jobs: int | None = None,
+        batch_size: int | None = None,
+        plugins: Iterable[str | Path] | Plugins = (),
+        plugin_options: Mapping[str, Any] | None = None,
+        work: int | None = None,
+    ) -> None:
+        _one_of("mode", mode, (None, "whole", "tile"))
+        _one_of("size", size, ("model", "input"))
+        _one_of("quality", quality, tuple(QUALITIES))
+        if stride is not None and not 1 <= stride <= PATCH:
+            raise UsageError(f"stride is {stride}; it must be 1 to {PATCH}.")
+        if not 0.0 <= strength <= 1.0:
+            raise UsageError(f"strength is {strength}; it must be 0 to 1.")
+        self._mode = mode
+        self._size: Size = size
+        self._stride = QUALITIES[quality] if stride is None else stride
+        self._strength = strength
+        self.jobs = jobs or cores()
+        self._open = partial(
+            open_engine, engine=engine, device=device, jobs=jobs, batch_size=batch_size, patches=work
+        )
+        self._lock = threading.RLock()
+        self._engines: dict[str, Engine] = {}
+        self.plugins = _chain(plugins)
+        self.plugins.configure(plugin_options or {})
+        self.auto = model == auto.AUTO
+        self.models: dict[str, ModelFile] = {}
+        if isinstance(model, ModelFile):
+            self._main = model.name
+            self.models[model.name] = model
+        elif self.auto:
+            self._main = auto.PICTURES
+        else:
+            self._main = self._load(str(model)).name
+
+    def _load(self, name: str) -> ModelFile:
+        """Read a model by name or file, once."""
+        with self._lock:
+            if name not in self.models:
+                path = store.find(name)
+                if path is None:
+                    hint = f"Train them with: denoise train --model {name}"
+                    raise ModelError(f"The network {name} has no weights.", hint)
+                # With "auto", one of the two models may never be used, and unpacking takes time.
+                model = read(path, name=name if name in store.NETWORKS else None, unpack=not self.auto)
+                network = store.NETWORKS.get(name)
+                if network is not None and model.kind != network.kind:
+                    raise ModelError(
+                        f"{path} is of kind {model.kind}, and {name} of kind {network.kind}.",
+                        "Rename or remove that file.",
+                    )
+                self.models[name] = self.models[model.name] = model
+            return self.models[name]
+
+    def engine(self, name: str | None = None) -> Engine:
+        """Return the engine of a model, opened on first use; None is the one for pictures or the only one."""
+        name = name or self._main
+        with self._lock:
+            if name not in self._engines:
+                self._engines[name] = self._open(self._load(name))
+            return self._engines[name]
+
+    def engines(self) -> list[Engine]:
+        """Open the engines of all models that may be used."""
+        return [self.engine(name) for name in (auto.NETWORKS if self.auto else (self._main,))]
+
+    def limit(self, jobs: int | None) -> None:
+        """Compute on at most so many threads from now on, in the engines that are open; None: on all."""
+        for engine in self._engines.values():
+            engine.jobs = min(jobs or self.jobs, self.jobs)
+
+    def probe(self) -> Engine:
+        """Open an engine to see that it can be, with "auto" the smaller one; raises as `Denoiser` does."""
+        return self.engine(auto.GLYPHS if self.auto else None)
+
+    @property
+    def card(self) -> Mapping[str, Any]:
+        """The card of the model for pictures, or of the only one."""
+        return self._load(self._main).card
+
+    def close(self) -> None:
+        """Free the engines; using it again opens them again."""
+        with self._lock:
+            for engine in self._engines.values():
+                engine.close()
+            self._engines.clear()
+
+    def __enter__(self) -> Denoiser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def signature(self) -> dict[str, Any]:
+        """Everything that decides the pixels, for telling whether an output is up to date."""
+        names = auto.NETWORKS if self.auto else (self._main,)
+        return {
+            "pixels": PIXELS,
+            "models": [self._load(name).digest for name in names],
+            "mode": self._mode,
+            "size": self._size,
+            "stride": self._stride,
+            "strength": self._strength,
+            "plugins": self.plugins.signature,
+        }
+
+    @overload
+    def reconstruct(self, images: npt.NDArray[Any]) -> npt.NDArray[Any]: ...
+    @overload
+    def reconstruct(self, images: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]: ...
+
+    def reconstruct(self, images: Any) -> Any:
+        """Clean one image or several, with the plugins' steps before and after.
+
+        Args:
+            images: one (H, W) array, one (N, H, W) array, or a sequence of (H, W) arrays; uint8, uint16,
+                bool, or floating point in 0..1.
+
+        Returns:
+            The same kind of thing with the same dtype (bool becomes uint8, as gray edges need it). Whole mode
+            with size "model" gives 28x28 images.
+
+        Raises:
+            UsageError: not such an array, or values that are not finite or out of range.
+            FileError: a plugin failed.
+
+        """
+        if isinstance(images, np.ndarray):
+            if images.ndim == 2:
+                return self.reconstruct([images])[0]
+            if images.ndim == 3 and images.shape[2] in (3, 4) and min(images.shape[:2]) > 4:
+                raise UsageError(
+                    f"An array of shape {images.shape} looks like colour, which is not a stack of images.",
+                    "Clean its channels one by one.",
+                )
+            if images.ndim != 3 or not len(images):
+                raise UsageError(f"An array of shape {images.shape} is not (H, W) or (N, H, W).")
+            results = self.reconstruct(list(images))
+            if len({result.shape for result in results}) > 1:
+                raise UsageError("The results differ in size.", 'Use size="input", or pass a list.')
+            return np.stack(results)
+        floats = [_as_floats(image) for image in images]
+        pages = [
+            Page(depth=_DEPTHS.get(image.dtype.kind + str(image.dtype.itemsize), 32)) for image in images
+        ]
+        prepared = [self.plugins.preprocess(*pair) for pair in zip(floats, pages, strict=True)]
+        cleaned = [result.pixels for result in self.clean(prepared)]
+        finished = (self.plugins.postprocess(*each) for each in zip(cleaned, floats, pages, strict=True))
+        return [_as_dtype(result, image.dtype) for result, image in zip(finished, images, strict=True)]
+
+    def clean(self, images: Sequence[Floats]) -> list[Cleaned]:
+        """Clean float32 (H, W) images in 0..1 without plugins; small ones share batches."""
+        results: list[Cleaned | None] = [None] * len(images)
+        if self.auto:
+            small = auto.small_enough(images)
+            self._glyphs(images, small, results)
+        rest = [index for index, result in enumerate(results) if result is None]
+        if rest:
+            model = self._load(self._main)
+            by_mode = self._whole if (self._mode or model.mode) == "whole" else self._tiled
+            by_mode(images, rest, results, model)
+        return [result for result in results if result is not None]
+
+    def _glyphs(self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None]) -> None:
+        """Give the images that look like glyphs to their model; the others keep None."""
+        if not indices:
+            return
+        model = self._load(auto.GLYPHS)
+        fitted = [patches.whole_from_image(images[index]) for index in indices]
+        given = np.stack([patch for patch, _ in fitted])
+        reconstructed = self.engine(auto.GLYPHS).reconstruct(given)
+        glyphs = auto.glyphs_among(indices, given, reconstructed)
+        if self._mode == "tile":
+            self._tiled(images, glyphs, results, model)
+            return
+        chosen = set(glyphs)
+        for index, (patch, whole), result in zip(indices, fitted, reconstructed, strict=True):
+            if index in chosen:
+                results[index] = self._finish_whole(patch, whole, result, model)
+
+    def _whole(
+        self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None], model: ModelFile
+    ) -> None:
+        fitted = [
+            patches.whole_from_image(images[index], darken=model.kind == "Autoencoder") for index in indices
+        ]
+        context = model.config.get("context", 1)
+        given = np.stack([patches.with_context(patch, context) for patch, _ in fitted])
+        reconstructed = self.engine(model.name).reconstruct(given)
+        for index, (patch, whole), result in zip(indices, fitted, reconstructed, strict=True):
+            results[index] = self._finish_whole(patch, whole, result, model)
+
+    def _finish_whole(self, patch: Floats, whole: patches.Whole, result: Floats, model: ModelFile) -> Cleaned:
+        # A sigmoid never quite reaches 0 or 1: an image of one tone is its own best reconstruction.
+        flat = bool(patch.max() == patch.min())
+        blended = patch if flat else self._blend(patch, result)
+        return Cleaned(patches.whole_to_image(blended, whole, self._size), model.name)
+
+    def _blend(self, image: Floats, result: Floats) -> Floats:
+        """Blend a reconstruction with its image, in place: a large page is in memory no more than twice."""
+        np.clip(result, 0.0, 1.0, out=result)  # before it is blended: more than white must not whiten grays
+        if self._strength != 1.0:
+            np.subtract(result, image, out=result)
+            np.multiply(result, np.float32(self._strength), out=result)
+            np.add(image, result, out=result)
+        return np.clip(result, 0.0, 1.0, out=result)
+
+    def _tiled(
+        self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None], model: ModelFile
+    ) -> None:
+        """Large images go band by band; the patches of small ones share a batch."""
+        context = model.config.get("context", 1)
+        waiting: list[tuple[int, patches.Grid]] = []
+
+        def compute() -> None:
+            cut = [patches.split(images[index], where, slice(None), context) for index, where in waiting]
+            done = self._patches(np.concatenate(cut), model)
+            start = 0
+            for index, where in waiting:
+                mine = done[start : start + where.patches]
+                start += where.patches
+                merged = patches.Merge(where).add(mine)[1]
+                results[index] = Cleaned(self._blend(images[index], merged), model.name)
+            waiting.clear()
+
+        for index in indices:
+            where = patches.grid(images[index].shape, self._stride)
+            if where.counts[0] > where.band_rows:
+                merged = patches.tile(images[index], where, partial(self._patches, model=model), context)
+                results[index] = Cleaned(self._blend(images[index], merged), model.name)
+                continue
+            waiting.append((index, where))
+            if sum(grid.patches for _, grid in waiting) >= patches.BAND_PATCHES:
+                compute()
+        if waiting:
+            compute()
+
+    def _patches(self, given: Floats, model: ModelFile) -> Floats:
+        """Reconstruct patches; where a model predicts a residual, a patch of one tone has none."""
+        engine = self.engine(model.name)
+        if not (model.config.get("residual") and model.config.get("center")):
+            return engine.reconstruct(given)
+        own = given if given.ndim == 3 else given[..., 0]
+        textured = own.max(axis=(1, 2)) != own.min(axis=(1, 2))
+        if textured.all():
+            return engine.reconstruct(given)
+        result = own.copy()
+        if textured.any():
+            result[textured] = engine.reconstruct(given[textured])
+        return result
+
+
+def denoise(image: npt.NDArray[Any], **options: Any) -> npt.NDArray[Any]:
+    """Clean one image or a stack; `options` are those of `Denoiser`.
+
+    Args:
+        image: (H, W) or (N, H, W); uint8, uint16, bool, or floating point in 0..1.
+        options: keyword arguments for `Denoiser`.
+
+    Returns:
+        An array of the same kind; see `Denoiser.reconstruct`, also for what it raises.
+
+    """
+    with Denoiser(**options) as denoiser:
+        return denoiser.reconstruct(image)
+
+
+_DEPTHS = {"u1": 8, "u2": 16, "b1": 1}
+_TOPS = {"u1": 255.0, "u2": 65535.0, "b1": 1.0}
+
+
+def _one_of(name: str, value: str | None, allowed: Sequence[str | None]) -> None:
+    if value not in allowed:
+        raise UsageError(
+            f"{name} is {value!r}; it must be one of {', '.join(str(each) for each in allowed)}."
+        )
+
+
+def _chain(given: Iterable[str | Path] | Plugins) -> Plugins:
+    if isinstance(given, Plugins):
+        return given
+    # From Python, only what is named runs: a script's result must not depend on what else is installed.
+    return load([str(each) for each in given], installed=False)
+
+
+def _as_floats(image: Any) -> Floats:
+    if not isinstance(image, np.ndarray) or image.ndim != 2 or not image.size:
+        shape = getattr(image, "shape", type(image).__name__)
+        raise UsageError(f"An image must be an array of shape (H, W), not {shape}.")
+    kind = image.dtype.kind + str(image.dtype.itemsize)
+    if kind in _TOPS:
+        return image.astype(np.float32) / np.float32(_TOPS[kind])
+    if image.dtype.kind != "f":
+        raise UsageError(
+            f"An image of {image.dtype} has no known range.", "Use uint8, uint16, or floats in 0..1."
+        )
+    if not np.isfinite(image).all() or image.min() < 0.0 or image.max() > 1.0:
+        raise UsageError("A floating-point image must be finite and within 0..1.", "Scale it first.")
+    return np.ascontiguousarray(image, np.float32)
+
+
+def _as_dtype(image: Floats, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    if dtype.kind == "f":
+        return image.astype(dtype)
+    kind = np.dtype(np.uint8) if dtype.kind == "b" else dtype
+    rounded: npt.NDArray[Any] = np.rint(image * np.float32(np.iinfo(kind).max)).astype(kind)
+    return rounded

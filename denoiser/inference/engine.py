@@ -1,0 +1,122 @@
+"""What computes a model's reconstructions, behind one small protocol, and the choice between the two of them.
+
+The `numpy` engine starts at once and uses the processor; the `keras` engine imports a deep-learning library,
+which costs seconds and half a gigabyte, and can use a GPU. Their results differ by at most 1e-4.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from denoiser._types import Floats
+from denoiser.errors import DeviceError, UsageError
+from denoiser.system import hardware
+
+if TYPE_CHECKING:
+    from denoiser.weights.modelfile import ModelFile
+
+
+ENGINES = ("numpy", "keras")
+DEVICES = ("auto", "cpu", "gpu")
+
+GPU_WORTH = 2e12
+"""Multiply-adds below which a job is done on the processor before TensorFlow has found its GPU."""
+
+
+class Engine(Protocol):
+    """Computes one model's reconstructions. All members may be used from several threads at once.
+
+    `jobs` is how many threads of its own it may use from now on; what computes otherwise does not heed it.
+    """
+
+    jobs: int
+
+    @property
+    def name(self) -> str:
+        """Which of `ENGINES` it is."""
+
+    @property
+    def device(self) -> str:
+        """Where it computes: "cpu", or "gpu" and which one."""
+
+    @property
+    def model(self) -> ModelFile:
+        """The model it computes."""
+
+    def reconstruct(self, patches: Floats) -> Floats:
+        """Reconstruct float32 patches, values about 0..1; the result is new, (N, 28, 28) and not clipped.
+
+        Patches are (N, 28, 28), for a network with context (N, 28, 28, 2).
+        """
+
+    def close(self) -> None:
+        """Free what it holds; a later `reconstruct` takes it again."""
+
+
+def open_engine(
+    model: ModelFile,
+    *,
+    engine: str | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    batch_size: int | None = None,
+    patches: int | None = None,
+) -> Engine:
+    """Choose an engine and open it for a model.
+
+    `engine` is "numpy", "keras" or None, which takes the one that suits the device; `device` "cpu", "gpu" or
+    "auto". With neither given, a GPU is used if there is one and the job is worth the import: `patches` is
+    the number of patches in it, None if that isn't known, which counts as many. `jobs` is the number of
+    threads of the numpy engine (None: one for each core this process may use), `batch_size` the number of
+    patches that the keras engine computes at once (None: its own choice).
+
+    Raises UsageError for values that don't exist or don't go together, DeviceError for a GPU that isn't there
+    or can't be used.
+    """
+    require(engine=engine, device=device, jobs=jobs, batch_size=batch_size)
+    if engine == "numpy" or (engine is None and device == "cpu"):
+        return _numpy(model, jobs)
+    if engine is None and device == "auto" and (not _worth(model, patches) or not hardware.may_have_gpu()):
+        return _numpy(model, jobs)
+    from denoiser.inference.keras_engine import KerasEngine, gpu
+
+    if engine is None and device == "auto" and gpu() is None:
+        return _numpy(model, jobs)
+    return KerasEngine(model, device=device, batch_size=batch_size)
+
+
+def require(
+    *, engine: str | None = None, device: str = "auto", jobs: int | None = None, batch_size: int | None = None
+) -> None:
+    """Raise what `open_engine` would raise for these, as far as it shows before a model is there."""
+    if engine not in (None, *ENGINES):
+        raise UsageError(f"There is no engine {engine!r}.", f"The engines are {' and '.join(ENGINES)}.")
+    if device not in DEVICES:
+        raise UsageError(f"There is no device {device!r}.", f"The devices are {', '.join(DEVICES)}.")
+    if engine == "numpy" and device == "gpu":
+        raise UsageError("The numpy engine computes on the CPU only.", "For a GPU, leave out --engine numpy.")
+    for name, value in (("jobs", jobs), ("batch size", batch_size)):
+        if value is not None and value < 1:
+            raise UsageError(f"The {name} must be at least 1, not {value}.")
+    if device == "gpu" and not hardware.may_have_gpu():
+        raise DeviceError("There is no GPU that TensorFlow could use.", "Use --device cpu, or leave it out.")
+
+
+def _numpy(model: ModelFile, jobs: int | None) -> Engine:
+    from denoiser.inference.numpy_engine import NumpyEngine
+
+    return NumpyEngine(model, jobs=jobs)
+
+
+def _worth(model: ModelFile, patches: int | None) -> bool:
+    return patches is None or patches * multiply_adds(model) >= GPU_WORTH
+
+
+def multiply_adds(model: ModelFile) -> int:
+    """Count what one patch costs: a shared layer is used once for each token or channel."""
+    config = model.config
+    if model.kind == "Autoencoder":
+        return model.parameters
+    tokens = (28 // config["token"]) ** 2
+    mixing = config["token_hidden"] + config["channel_hidden"]
+    return int(2 * tokens * config["channels"] * (config["token"] ** 2 + config["blocks"] * mixing))

@@ -1,0 +1,73 @@
+"""Pictures of what changed, in a folder of their own that keeps a record of what is ours in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from denoiser._types import PATCH, Floats
+from denoiser.errors import FileError
+from denoiser.imaging.picture import quantize
+from denoiser.inference.patches import whole_from_image
+from denoiser.pipeline.record import Record
+from denoiser.system import atomic
+
+
+class Comparisons:
+    """Writes comparisons below a folder; a file there that is not ours stays, unless `force` is set."""
+
+    def __init__(self, folder: Path, *, force: bool = False) -> None:
+        self._folder = folder
+        self._force = force
+        self._record = Record(folder)
+
+    def exists(self, relative: str) -> bool:
+        """Whether there is a comparison of this output, of its first page if it has several."""
+        names = (self._name(relative, 0, 1), self._name(relative, 0, 2))
+        return any((self._folder / name).is_file() and self._record.knows(name) for name in names)
+
+    @staticmethod
+    def _name(relative: str, index: int, count: int) -> str:
+        return f"{relative}{f'.page{index + 1}' if count > 1 else ''}.png"
+
+    def write(self, relative: str, index: int, count: int, before: Floats, after: Floats) -> None:
+        """Write one page's comparison; raises FileError for a stranger in its place or a failed write."""
+        name = self._name(relative, index, count)
+        path = self._folder / name
+        try:
+            if path.exists() and not self._force and not self._record.knows(name):
+                raise FileError(
+                    f"can't be compared: {path} exists and was not written by denoise.",
+                    "Use --force to overwrite, or another --compare.",
+                )
+            self._record.begin([name])
+            with atomic.replacing(path) as file:
+                compare(before, after).save(file, "PNG")
+        except OSError as error:
+            raise FileError(f"can't be compared in {path}: {error.strerror or error}.") from error
+
+
+def compare(before: Floats, after: Floats) -> Image.Image:
+    """Before, after, and four times their difference around middle gray, side by side as an 8-bit image.
+
+    Where whole mode gave 28x28, the original is shown as the network saw it.
+    """
+    if after.shape[:2] != before.shape[:2] and after.shape[:2] == (PATCH, PATCH):
+        if before.ndim == 2:
+            before = whole_from_image(before, darken=False)[0]
+        else:
+            planes = (np.ascontiguousarray(plane) for plane in np.moveaxis(before, 2, 0))
+            before = np.stack([whole_from_image(plane, darken=False)[0] for plane in planes], axis=-1)
+    parts = [before, after]
+    if before.shape == after.shape:
+        parts.append(np.clip(0.5 + 4.0 * (before - after), 0.0, 1.0))
+    height = max(part.shape[0] for part in parts)
+    gap = max(2, height // 100)
+    framed = []
+    for part in parts:
+        missing = ((0, height - part.shape[0]), (0, gap), *((0, 0) for _ in part.shape[2:]))
+        framed.append(np.pad(part, missing, constant_values=1.0))
+    joined = np.concatenate(framed, axis=1)[:, :-gap]
+    return Image.fromarray(quantize(joined, 8))

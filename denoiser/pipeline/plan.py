@@ -1,0 +1,220 @@
+"""Which file becomes which: inputs to jobs, checked before any work.
+
+The folder tree is mirrored, names are kept, two inputs never share one output, and no input is ever
+written to. Listing folders is the only thing this module does to the disk.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from denoiser.errors import UsageError
+from denoiser.imaging.formats import SUFFIXES
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to clean: `relative` is its place under the output folder, `destination` the whole path."""
+
+    source: Path
+    destination: Path
+    relative: str
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How folders are searched.
+
+    Attributes:
+        pattern: file names (or paths below the folder, where it has a slash) must match it; None: any image.
+        recursive: whether folders in folders are searched.
+        follow_links: whether links to folders are.
+        suffixes: endings that count as images, in lower case.
+
+    """
+
+    pattern: str | None = None
+    recursive: bool = True
+    follow_links: bool = False
+    suffixes: frozenset[str] = SUFFIXES
+
+
+def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key by which page9 comes before page10, whatever the case."""
+    parts = re.split(r"([0-9]+)", text.casefold())
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def plan(
+    inputs: Sequence[str],
+    out: Path,
+    *,
+    walk: Walk | None = None,
+    suffixes: Sequence[str] | None = None,
+    renamed: Mapping[str, str] | None = None,
+    aside: Iterable[Path] = (),
+) -> list[Job]:
+    """List the jobs for files, folders and glob patterns.
+
+    Args:
+        inputs: paths, or patterns for what the shell did not expand.
+        out: the output folder; it need not exist.
+        walk: how folders are searched.
+        suffixes: endings an output may have where the format is given (".tif", ".tiff"); the first is put in
+            place of any other. None keeps each file's own.
+        renamed: where files keep their own, the endings, in lower case, that an output can't have, and what
+            takes their place.
+        aside: more folders that hold outputs, left out of the walk as `out` is.
+
+    Returns:
+        Jobs in natural order, folder by folder.
+
+    Raises:
+        UsageError: no such path, nothing found, an output that is an input, or two inputs for one output.
+
+    """
+    walk = walk or Walk()
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file, not a folder.", "Name a folder with --out.")
+    roots = [root for text in inputs for root in _expand(text)]
+    several = len(roots) > 1
+    hidden = [_real(folder) for folder in (out, *aside)]
+    jobs: dict[tuple[str, str], Job] = {}
+    for root in roots:
+        if root.is_dir():
+            if _real(root) == hidden[0]:
+                raise UsageError(
+                    f"The output folder {out} is the input folder {root}.", "Name another folder with --out."
+                )
+            prefix = Path(_name(root)) if several else Path()
+            found = _walk(root, walk, hidden)
+        else:
+            prefix, found = Path(), iter((root.relative_to(root.parent),))
+            root = root.parent
+        base = os.path.abspath(root)  # noqa: PTH100 - resolving links would merge distinct inputs
+        for below in found:
+            relative = prefix / below if several else below
+            if suffixes is not None and relative.suffix.lower() not in suffixes:
+                relative = relative.with_suffix(suffixes[0])
+            elif suffixes is None and renamed and relative.suffix.lower() in renamed:
+                relative = relative.with_suffix(renamed[relative.suffix.lower()])
+            name = relative.as_posix()
+            # The same file named twice is one job.
+            jobs.setdefault((os.path.join(base, below), name), Job(root / below, out / relative, name))  # noqa: PTH118
+    if not jobs:
+        wanted = f"matching {walk.pattern}" if walk.pattern else "of a known image type"
+        raise UsageError(
+            f"No images found in {', '.join(map(str, roots))}.",
+            f"There is no file {wanted} there; the known types end in {' '.join(sorted(walk.suffixes))}.",
+        )
+    _refuse_collisions(list(jobs.values()))
+    return list(jobs.values())
+
+
+def _real(path: Path) -> str:
+    return os.path.normcase(os.path.realpath(path))  # Path.resolve() raises where a link leads to itself
+
+
+def _name(folder: Path) -> str:
+    """What a folder is called, also where it was given as `.` or `..`."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def _expand(text: str) -> list[Path]:
+    path = Path(text)
+    if path.exists():
+        return [path]
+    if path.is_symlink():
+        raise UsageError(f"{text} is a link to nothing.")
+    if glob.has_magic(text):
+        matches = sorted(glob.glob(text, recursive=True), key=natural_key)  # noqa: PTH207 - any root
+        if matches:
+            return [Path(match) for match in matches]
+        raise UsageError(f"No file matches {text}.")
+    raise UsageError(f"{text}: no such file or folder.")
+
+
+def _walk(root: Path, walk: Walk, hidden: Sequence[str]) -> Iterator[Path]:
+    """Yield images below `root`, relative to it, each folder's files before its folders."""
+    matches = _matcher(walk)
+    seen: set[tuple[int, int]] = set()
+
+    def visit(folder: Path, below: Path) -> Iterator[Path]:
+        status = folder.stat()
+        # A link that leads back up would be walked for ever.
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        try:
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: natural_key(entry.name))
+        except OSError as error:
+            raise UsageError(f"The folder {folder} can't be read: {error.strerror}.") from error
+        folders = []
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if _is_folder(entry, follow=walk.follow_links):
+                folders.append(entry.name)
+            elif not _is_folder(entry, follow=True) and matches(path := below / entry.name):
+                yield path
+        for name in folders:
+            if walk.recursive and _real(folder / name) not in hidden:
+                yield from visit(folder / name, below / name)
+
+    return visit(root, Path())
+
+
+def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=follow)
+    except OSError:
+        return False  # such as a link to itself, which will fail by itself when it is read
+
+
+def _matcher(walk: Walk) -> Callable[[Path], bool]:
+    pattern = walk.pattern
+    if pattern is None:
+        return lambda path: path.suffix.lower() in walk.suffixes
+    if "/" in pattern:
+        return lambda path: fnmatch.fnmatch(path.as_posix(), pattern)
+    return lambda path: fnmatch.fnmatch(path.name, pattern)
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    # On file systems that ignore case, A.png and a.png are one file.
+    fold = str.casefold if sys.platform in ("darwin", "win32") else str
+    folders: dict[str, str] = {}
+
+    def beside(path: str) -> str:
+        """The path with its folder's links resolved, and not its own."""
+        folder, name = os.path.split(path)
+        if folder not in folders:
+            folders[folder] = os.path.realpath(folder)
+        return os.path.normcase(f"{folders[folder]}{os.sep}{name}")
+
+    sources = {
+        _real(job.source) if os.path.islink(job.source) else beside(str(job.source))  # noqa: PTH114 - faster
+        for job in jobs
+    }
+    taken: dict[str, Job] = {}
+    for job in jobs:
+        other = taken.setdefault(fold(job.relative), job)
+        if other is not job:
+            raise UsageError(
+                f"{other.source} and {job.source} would both be written to {job.destination}.",
+                "Run them separately with different --out folders, or rename one.",
+            )
+        # An existing link at the destination is replaced, not followed, so only the folder is resolved.
+        if beside(str(job.destination)) in sources:
+            raise UsageError(
+                f"The output {job.destination} is an input; inputs are never written to.",
+                "Name another folder with --out.",
+            )

@@ -1,0 +1,64 @@
+"""What plugins give and raise: checked, and named after the one at fault."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from denoiser._types import Floats
+from denoiser.errors import FileError
+
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def blamed(plugin: str, where: str) -> Iterator[None]:
+    """Turn whatever a plugin's code raises into a FileError that names it."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises fails this file alone
+        log.debug("plugin %s", plugin, exc_info=True)
+        raise FileError(
+            f"plugin {plugin} failed in {where}: {type(error).__name__}: {first_line(error)}."
+        ) from error
+
+
+def read_only(image: Floats) -> Floats:
+    """Return a view that can't be written to."""
+    view = image.view()
+    view.flags.writeable = False
+    return view
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, on one line and without a full stop; its type if it says nothing."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if len(lines) < 2 else " ".join(lines)).rstrip(".") if lines else type(error).__name__
+
+
+def checked(
+    result: Any, plugin: str, hook: str, *, shape: tuple[int, ...] | None = None, channels: bool = False
+) -> Floats:
+    """Return what a plugin gave as float32 in 0..1; FileError names it if it is not an image.
+
+    shape: the one it must have, instead of any 2-D one. channels: whether (H, W, 3) is one too.
+    """
+    kind = "a 2-D array" if shape is None else f"an array of shape {shape}"
+
+    def fault(what: str) -> FileError:
+        return FileError(f"plugin {plugin} returned {what} from {hook}; it must be {kind} of finite floats.")
+
+    if not isinstance(result, np.ndarray):
+        raise fault(f"a {type(result).__name__}")
+    fits = result.ndim == 2 or (channels and result.ndim == 3 and result.shape[2] == 3)
+    if not result.size or not (fits if shape is None else result.shape == shape):
+        raise fault(f"an array of shape {result.shape}")
+    if not np.issubdtype(result.dtype, np.floating):
+        raise fault(f"an array of {result.dtype}")
+    if not np.isfinite(result).all():
+        raise fault("NaN or infinite values")
+    return np.clip(np.ascontiguousarray(result, np.float32), 0.0, 1.0)

@@ -1,0 +1,44 @@
+"""What this machine computes on: its cores, and whether it may have a GPU."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def may_have_gpu() -> bool:
+    """Tell, without importing a deep-learning library, whether this machine may have a usable GPU.
+
+    False is proof: no driver, or one that counts no device.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    amd = os.path.exists("/dev/kfd")  # noqa: PTH110 - cheaper
+    if visible is not None and visible.strip() in ("", "-1") and not amd:
+        return False
+    traces = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
+    if amd:
+        return True
+    if os.name == "posix" and not any(map(os.path.exists, traces)):
+        return False
+    return _cuda_devices() > 0
+
+
+def _cuda_devices() -> int:
+    """Ask NVIDIA's driver how many devices it has; 0 without a driver."""
+    import ctypes
+
+    try:
+        driver: Any = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+        count = ctypes.c_int(0)
+        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return 0
+    except (OSError, AttributeError):
+        return 0
+    return count.value

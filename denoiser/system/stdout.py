@@ -1,0 +1,28 @@
+"""Keeping stdout for the data alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import IO
+
+from denoiser.errors import UsageError
+
+
+@contextlib.contextmanager
+def stdout_for_data() -> Iterator[IO[bytes]]:
+    """Give stdout to the data alone: whatever else prints there, plugins or libraries, goes to stderr."""
+    if sys.stdout is None:
+        raise UsageError("stdout is closed, and the results would go there.", "Redirect it into a file.")
+    sys.stdout.flush()
+    saved = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with os.fdopen(os.dup(saved), "wb") as data:
+            yield data
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)

@@ -1,0 +1,151 @@
+"""The files beside a model file that tell how its training went: a picture, a table and a drawing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from denoiser.system.atomic import replacing, replacing_path
+from denoiser.training.checkpoints import History
+from denoiser.training.evaluation import Seen
+from denoiser.training.metrics import psnr
+from denoiser.weights import store
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("fraction", "seconds", "patches", "loss", "validation_db")
+EACH = 4
+SOFTWARE = "denoiser train"
+_SCALE, _GAP, _MARGIN, _HEAD = 4, 8, 110, 44
+
+
+def write(model: Path, found: Seen, history: History) -> list[Path]:
+    """Write them; returns those that there are now.
+
+    A file of such a name that no training made stays as it is. The model is what counts: where one of these
+    can't be written, the log says so.
+    """
+    writers: tuple[Callable[[Path], object], ...] = (
+        lambda path: write_picture(path, found),
+        lambda path: write_table(path, history),
+        lambda path: write_drawing(path, history),
+    )
+    made = []
+    for path, writer in zip(store.beside(model), writers, strict=True):
+        try:
+            another = path.with_suffix(store.SUFFIX)  # mine-curve.png may be the picture of mine-curve
+            if (path.exists() and not _ours(path)) or (another != model and another.exists()):
+                log.warning("%s is not of a training, and was left as it is.", path)
+                continue
+            if writer(path) is False:
+                path.unlink(missing_ok=True)  # an earlier training's
+                continue
+            made.append(path)
+        except OSError as error:
+            log.warning("%s can't be written: %s", path, error.strerror or error)
+    return made
+
+
+def _ours(path: Path) -> bool:
+    """Whether a training wrote this file."""
+    try:
+        if path.suffix == ".csv":
+            with path.open("rb") as file:
+                return file.readline().decode(errors="replace").strip() == ",".join(COLUMNS)
+        with Image.open(path) as image:
+            return str(image.info.get("Software", "")) == SOFTWARE
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
+def chosen(found: Seen) -> tuple[list[int], list[int]]:
+    """Which patches to show, by their error: the nearest to the median, and the worst, worst first."""
+    order = np.argsort(found.errors, kind="stable")
+    worst = order[::-1][:EACH]
+    rest = order[: max(0, len(order) - len(worst))]
+    middle = len(order) // 2
+    first = max(0, min(middle - EACH // 2, len(rest) - EACH))
+    return [int(place) for place in rest[first : first + EACH]], [int(place) for place in worst]
+
+
+def draw_picture(found: Seen) -> Image.Image:
+    """Draw typical and worst patches, each noisy, reconstructed and clean, with their dB."""
+    typical, worst = chosen(found)
+    places = typical + worst
+    side = found.clean.shape[1] * _SCALE
+    size = (_MARGIN + len(places) * (side + _GAP) + _GAP, _HEAD + 3 * (side + _GAP))
+    picture = Image.new("L", size, 255)
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
+    for row, (text, patches) in enumerate(
+        (("noisy", found.noisy), ("reconstructed", found.restored), ("clean", found.clean))
+    ):
+        top = _HEAD + row * (side + _GAP)
+        pen.text((_GAP, top + side // 2 - 8), text, fill=0, font=font)
+        for column, place in enumerate(places):
+            pixels = np.rint(255.0 * np.clip(patches[place], 0.0, 1.0)).astype(np.uint8)
+            patch = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            picture.paste(patch, (_MARGIN + column * (side + _GAP), top))
+    for column, place in enumerate(places):
+        left = _MARGIN + column * (side + _GAP)
+        kind = "typical" if column < len(typical) else "worst"
+        before = psnr(float(np.mean(np.square(found.noisy[place] - found.clean[place]))))
+        after = psnr(float(found.errors[place]))
+        pen.text((left, 4), kind, fill=0, font=font)
+        pen.text((left, 22), f"{before:.1f} to {after:.1f} dB", fill=0, font=font)
+    return picture
+
+
+def write_picture(path: Path, found: Seen) -> None:
+    """Write the picture as PNG, atomically. Raises OSError."""
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Software", SOFTWARE)
+    with replacing(path) as file:
+        draw_picture(found).save(file, "PNG", pnginfo=note)
+
+
+def write_table(path: Path, history: History) -> None:
+    """Write one line for each point that was noted; the last column is empty between checks.
+
+    fraction: of the budget, 0..1. loss: weighted mean squared error over the last batches. Raises OSError.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for point in history.curve:
+        loss = f"{point.loss:.6g}" if math.isfinite(point.loss) else ""
+        db = "" if point.db is None else f"{point.db:.3f}"
+        table.writerow((f"{point.fraction:.4f}", f"{point.seconds:.1f}", point.patches, loss, db))
+    with replacing(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def write_drawing(path: Path, history: History) -> bool:
+    """Draw loss and dB over the patches seen, as PNG. Returns False, drawing nothing, without matplotlib.
+
+    Raises OSError.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(7, 4), layout="tight")
+    FigureCanvasAgg(figure)
+    losses = figure.add_subplot()
+    noted = [point for point in history.curve if math.isfinite(point.loss) and point.loss > 0]
+    losses.plot([point.patches for point in noted], [point.loss for point in noted], color="0.6")
+    losses.set(xlabel="patches seen", ylabel="loss", yscale="log")
+    decibels = losses.twinx()
+    checks = [(point.patches, point.db) for point in history.points if point.db is not None]
+    decibels.plot([patches for patches, _ in checks], [db for _, db in checks], "o-", color="C0")
+    decibels.set_ylabel("dB on images it has not seen", color="C0")
+    with replacing_path(path) as target:
+        figure.savefig(target, format="png", dpi=120, metadata={"Software": "denoiser train"})
+    return True

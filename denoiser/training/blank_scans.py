@@ -1,0 +1,165 @@
+"""Noise cut from scans of nothing: what blank pages or dark frames have that they should not.
+
+A blank scan is a smooth background, uneven light and the paper's tone, and on it the noise that the scanner
+or camera puts on everything. The background is the median of each square of 32 pixels, between them
+interpolated; what is left is the noise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from denoiser._types import Floats
+from denoiser.errors import ImagesError
+from denoiser.training.crops import at_least
+from denoiser.training.image_folders import Reader, held_out, named_images
+
+log = logging.getLogger(__name__)
+
+
+LEAST = 64
+"""Sides of an image from which its noise can be told from its background."""
+
+_BLOCK = 32
+_UNEVEN = 2.0
+"""How much more the busy squares of a scan of nothing may differ than its quiet ones. Grain of 8 pixels
+reaches 1.9, nine in ten photographs are above 2, and any text is far above."""
+
+_STRONG = 0.15
+_SILENT = 2e-4
+_SATURATED = 0.01
+
+
+class CutNoise:
+    """Adds pieces of noise from random places of blank scans, turned and flipped at random.
+
+    noises: deviations from the background, float32 (H, W). name: what a model card calls it.
+    """
+
+    def __init__(self, noises: Sequence[Floats], name: str) -> None:
+        self._noises, self._name = list(noises), name
+
+    @property
+    def name(self) -> str:
+        """In words, for a model card."""
+        return self._name
+
+    def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
+        """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        side = max(clean.shape[1:])
+        result = clean.copy()
+        # One smaller than this has few places to cut from: its reflections are cut too.
+        sources = [at_least(noise, side + side // 2) for noise in self._noises]
+        places = np.array([source.size for source in sources], dtype=np.float64)
+        for index, chosen in enumerate(rng.choice(len(sources), len(clean), p=places / places.sum())):
+            source = sources[chosen]
+            top, left = (int(rng.integers(0, full - side + 1)) for full in source.shape)
+            piece = np.rot90(source[top : top + side, left : left + side], int(rng.integers(4)))
+            piece = piece[:, ::-1] if rng.integers(2) else piece
+            result[index] += piece[: clean.shape[1], : clean.shape[2]]
+        return np.asarray(np.clip(result, 0.0, 1.0, out=result))
+
+
+def cut_from(
+    folder: Path, reader: Reader | None = None, *, validation: float = 0.1
+) -> tuple[CutNoise, CutNoise]:
+    """Read a folder of blank scans; returns the noise to learn from, and that to judge by.
+
+    reader: what reads a file, where plugins have a say in it. validation: the share of the scans that is
+    judged by and not learnt from; a single scan is cut in two. Pixels that are fully black or white in more
+    than one place of a hundred are warned about, as noise ends there. Raises ImagesError, naming the file,
+    for one that is too small, not blank, or without any noise.
+    """
+    if not folder.is_dir():
+        raise ImagesError(f"The folder of blank scans {folder} doesn't exist.")
+    noises = []
+    for path, image in named_images(folder, reader):
+        height, width = image.shape
+        if min(height, width) < LEAST:
+            raise ImagesError(
+                f"{path} is {width}x{height}: too small to tell its noise from its background.",
+                f"Both sides must have {LEAST} pixels.",
+            )
+        noises.append(_checked(path, image))
+    if len(noises) == 1:
+        half = noises[0].shape[0] // 2
+        noises = [noises[0][:half], noises[0][half:]]
+    kept = set(held_out(len(noises), validation))
+    held = [noise for index, noise in enumerate(noises) if index in kept]
+    taught = [noise for index, noise in enumerate(noises) if index not in kept]
+    digest = hashlib.sha256(b"".join(noise.tobytes() for noise in noises)).hexdigest()[:8]
+    name = f"noise cut from {len(noises)} blank scans ({digest})"
+    return CutNoise(taught, name), CutNoise(held, name)
+
+
+def deviation(image: Floats) -> Floats:
+    """What an image (H, W) of nothing has besides a smooth background; float32, of mean 0."""
+    rows, columns = (max(1, side // _BLOCK) for side in image.shape)
+    down, across = (
+        np.linspace(0, side, parts + 1).astype(int)
+        for side, parts in zip(image.shape, (rows, columns), strict=True)
+    )
+    medians = np.empty((rows, columns), np.float32)
+    for row in range(rows):
+        band = image[down[row] : down[row + 1]]
+        for column in range(columns):
+            medians[row, column] = np.median(band[:, across[column] : across[column + 1]])
+    size = (image.shape[1], image.shape[0])
+    background = np.asarray(Image.fromarray(medians).resize(size, Image.Resampling.BICUBIC))
+    noise = image - background
+    return np.asarray(noise - noise.mean(), dtype=np.float32)
+
+
+def _checked(path: Path, image: Floats) -> Floats:
+    """The noise of one scan, if it is one of nothing."""
+    saturated = float(np.mean((image <= 0.0) | (image >= 1.0)))
+    noise = deviation(image)
+    spreads = _spreads(noise)
+    if float(np.median(spreads)) < _SILENT:
+        why = f" {saturated:.0%} of its pixels are fully black or white." if saturated > _SATURATED else ""
+        raise ImagesError(
+            f"{path} has no noise in it.{why}", "Scan something a little gray, or a little darker."
+        )
+    quiet, loud = np.percentile(spreads, (25, 90))
+    if loud > _UNEVEN * quiet or _strokes(noise):
+        raise ImagesError(
+            f"{path} is not blank: there is more on it in some places than in others.",
+            "Noise is cut from scans of nothing, such as empty paper or a closed lens.",
+        )
+    if saturated > _SATURATED:
+        log.warning(
+            "%s: %.0f %% of its pixels are fully black or white, and their noise can't be seen.",
+            path,
+            100 * saturated,
+        )
+    return noise
+
+
+def _spreads(noise: Floats, share: float = 0.9) -> npt.NDArray[np.float64]:
+    """How much the pixels of each square differ, by the middle `share` of them: dust and dead pixels aside.
+
+    As a standard deviation, for pixels that are normally distributed.
+    """
+    rows, columns = (side // _BLOCK for side in noise.shape)
+    squares = noise[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
+    pixels = squares.transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+    low, high = np.percentile(pixels, (50 - 50 * share, 50 + 50 * share), axis=1)
+    return np.asarray((high - low) / (2 * NormalDist().inv_cdf(0.5 + share / 2)))
+
+
+def _strokes(noise: Floats) -> bool:
+    """Whether print is all over the page: lumps, most squares of strong contrast or mostly of one tone.
+
+    Specks without neighbours are noise, and so is grain, whose tones are spread evenly about the middle.
+    """
+    lumps = float(np.mean(noise[:, 1:] * noise[:, :-1])) / float(np.mean(np.square(noise)))
+    outer, inner = _spreads(noise), _spreads(noise, 0.5)
+    return lumps > 0.2 and (float(np.median(outer)) > _STRONG or float(np.median(outer - 2.0 * inner)) > 0)

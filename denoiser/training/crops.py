@@ -1,0 +1,199 @@
+"""Training patches by way of tiles: noise is added to a piece of an image, and patches are cut from that.
+
+A blob of grain, a fold or a block of JPEG is then cut off where a patch ends, as in a real image, and a
+network with context sees the same noise around its patch as in it. Spoiling one tile for many patches is
+also cheaper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from denoiser._types import PATCH, Floats
+from denoiser.errors import TrainingError
+from denoiser.inference.patches import averaged
+
+Pair = tuple[Floats, Floats]
+#: `source(number, rng)` -> (given, clean), float32 (number, side, side) each; equal where noise is to come.
+Source = Callable[[int, np.random.Generator], Pair]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a tile may differ from the image it comes from.
+
+    scales: the range of sizes that half of the tiles are resized to, 1 being the image's own. turn: flips and
+    quarter turns. gain: the share of tiles with less contrast at another brightness. inverted: the share with
+    black and white exchanged.
+    """
+
+    scales: tuple[float, float] = (1.0, 1.0)
+    turn: bool = True
+    gain: float = 0.0
+    inverted: float = 0.0
+
+
+PLAIN = Look(turn=False)
+
+
+class Images:
+    """Tiles from pairs of images, each place of all of them equally likely.
+
+    pairs: (given, clean) of equal shape; the two may be one array. One smaller than a tile is mirrored at its
+    edges. Raises TrainingError if there are none.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], side: int, look: Look = PLAIN) -> None:
+        if not pairs:
+            raise TrainingError("There are no images to cut tiles from.")
+        self._pairs = [
+            (first, first) if given is clean else (first, at_least(clean, side))
+            for given, clean in pairs
+            for first in (at_least(given, side),)
+        ]
+        self._side, self._look = side, look
+        places = np.array([given.size for given, _ in self._pairs], dtype=np.float64)
+        self._shares = places / places.sum()
+
+    def __call__(self, number: int, rng: np.random.Generator) -> Pair:
+        """See `Source`."""
+        result = np.empty((2, number, self._side, self._side), dtype=np.float32)
+        for index, chosen in enumerate(rng.choice(len(self._pairs), number, p=self._shares)):
+            given, clean = self._pairs[chosen]
+            parts = [given] if given is clean else [given, clean]
+            for half, part in enumerate(self._cut(parts, rng)):
+                result[half:, index] = part
+        return result[0], result[1]
+
+    def _cut(self, parts: list[Floats], rng: np.random.Generator) -> list[Floats]:
+        look, side = self._look, self._side
+        height, width = parts[0].shape
+        low, high = look.scales
+        scale = float(rng.uniform(low, high)) if low < high and rng.random() < 0.5 else 1.0
+        span = min(max(1, round(side / scale)), height, width)
+        top, left = int(rng.integers(0, height - span + 1)), int(rng.integers(0, width - span + 1))
+        cut = [part[top : top + span, left : left + span] for part in parts]
+        if span != side:
+            way = Image.Resampling.BOX if span > 1.5 * side else Image.Resampling.BICUBIC
+            resized = (Image.fromarray(part).resize((side, side), way) for part in cut)
+            cut = [np.clip(np.asarray(part), 0.0, 1.0) for part in resized]
+        if look.turn:
+            turns, flips = int(rng.integers(4)), bool(rng.integers(2))
+            cut = [np.rot90(part[:, ::-1] if flips else part, turns) for part in cut]
+        if look.gain and rng.random() < look.gain:
+            gain = rng.uniform(0.4, 1.0)
+            offset = rng.uniform(0.0, 1.0 - gain)
+            cut = [np.float32(offset) + np.float32(gain) * part for part in cut]
+        if look.inverted and rng.random() < look.inverted:
+            cut = [np.float32(1.0) - part for part in cut]
+        return cut
+
+
+class Drawn:
+    """Tiles from drawn pairs, a few of which are kept at hand and replaced one by one.
+
+    draw: `draw(rng)` -> (given, clean) of equal shape. pool: how many are kept. uses: tiles taken for each
+    new drawing.
+    """
+
+    def __init__(
+        self,
+        draw: Callable[[np.random.Generator], Pair],
+        side: int,
+        look: Look = PLAIN,
+        *,
+        pool: int = 32,
+        uses: int = 8,
+    ) -> None:
+        self._draw, self._side, self._look = draw, side, look
+        self._pool, self._uses = pool, uses
+        self._pairs: list[Pair] = []
+        self._due = 0.0
+
+    def __call__(self, number: int, rng: np.random.Generator) -> Pair:
+        """See `Source`."""
+        while len(self._pairs) < self._pool:
+            self._pairs.append(self._draw(rng))
+        self._due += number / self._uses
+        for _ in range(min(int(self._due), self._pool)):
+            self._pairs.pop(0)
+            self._pairs.append(self._draw(rng))
+        self._due -= int(self._due)
+        return Images(self._pairs, self._side, self._look)(number, rng)
+
+
+class Mixed:
+    """Tiles from several sources, by weight."""
+
+    def __init__(self, sources: Sequence[tuple[Source, float]]) -> None:
+        weights = np.array([weight for _, weight in sources], dtype=np.float64)
+        self._sources, self._weights = [source for source, _ in sources], weights / weights.sum()
+
+    def __call__(self, number: int, rng: np.random.Generator) -> Pair:
+        """See `Source`."""
+        counts = rng.multinomial(number, self._weights)
+        drawn = zip(self._sources, counts, strict=True)
+        parts = [source(int(count), rng) for source, count in drawn if count]
+        return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def cut(given: Floats, clean: Floats, number: int, rng: np.random.Generator, *, context: int = 1) -> Pair:
+    """Cut patches from tiles, an equal number from each, at random places and in random order.
+
+    given, clean: float32 (tiles, side, side), side at least 28 `context`. Returns inputs, float32
+    (number, 28, 28), with context (number, 28, 28, 2) as `denoiser.inference.patches.split` has it, and the
+    clean patches (number, 28, 28).
+    """
+    tiles, side, _ = given.shape
+    margin = (context - 1) * PATCH // 2
+    places = side - context * PATCH + 1
+    order = rng.permutation(number)
+    shape = (number, PATCH, PATCH)
+    inputs = np.empty(shape if context == 1 else (*shape, 2), np.float32)
+    targets = np.empty(shape, np.float32)
+    bounds = np.linspace(0, number, tiles + 1).astype(int)
+    for index in range(tiles):
+        chosen = order[bounds[index] : bounds[index + 1]]
+        tops, lefts = rng.integers(0, places, (2, len(chosen)))
+        here = (tops + margin, lefts + margin)
+        targets[chosen] = _windows(clean[index], 1)[here]
+        if context == 1:
+            inputs[chosen] = _windows(given[index], 1)[here]
+        else:
+            inputs[chosen, ..., 0] = _windows(given[index], 1)[here]
+            inputs[chosen, ..., 1] = _windows(averaged(given[index], context), context)[tops, lefts]
+    return inputs, targets
+
+
+def _windows(image: Floats, step: int) -> npt.NDArray[np.float32]:
+    span = (PATCH - 1) * step + 1
+    return np.lib.stride_tricks.sliding_window_view(image, (span, span))[:, :, ::step, ::step]
+
+
+def own(inputs: Floats) -> Floats:
+    """The patches themselves among a network's inputs: (N, 28, 28), a view."""
+    return inputs if inputs.ndim == 3 else inputs[..., 0]
+
+
+def at_least(image: Floats, size: int) -> Floats:
+    """The image (H, W), mirrored at its lower and right edge until both sides have `size` pixels."""
+    missing = [max(0, size - side) for side in image.shape]
+    if not any(missing):
+        return image
+    return np.pad(image, [(0, missing[0]), (0, missing[1])], mode="symmetric")
+
+
+def shifted(patches: Floats, rng: np.random.Generator, *, pixels: int, share: float = 0.5) -> Floats:
+    """Move a share of the patches (N, H, W) by up to `pixels` each way, edges wrapping; a new array."""
+    result = patches.copy()
+    moves = rng.integers(-pixels, pixels + 1, (len(patches), 2))
+    moves[rng.random(len(patches)) >= share] = 0
+    for down, right in np.unique(moves[moves.any(axis=1)], axis=0).tolist():
+        which = np.flatnonzero((moves[:, 0] == down) & (moves[:, 1] == right))
+        result[which] = np.roll(patches[which], (down, right), axis=(1, 2))
+    return result

@@ -1,0 +1,77 @@
+"""The exponential average of a model's weights, and the best average by validation."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+
+from denoiser._types import Floats
+from denoiser.errors import TrainingError
+from denoiser.training.checkpoints import History, Point, State
+from denoiser.training.metrics import errors_of, psnr, weights_of
+
+log = logging.getLogger(__name__)
+
+
+AVERAGING = 0.999
+EVERY = 20
+
+
+class Averages:
+    """Kept in NumPy, every `EVERY` steps: the same on every backend; what lies between is worth nothing."""
+
+    def __init__(self, model: Any, validation: tuple[Floats, Floats], floor: float) -> None:
+        self._model = model
+        self._noisy, self._clean = validation
+        self._weights = weights_of(*validation, floor)
+        self.average: list[Floats] = []
+        self.best: list[Floats] = []
+        self.score: float | None = None
+
+    def resume(self, state: State) -> None:
+        """Take over what a checkpoint holds."""
+        self.average, self.best, self.score = state.average, state.best, state.score
+
+    def current(self) -> list[Floats]:
+        """The model's weights: copies, as some backends hand out views of the weights themselves."""
+        return [np.array(value, dtype=np.float32) for value in self._model.get_weights()]
+
+    def add(self, step: int) -> None:
+        """Take the weights of this step into the average."""
+        current = self.current()
+        if not self.average:
+            self.average = current
+            return
+        # Early on the average would still be made of the first weights: let it forget them faster.
+        keep = np.float32(min(AVERAGING, (1 + step) / (10 + step)) ** EVERY)
+        for average, value in zip(self.average, current, strict=True):
+            value -= average
+            value *= np.float32(1.0) - keep
+            average += value
+
+    def check(self, history: History, fraction: float, loss: float, seconds: float) -> None:
+        """Measure the average on the validation patches, note it, and keep it if it is the best so far."""
+        current = self.current()
+        self._model.set_weights(self.average)
+        errors = errors_of(self._model, self._noisy, self._clean)
+        self._model.set_weights(current)
+        score, db = float(np.mean(self._weights * errors)), psnr(float(np.mean(errors)))
+        point = Point(fraction, history.patches, loss, db, seconds)
+        history.points.append(point)
+        history.curve.append(point)
+        if not math.isfinite(score):
+            raise TrainingError(
+                "The training diverged: its loss is no longer a number.", "Use a lower learning rate."
+            )
+        if self.score is None or score < self.score:
+            self.score, self.best = score, [average.copy() for average in self.average]
+            history.best = point
+        log.info("%3.0f %%: %d patches, loss %.3g, %.2f dB", 100 * fraction, point.patches, loss, db)
+
+    def restore_best(self) -> None:
+        """Give the model the best average."""
+        if self.best:
+            self._model.set_weights(self.best)

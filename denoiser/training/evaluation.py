@@ -1,0 +1,132 @@
+"""What a training came to: its figures, for the model card and for people."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from denoiser._types import Floats
+from denoiser.training.crops import own
+from denoiser.training.metrics import psnr, restored, ssim
+
+if TYPE_CHECKING:
+    from denoiser.training.checkpoints import History
+    from denoiser.training.datasets import Lesson
+    from denoiser.training.recipes import Recipe
+
+
+_SSIM_OF = 2000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Patches that were not taught: as the network got them, as it gave them back, and as they should be."""
+
+    noisy: Floats
+    restored: Floats
+    clean: Floats
+
+    @property
+    def errors(self) -> Floats:
+        """Mean squared error of each restored patch, float32 (N,)."""
+        return np.asarray(np.mean(np.square(self.restored - self.clean), axis=(1, 2)), dtype=np.float32)
+
+    @property
+    def db(self) -> float:
+        """How near to clean they came back."""
+        return psnr(float(np.mean(self.errors)))
+
+    @property
+    def gain(self) -> float:
+        """How many dB nearer to clean than the noisy patches."""
+        return self.db - psnr(float(np.mean(np.square(self.noisy - self.clean))))
+
+
+def look(model: Any, inputs: Floats, clean: Floats) -> Seen:
+    """Let a Keras model restore patches."""
+    return Seen(own(inputs), restored(model, inputs), clean)
+
+
+def figure(noise: str, found: Seen) -> dict[str, Any]:
+    """One row of the table: dB and SSIM before and after. Infinite dB, which JSON lacks, is None."""
+    before = psnr(float(np.mean(np.square(found.noisy - found.clean))))
+    after = psnr(float(np.mean(found.errors)))
+    clean = found.clean[:_SSIM_OF]
+    return {
+        "noise": noise,
+        "patches": len(found.clean),
+        "input_db": _db(before),
+        "output_db": _db(after),
+        "input_ssim": round(float(np.mean(ssim(found.noisy[:_SSIM_OF], clean))), 4),
+        "output_ssim": round(float(np.mean(ssim(found.restored[:_SSIM_OF], clean))), 4),
+    }
+
+
+def _db(value: float) -> float | None:
+    return round(value, 2) if math.isfinite(value) else None
+
+
+def card(
+    recipe: Recipe,
+    lesson: Lesson,
+    model: Any,
+    history: History,
+    validation: Seen,
+    *,
+    seed: int,
+    started_from: str | None,
+    plugins: Iterable[Any] = (),
+) -> dict[str, Any]:
+    """What a user of the model must be able to look up; plain JSON.
+
+    started_from: digest of the model it went on from. plugins: as `Plugins.signature` has them.
+    """
+    import keras
+
+    figures = [figure(noise, look(model, *pair)) for noise, *pair in lesson.levels()]
+    overall = figure("validation", validation)
+    noisy = [row for row in figures if row["input_db"] is not None]
+    shown = noisy[len(noisy) // 2] if noisy else overall
+    before = "clean" if shown["input_db"] is None else f"{shown['input_db']:.1f}"
+    after = "perfect" if shown["output_db"] is None else f"{shown['output_db']:.1f}"
+    return {
+        "network": recipe.network,
+        "summary": f"{before} to {after} dB ({shown['noise']})",
+        "trained_on": lesson.data,
+        "terms": lesson.terms,
+        "noise": recipe.noise.name,
+        "seed": seed,
+        "started_from": started_from,
+        "plugins": [
+            {"name": name, "version": version, "options": options} for name, version, options in plugins
+        ],
+        "patches": history.patches,
+        "minutes": round(history.seconds / 60.0, 1),
+        "interrupted": history.interrupted,
+        "continued": history.continued,
+        "validation": overall,
+        "figures": figures,
+        "versions": {
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def table(card: dict[str, Any]) -> list[str]:
+    """The figures of a model card as lines of text."""
+    rows: list[tuple[str, ...]] = [("noise", "noisy dB", "restored dB", "noisy SSIM", "restored SSIM")]
+    for row in [card["validation"], *card["figures"]]:
+        noise = "as it was learnt" if row["noise"] == "validation" else row["noise"]
+        dbs = ["exact" if db is None else f"{db:.2f}" for db in (row["input_db"], row["output_db"])]
+        ssims = [f"{row[key]:.3f}" for key in ("input_ssim", "output_ssim")]
+        rows.append(("none: clean images" if row["input_db"] is None else noise, *dbs, *ssims))
+    width = max(len(row[0]) for row in rows)
+    return [f"{row[0]:<{width}}" + "".join(f"{cell:>15}" for cell in row[1:]) for row in rows]

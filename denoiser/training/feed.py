@@ -1,0 +1,103 @@
+"""Patches made by a thread of their own, ahead of the network that learns from them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoiser._types import Floats
+
+#: Makes the next patches: `feed(number, rng)` -> (inputs, clean), float32 (number, 28, 28), 0..1; inputs may
+#: be (number, 28, 28, 2). What it remembers between calls is in its attribute `memory`, a dict of arrays, if
+#: any.
+Feed = Callable[[int, np.random.Generator], tuple[Floats, Floats]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a feed stood after a block: the generator's state, as JSON has it, and the feed's memory."""
+
+    generator: dict[str, Any]
+    memory: dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Patches for some steps, and where the feed stood after them."""
+
+    inputs: Floats
+    clean: Floats
+    after: Source
+
+
+def _where(feed: Feed, rng: np.random.Generator) -> Source:
+    """Note where a feed stands."""
+    memory = {key: value.copy() for key, value in getattr(feed, "memory", {}).items()}
+    return Source(dict(rng.bit_generator.state), memory)
+
+
+def rewind(feed: Feed, source: Source) -> np.random.Generator:
+    """Put a feed where it stood and return the generator that goes with it."""
+    kind = getattr(np.random, str(source.generator.get("bit_generator")), None)
+    if kind not in (np.random.PCG64, np.random.PCG64DXSM):
+        raise ValueError("an unknown kind of random numbers")
+    bits = kind()
+    bits.state = source.generator
+    memory = getattr(feed, "memory", None)
+    if memory is not None:
+        memory.update({key: value.copy() for key, value in source.memory.items()})
+    return np.random.Generator(bits)
+
+
+def looked_at(feed: Feed, number: int, seed: int) -> tuple[Floats, Floats]:
+    """Take some patches to look at, and leave the feed where it stood: no patch is missed for it later."""
+    rng = np.random.default_rng(seed)
+    before = _where(feed, rng)
+    patches = feed(number, rng)
+    rewind(feed, before)
+    return patches
+
+
+@contextmanager
+def ahead(feed: Feed, number: int, rng: np.random.Generator) -> Iterator[Iterator[Block]]:
+    """Blocks of `number` patches, made by a thread while the last ones are being learnt from."""
+    ready: queue.Queue[Block | BaseException] = queue.Queue(2)
+    stopped = threading.Event()
+
+    def put(item: Block | BaseException) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+    def work() -> None:
+        try:
+            while not stopped.is_set():
+                inputs, clean = feed(number, rng)
+                put(Block(inputs, clean, _where(feed, rng)))
+        except BaseException as error:  # handed to the thread that waits for the block
+            put(error)
+
+    def blocks() -> Iterator[Block]:
+        while True:
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    thread = threading.Thread(target=work, name="patches", daemon=True)
+    thread.start()
+    try:
+        yield blocks()
+    finally:
+        stopped.set()
+        thread.join()

@@ -1,0 +1,159 @@
+"""The user's folders of images to learn from, read as `denoise` reads them.
+
+What is drawn instead of read is in `denoiser.generator`, so that training works with no data at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from denoiser._types import Floats
+from denoiser.errors import FileError, ImagesError
+from denoiser.imaging.formats import SUFFIXES
+from denoiser.imaging.reader import ImageFile
+
+log = logging.getLogger(__name__)
+
+
+_UNREADABLE = (FileError, OSError)
+_TAKEN = "It takes what denoise takes: PNG, JPEG, TIFF, BMP, PGM and more."
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the user's images are read: `read(path)` gives float32 (H, W) pages in 0..1; and the endings."""
+
+    read: Callable[[Path], list[Floats]]
+    suffixes: frozenset[str]
+
+
+def read(path: Path) -> list[Floats]:
+    """Every page of an image file, gray, float32 (H, W) in 0..1, as `denoise` reads it before it cleans.
+
+    Raises FileError for what `denoise` refuses, and OSError.
+    """
+    with path.open("rb") as file:
+        return [picture.pixels for picture in ImageFile(file, path).pages()]
+
+
+_BUILT_IN = Reader(read, SUFFIXES)
+
+
+def _files(folder: Path, reader: Reader) -> Iterator[Path]:
+    """The images of a folder and its subfolders, in order; hidden ones are left out, as `denoise` does."""
+    for path in sorted(folder.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        if path.suffix.lower() in reader.suffixes and path.is_file():
+            yield path
+
+
+def _why(error: Exception) -> str:
+    """What is wrong with a file; the hint is left out, as it may name an option that training lacks."""
+    return error.message if isinstance(error, FileError) else str(error)
+
+
+def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[Floats]:
+    """Every image of a folder and its subfolders, as gray.
+
+    reader: what reads a file, where plugins have a say in it; its FileError means a file that can't be read.
+    least: pixels that both sides must have. Returns every page, float32 (H, W) arrays in 0..1, in the order
+    of their paths; 16-bit images keep their levels. Hidden files are passed over. A file that can't be read
+    or is too small is left out, with a warning in the log.
+    Raises ImagesError where there is none to learn from.
+    """
+    return [image for _, image in named_images(folder, reader, least=least)]
+
+
+def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[tuple[Path, Floats]]:
+    """Like `images`, each with its path; a file with many pages comes with each of them."""
+    found: list[tuple[Path, Floats]] = []
+    reader, left_out = reader or _BUILT_IN, 0
+    for path in _files(folder, reader):
+        try:
+            pages = reader.read(path)
+        except _UNREADABLE as error:
+            log.warning("%s is left out of training: %s", path, _why(error))
+            left_out += 1
+            continue
+        for page in pages:
+            height, width = page.shape
+            if min(page.shape) < least:
+                log.warning(
+                    "%s is left out of training: it is %dx%d, smaller than %d pixels.",
+                    path,
+                    width,
+                    height,
+                    least,
+                )
+                left_out += 1
+            else:
+                found.append((path, page))
+    if not found:
+        why = f"; {left_out} had to be left out" if left_out else ""
+        raise ImagesError(f"There are no images to learn from in {folder}{why}.", _TAKEN)
+    return found
+
+
+def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[Floats, Floats]]:
+    """Every noisy image of a folder beside the clean one of the same relative name.
+
+    The endings may differ where the name is clear all the same. Returns (noisy, clean), float32 (H, W) in
+    0..1 each, in the order of their names. Raises ImagesError, naming the file, for one without a partner,
+    two of unequal size or number of pages, and one that can't be read.
+    """
+    reader = reader or _BUILT_IN
+    wanted, given = _named(clean, reader), _named(noisy, reader)
+    if not wanted or not given:
+        raise ImagesError(
+            f"There are no images to learn from in {noisy if wanted else clean}.",
+            _TAKEN,
+        )
+    for folder, other, here, there in ((clean, noisy, wanted, given), (noisy, clean, given, wanted)):
+        for name in sorted(here.keys() - there.keys()):
+            raise ImagesError(
+                f"{folder / here[name]} has no partner in {other}.", "Pairs have equal relative names."
+            )
+    found: list[tuple[Floats, Floats]] = []
+    for name in sorted(wanted):
+        first, second = noisy / given[name], clean / wanted[name]
+        both = _read_both(first, second, reader)
+        shapes = [[page.shape for page in pages] for pages in both]
+        if shapes[0] != shapes[1]:
+            sizes = [", ".join(f"{width}x{height}" for height, width in each) for each in shapes]
+            raise ImagesError(f"{first} is {sizes[0]}, and {second} is {sizes[1]}.", "Pairs are of one size.")
+        found.extend(zip(*both, strict=True))
+    return found
+
+
+def _read_both(first: Path, second: Path, reader: Reader) -> list[list[Floats]]:
+    pages = []
+    for path in (first, second):
+        try:
+            pages.append(reader.read(path))
+        except _UNREADABLE as error:
+            raise ImagesError(f"{path} can't be read: {_why(error)}") from error
+    return pages
+
+
+def _named(folder: Path, reader: Reader) -> dict[str, Path]:
+    """The images of a folder by relative name without ending; raises ImagesError where two share one."""
+    found: dict[str, Path] = {}
+    for path in _files(folder, reader):
+        relative = path.relative_to(folder)
+        name = relative.with_suffix("").as_posix()
+        if name in found:
+            raise ImagesError(f"{path} and {found[name]} in {folder} differ only in their endings.")
+        found[name] = relative
+    return found
+
+
+def held_out(number: int, share: float) -> list[int]:
+    """Which of so many are kept for validation: the share, spread evenly, and at least the last."""
+    due = np.floor(np.arange(number + 1) * share + 1e-9)
+    return [int(index) for index in np.flatnonzero(np.diff(due))] or [number - 1]

@@ -1,0 +1,86 @@
+"""How near patches are to clean ones: squared error, PSNR and SSIM."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from denoiser._types import Floats
+from denoiser.training.crops import own
+
+_CHUNK = 1024
+_WINDOW, _SIGMA = 11, 1.5
+_STEADY = (0.01**2, 0.03**2)
+
+
+def weights_of(noisy: Floats, clean: Floats, floor: float) -> Floats:
+    """How much each patch counts: 1 / (noise + floor), so that every noise level counts about alike.
+
+    A good denoiser's error grows with the noise, and without this the noisiest patches would decide
+    everything. noisy: (N, 28, 28) or (N, 28, 28, 2), clean: (N, 28, 28); floor: 0..1 scale. Returns float32
+    (N,), about 1 at noise 0.2.
+    """
+    noise = np.sqrt(np.mean(np.square(own(noisy) - clean), axis=(1, 2)))
+    return np.asarray((0.2 + floor) / (noise + floor), dtype=np.float32)
+
+
+def psnr(error: float) -> float:
+    """A mean squared error on the 0..1 scale in dB; infinite for 0."""
+    return -10.0 * math.log10(error) if error > 0 else math.inf
+
+
+def restored(model: Any, inputs: Floats) -> Floats:
+    """What a Keras model makes of patches, clipped to 0..1 as files are; float32 (N, 28, 28)."""
+    result = np.empty(inputs.shape[:3], dtype=np.float32)
+    for start in range(0, len(inputs), _CHUNK):
+        chunk = inputs[start : start + _CHUNK]
+        # Always one shape: another would be compiled anew.
+        padded = np.zeros((_CHUNK, *inputs.shape[1:]), dtype=np.float32)
+        padded[: len(chunk)] = chunk
+        output = np.asarray(model.predict_on_batch(padded))[: len(chunk)]
+        result[start : start + _CHUNK] = np.clip(output, 0.0, 1.0)
+    return result
+
+
+def errors_of(model: Any, noisy: Floats, clean: Floats) -> Floats:
+    """Mean squared error of each reconstructed patch, outputs clipped to 0..1 as files are; float32 (N,)."""
+    return np.asarray(np.mean(np.square(restored(model, noisy) - clean), axis=(1, 2)), dtype=np.float32)
+
+
+def ssim(first: Floats, second: Floats) -> Floats:
+    """Structural similarity of pairs of patches, 1 where they are equal.
+
+    Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
+    similarity" (IEEE Transactions on Image Processing 13, 2004): a Gaussian window of 11x11 with sigma 1.5,
+    K1 = 0.01, K2 = 0.03, the mean over all places where the window lies within the patch. first, second: (N,
+    H, W) of equal shape, sides at least 11, values 0..1. Returns float64 (N,).
+    """
+    if first.shape != second.shape or first.ndim != 3 or min(first.shape[1:]) < _WINDOW:
+        raise ValueError(f"SSIM needs two equal stacks of patches from {_WINDOW} pixels on")
+    offsets = np.arange(_WINDOW) - _WINDOW // 2
+    kernel = np.exp(-0.5 * (offsets / _SIGMA) ** 2)
+    kernel /= kernel.sum()
+
+    def blur(images: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        down, across = (_windows(kernel, side) for side in images.shape[1:])
+        return np.asarray(down @ images @ across.T)
+
+    a, b = first.astype(np.float64), second.astype(np.float64)
+    mean_a, mean_b = blur(a), blur(b)
+    spread_a, spread_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    shared = blur(a * b) - mean_a * mean_b
+    small, large = _STEADY
+    above = (2 * mean_a * mean_b + small) * (2 * shared + large)
+    below = (mean_a**2 + mean_b**2 + small) * (spread_a + spread_b + large)
+    return np.asarray(np.mean(above / below, axis=(1, 2)))
+
+
+def _windows(kernel: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
+    """The matrix (side - 10, side) that blurs one axis at all places where the window fits."""
+    matrix = np.zeros((side - len(kernel) + 1, side))
+    for place, row in enumerate(matrix):
+        row[place : place + len(kernel)] = kernel
+    return matrix

@@ -1,0 +1,132 @@
+"""How each known network is taught: its noise, and the settings found by validation.
+
+A recipe holds the noise that a released network was made with, and the best settings known since; the model
+card says what it was taught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from denoiser.noise import Chain, Mixture, Spoiler, parse
+from denoiser.training import crops
+from denoiser.training import image_folders as images
+from denoiser.weights.architectures import Kind
+from denoiser.weights.store import NETWORKS
+
+CLEAN, DIRT = "clean", "dirt"
+"""The level of a recipe that shows the network clean images."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The settings of one network's training.
+
+    network: a name of `denoiser.weights.store.NETWORKS`, which says what is built; `config` overrides its
+    arguments.
+    judged: the noise of the validation patches, where it is another piece of the same. floor, optimizer,
+    loss, fused: see `denoiser.training.loop.fit`. minutes: the budget when none is given. precision: of the
+    published weights. levels: the noises whose figures go on the model card; CLEAN is the clean image, DIRT
+    the drawn dirt alone. reader: what reads the user's images, where plugins have a say in it.
+
+    For glyphs, shift: half of them are moved by up to so many pixels, as crops in real life are not centred.
+    For pictures and pages, side: of a tile, in pixels; look: how tiles vary; drawn: the share of tiles that
+    the built-in generator draws even where there are images; dirt: whether clean pages are made dirty first.
+    """
+
+    network: str
+    noise: Spoiler
+    config: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    floor: float = 3 / 255
+    optimizer: Literal["adam", "nadam", "muon"] = "adam"
+    loss: Literal["mse", "paper"] = "mse"
+    fused: bool = False
+    shift: int = 0
+    side: int = 128
+    look: crops.Look = crops.PLAIN
+    drawn: float = 0.0
+    dirt: bool = False
+    minutes: float = 20.0
+    precision: Literal["float32", "float16"] = "float16"
+    levels: tuple[str, ...] = ()
+    reader: images.Reader | None = None
+    judged: Spoiler | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """The class of the network."""
+        return NETWORKS[self.network].kind
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the class is made with."""
+        return {**NETWORKS[self.network].config, **self.config}
+
+
+def _mixed(*noises: tuple[str, float], clean: float = 0.1, levels: int | None = None) -> Mixture:
+    parsed: list[tuple[Chain, float]] = [(parse(text), share) for text, share in noises]
+    return Mixture(parsed, clean=clean, levels=levels)
+
+
+RECIPES: dict[str, Recipe] = {
+    # Chosen on the 5,000 held-out digits: width and floor see benchmarks/digits.py, the rest TRIED.md there.
+    "digits": Recipe(
+        network="digits",
+        noise=_mixed(
+            ("gaussian:sigma=0..0.6", 0.8), ("salt_pepper:amount=0..0.4", 0.1), ("speckle:sigma=0..0.6", 0.1)
+        ),
+        batch_size=512,
+        learning_rate=6e-3,
+        floor=0.2,
+        optimizer="nadam",
+        fused=True,
+        shift=2,
+        minutes=2.0,
+        levels=tuple(f"gaussian:sigma={sigma}" for sigma in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
+    ),
+    "general": Recipe(
+        network="general",
+        noise=_mixed(
+            ("gaussian:sigma=0..0.22", 0.54),
+            ("poisson:peak=5..50", 0.05),
+            ("poisson:peak=50..500", 0.05),
+            ("speckle:sigma=0..0.35", 0.05),
+            ("correlated:sigma=0..0.12,blur=0.3..1.2", 0.12),
+            ("jpeg:quality=15..90", 0.07),
+            ("gaussian:sigma=0..0.1+jpeg:quality=30..95", 0.04),
+            ("salt_pepper:amount=0..0.06", 0.04),
+            ("quantize:levels=8..64", 0.02),
+            ("stripes:sigma=0..0.06", 0.02),
+            levels=256,
+        ),
+        learning_rate=1e-3,
+        optimizer="muon",
+        look=crops.Look(scales=(0.5, 1.0), gain=0.2, inverted=0.1),
+        drawn=0.1,
+        levels=(*(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)), CLEAN),
+    ),
+    "document": Recipe(
+        network="document",
+        noise=_mixed(
+            ("gaussian:sigma=0..0.08", 0.4),
+            ("correlated:sigma=0..0.06,blur=0.4..1.2", 0.1),
+            ("jpeg:quality=30..95", 0.3),
+            ("gaussian:sigma=0..0.04+jpeg:quality=40..95", 0.2),
+            clean=0.4,
+            levels=256,
+        ),
+        learning_rate=1e-3,
+        floor=0.05,
+        optimizer="muon",
+        loss="paper",
+        side=224,
+        look=crops.Look(scales=(0.7, 1.6)),
+        drawn=0.6,
+        dirt=True,
+        levels=(DIRT, CLEAN),
+    ),
+}

@@ -1,0 +1,115 @@
+"""Help, and the commands beside the main one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from denoiser import __version__, noise
+from denoiser.commands.cli import cli
+from denoiser.weights import store as models
+from tests.helpers import fakes
+from tests.helpers.command import Denoise
+
+README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+
+
+def test_help_imports_neither_numpy_nor_tensorflow() -> None:
+    code = (
+        "import sys\nfrom denoiser.__main__ import run\nassert run(['--help']) == 0\n"
+        "heavy = {'numpy', 'PIL', 'h5py', 'tensorflow', 'keras', 'pluggy', 'tqdm'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_a_run_imports_no_tensorflow(scans: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom denoiser.__main__ import run\n"
+        f"assert run([{str(scans)!r}, '--out', {str(tmp_path / 'o')!r}]) == 0\n"
+        "heavy = {'tensorflow', 'keras', 'pluggy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found = [(path, group)]
+    if isinstance(group, click.Group):
+        for name, command in group.commands.items():
+            found += commands(command, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path, _ in commands(cli)], ids=" ".join)
+def test_help_reads_well(denoise: Denoise, path: tuple[str, ...]) -> None:
+    outcome = denoise(*path, "--help")
+    assert outcome.code == 0
+    assert outcome.out.startswith("Usage: denoise")
+    assert max(map(len, outcome.out.splitlines())) <= 100
+    if len(path) < 2:
+        assert outcome.out.index("Examples:") < outcome.out.index("  -h, --help")
+
+
+def test_every_option_is_in_the_readme_and_has_a_test() -> None:
+    source = "".join(path.read_text("utf-8") for path in Path(__file__).parents[1].rglob("test_*.py"))
+    for path, command in commands(cli):
+        for parameter in command.params:
+            for name in parameter.opts:
+                if name.startswith("--") and name != "--help":
+                    assert f'"{name}' in source, f"{' '.join(path)} {name} has no test"
+                    if path == ("run",):
+                        assert f"`{name}" in README, f"{name} is not in the README"
+    for name in cli.commands:
+        assert f"denoise {name}" in README or name == "run"
+
+
+def test_version(denoise: Denoise) -> None:
+    assert denoise("--version").out.strip() == f"denoise, version {__version__}"
+
+
+def test_models_are_listed(denoise: Denoise, store: Path) -> None:
+    fakes.identity(store / "models" / "mine.keras")
+    fakes.identity(store / "models" / "general.keras")
+    (store / "models" / "broken.keras").write_text("no model")
+    rows = {(row["name"], row["source"]): row for row in json.loads(denoise("models", "list", "--json").out)}
+    assert rows["mine", "store"]["network"] == "PatchAutoencoder"
+    assert rows["digits", "bundled"]["mode"] == "whole"
+    assert rows["general", "bundled"]["shadowed"]
+    assert not rows["general", "store"]["shadowed"]
+    assert "broken.keras" in rows["broken", "store"]["error"]
+    text = denoise("models").out
+    for name in ("mine", "digits", "general", "broken"):
+        assert name in text
+
+
+def test_a_model_is_shown_with_its_card(denoise: Denoise) -> None:
+    shown = json.loads(denoise("models", "show", "general").out)
+    assert shown["network"] == "PatchAutoencoder"
+    assert shown["card"]["summary"]
+    assert Path(shown["file"]) == Path(denoise("models", "path", "general").out.strip())
+
+
+def test_models_are_removed_but_bundled_ones_stay(denoise: Denoise, store: Path) -> None:
+    path = fakes.identity(store / "models" / "mine.keras")
+    assert denoise("models", "remove", "mine").code == 0
+    assert not path.exists()
+    outcome = denoise("models", "remove", "digits")
+    assert outcome.code == 3
+    assert (models.BUNDLED / "digits.keras").exists()
+    assert denoise("models", "show", "nothing").code == 3
+
+
+def test_noises_are_listed(denoise: Denoise) -> None:
+    text = denoise("noises").out
+    listed = {row["name"]: row for row in json.loads(denoise("noises", "--json").out)}
+    assert sorted(listed) == noise.names()
+    for name, row in listed.items():
+        assert f"{name}: {row['help']}" in text
+        for parameter in row["parameters"]:
+            assert f"{parameter}=" in text

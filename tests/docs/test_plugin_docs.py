@@ -1,0 +1,71 @@
+"""What the README says about plugins is so: its signatures are the code's, and its tutorial works."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from denoiser import hookspecs
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+HOOKS = [name for name in vars(hookspecs.Hooks) if not name.startswith("_")]
+SECTION = README[README.index("## Write a plugin") : README.index("### The hooks")]
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_a_hooks_signature_in_the_readme_is_the_codes(name: str) -> None:
+    function = getattr(hookspecs.Hooks, name)
+    assert f"`{name}{str(inspect.signature(function)).replace(chr(39), '')}`" in README
+    assert "None" in function.__doc__
+    assert "Called in" in function.__doc__
+
+
+def test_every_example_is_in_the_readme() -> None:
+    for path in (ROOT / "plugins").iterdir():
+        name = f"{path.name}/" if path.is_dir() else path.name
+        assert path.name.startswith((".", "_")) or f"| `{name}` |" in README
+
+
+def test_the_tutorial_works_to_the_letter_in_an_empty_folder(tmp_path: Path) -> None:
+    """Save its files and run its commands one after the other, as a reader would."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, start in (("denoise", "-P -m denoiser"), ("python", "")):
+        (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {start} "$@"\n')
+        (tools / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    said = ""
+    blocks = re.findall(r"(?:Save this as `([\w.]+)`:\n\n)?```(\w+)\n(.*?)```", SECTION, re.DOTALL)
+    assert len(blocks) >= 7
+    for saved, language, text in blocks:
+        if language == "python":
+            assert saved, "a file without a name"
+            (folder / saved).write_text(text)
+            continue
+        command = ["bash", "-euo", "pipefail", "-c", text]
+        done = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        said += done.stdout + done.stderr
+    assert "postprocess" in said
+    assert "brighten.paper=0.8" in said
+    assert said.count("2 cleaned") == 2
+    assert "1 passed" in said
+    for name in ("one", "two"):
+        with (
+            Image.open(folder / "clean" / f"{name}.png") as clean,
+            Image.open(folder / "scans" / f"{name}.png") as scan,
+        ):
+            assert np.median(np.asarray(clean)) > np.median(np.asarray(scan)) + 20

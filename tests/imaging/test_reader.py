@@ -1,0 +1,314 @@
+"""Decoding and encoding: what must survive does."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
+
+from denoiser.errors import FileError
+from denoiser.imaging import reader
+from denoiser.imaging.picture import BECAME_GRAY, Picture, quantize
+from denoiser.imaging.writer import write
+
+RNG = np.random.default_rng(0)
+GRAY8 = RNG.integers(0, 256, (20, 30), np.uint8)
+GRAY16 = RNG.integers(0, 65536, (20, 30), np.uint16)
+RGB = RNG.integers(0, 256, (20, 30, 3), np.uint8)
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def read(content: bytes, **options: Any) -> list[Picture]:
+    return list(reader.ImageFile(io.BytesIO(content), Path("x"), **options).pages())
+
+
+def round_trip(content: bytes, target: str | None = None, **options: Any) -> tuple[Image.Image, list[str]]:
+    source = reader.ImageFile(io.BytesIO(content), Path("x"), **options)
+    buffer = io.BytesIO()
+    pictures = list(source.pages())
+    notes = write(buffer, pictures, target or source.format, count=source.count)
+    buffer.seek(0)
+    return Image.open(buffer), [*(note for picture in pictures for note in picture.notes), *notes]
+
+
+def pgm16(values: np.ndarray) -> bytes:
+    height, width = values.shape
+    return b"P5 %d %d 65535\n" % (width, height) + values.astype(">u2").tobytes()
+
+
+LOSSLESS_8 = ["PNG", "TIFF", "BMP", "PPM", "GIF", "JPEG2000"]
+
+
+@pytest.mark.parametrize("kind", LOSSLESS_8)
+def test_8_bit_gray_comes_back_bit_for_bit(kind: str) -> None:
+    result, notes = round_trip(encoded(Image.fromarray(GRAY8), kind))
+    assert result.format == kind
+    np.testing.assert_array_equal(np.asarray(result.convert("L")), GRAY8)
+    assert notes == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(Image.fromarray(GRAY16), "PNG"),
+        encoded(Image.fromarray(GRAY16), "TIFF"),
+        encoded(Image.fromarray(GRAY16), "TIFF", compression="tiff_lzw"),
+        encoded(Image.frombytes("I;16B", (30, 20), GRAY16.astype(">u2").tobytes()), "TIFF"),
+        encoded(Image.fromarray(GRAY16), "JPEG2000"),
+        pgm16(GRAY16),
+    ],
+    ids=["png", "tiff", "tiff-lzw", "tiff-be", "jp2", "pgm"],
+)
+def test_16_bit_stays_16_bit_bit_for_bit(content: bytes) -> None:
+    picture = read(content)[0]
+    assert picture.page.depth == 16
+    np.testing.assert_array_equal(quantize(picture.pixels, 16), GRAY16)
+    result, notes = round_trip(content)
+    assert result.mode in ("I;16", "I;16B", "I")
+    np.testing.assert_array_equal(np.asarray(result).astype(np.uint16), GRAY16)
+    assert notes == []
+
+
+def test_16_bit_white_is_zero_is_not_a_negative() -> None:
+    content = encoded(Image.fromarray(GRAY16), "TIFF", tiffinfo={262: 0})
+    np.testing.assert_array_equal(quantize(read(content)[0].pixels, 16), 65535 - GRAY16)
+    result, _ = round_trip(content)
+    assert result.tag_v2[262] == 1  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(np.asarray(result), 65535 - GRAY16)
+
+
+def test_1_bit_becomes_8_and_says_so() -> None:
+    bilevel = Image.fromarray(GRAY8 > 128)
+    for options in ({}, {"compression": "group4"}):
+        result, notes = round_trip(encoded(bilevel, "TIFF", **options))
+        assert result.mode == "L"
+        np.testing.assert_array_equal(np.asarray(result), np.where(GRAY8 > 128, 255, 0))
+        assert reader.BECAME_8_BIT in notes
+    assert any("CCITT" in note for note in notes)
+
+
+def test_floating_point_keeps_its_scale() -> None:
+    for values in (GRAY8 / np.float32(255), GRAY8.astype(np.float32) - 40):
+        result, notes = round_trip(encoded(Image.fromarray(values.astype(np.float32)), "TIFF"))
+        assert result.mode == "F"
+        np.testing.assert_allclose(np.asarray(result), values, atol=1e-4)
+        assert bool(notes) == (values.max() > 1)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_a_number_is_refused(bad: float) -> None:
+    values = GRAY8.astype(np.float32)
+    values[3, 3] = bad
+    with pytest.raises(FileError, match="NaN or infinite"):
+        read(encoded(Image.fromarray(values), "TIFF"))
+
+
+def test_colour_becomes_gray_by_its_luma() -> None:
+    result, notes = round_trip(encoded(Image.fromarray(RGB), "PNG"))
+    assert result.mode == "L"
+    np.testing.assert_array_equal(np.asarray(result), np.asarray(Image.fromarray(RGB).convert("L")))
+    assert notes == [BECAME_GRAY]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "BMP", "PPM"])
+def test_colour_stays_where_asked(kind: str) -> None:
+    result, notes = round_trip(encoded(Image.fromarray(RGB), kind), color=True)
+    np.testing.assert_array_equal(np.asarray(result), RGB)
+    assert notes == []
+
+
+def test_transparency_is_untouched() -> None:
+    alpha = RNG.integers(0, 256, GRAY8.shape, np.uint8)
+    both = Image.merge("LA", [Image.fromarray(GRAY8), Image.fromarray(alpha)])
+    result, notes = round_trip(encoded(both, "PNG"))
+    assert result.mode == "LA"
+    np.testing.assert_array_equal(np.asarray(result)[..., 1], alpha)
+    assert notes == []
+    result, notes = round_trip(encoded(both, "PNG"), "JPEG")
+    assert any("transparency" in note for note in notes)
+
+
+def test_a_palette_of_grays_is_gray() -> None:
+    result, notes = round_trip(encoded(Image.fromarray(GRAY8).convert("P"), "PNG"))
+    np.testing.assert_array_equal(np.asarray(result), GRAY8)
+    assert notes == []
+
+
+def test_cmyk_becomes_gray() -> None:
+    result, notes = round_trip(encoded(Image.fromarray(RGB).convert("CMYK"), "TIFF"))
+    assert result.mode == "L"
+    assert notes == [BECAME_GRAY]
+
+
+@pytest.mark.parametrize(
+    ("kind", "target"), [("PNG", "PNG"), ("TIFF", "TIFF"), ("JPEG", "JPEG"), ("PNG", "TIFF")]
+)
+def test_resolution_survives(kind: str, target: str) -> None:
+    result, _ = round_trip(encoded(Image.fromarray(GRAY8), kind, dpi=(300, 150)), target)
+    np.testing.assert_allclose([float(side) for side in result.info["dpi"]], (300, 150), atol=0.02)
+
+
+def test_jpeg_keeps_its_quantisation() -> None:
+    content = encoded(Image.fromarray(GRAY8), "JPEG", quality=37)
+    before = Image.open(io.BytesIO(content)).quantization  # type: ignore[attr-defined]
+    result, _ = round_trip(content)
+    assert result.quantization[0] == before[0]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_a_colour_jpeg_keeps_its_tables_and_subsampling(subsampling: int) -> None:
+    content = encoded(Image.fromarray(RGB), "JPEG", quality=61, subsampling=subsampling, progressive=True)
+    before = Image.open(io.BytesIO(content))
+    result, _ = round_trip(content, color=True)
+    assert result.quantization == before.quantization  # type: ignore[attr-defined]
+    assert JpegImagePlugin.get_sampling(result) == subsampling
+    assert result.info.get("progressive")
+
+
+def test_a_jpeg_from_elsewhere_has_quality_enough() -> None:
+    result, _ = round_trip(encoded(Image.fromarray(GRAY8), "PNG"), "JPEG")
+    least = Image.open(io.BytesIO(encoded(Image.fromarray(GRAY8), "JPEG", quality=90)))
+    assert sum(result.quantization[0]) <= sum(least.quantization[0])  # type: ignore[attr-defined]
+
+
+def test_orientation_is_applied_and_reset() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "maker"
+    for kind in ("JPEG", "PNG", "TIFF"):
+        result, _ = round_trip(encoded(Image.fromarray(GRAY8), kind, exif=exif))
+        assert result.size == (20, 30), kind
+        assert result.getexif().get(0x0112, 1) == 1, kind
+        assert result.getexif().get(0x010F) == "maker", kind
+
+
+def test_gray_profile_survives_and_a_colour_profile_does_not_become_a_lie() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    result, _ = round_trip(encoded(Image.fromarray(RGB), "PNG", icc_profile=profile))
+    assert "icc_profile" not in result.info
+    result, notes = round_trip(encoded(Image.fromarray(RGB), "PNG", icc_profile=b"rubbish"))
+    assert any("profile" in note for note in notes)
+
+
+def multipage() -> bytes:
+    buffer = io.BytesIO()
+    pages = [Image.fromarray(GRAY8), Image.fromarray(GRAY16[:10]), Image.fromarray(GRAY8 > 99)]
+    with TiffImagePlugin.AppendingTiffWriter(buffer, True) as writer:
+        for index, page in enumerate(pages):
+            page.save(writer, "TIFF", dpi=(100 + index, 100 + index), tiffinfo={285: f"page {index}"})
+            writer.newFrame()
+    return buffer.getvalue()
+
+
+def test_every_page_keeps_its_own_size_depth_and_name() -> None:
+    result, _ = round_trip(multipage())
+    assert result.n_frames == 3  # type: ignore[attr-defined]
+    seen = []
+    for index in range(3):
+        result.seek(index)
+        seen.append((result.size, result.mode, round(result.info["dpi"][0]), result.tag_v2[285]))  # type: ignore[attr-defined]
+    assert seen == [
+        ((30, 20), "L", 100, "page 0"),
+        ((30, 10), "I;16", 101, "page 1"),
+        ((30, 20), "L", 102, "page 2"),
+    ]
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "group4"])
+def test_what_describes_a_page_is_never_rubbish(compression: str) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags.update({270: "a letter", 285: "page one", 297: (0, 28), 306: "2001:02:03 04:05:06", 315: "somebody"})
+    page = Image.fromarray(GRAY8 > 99) if compression == "group4" else Image.fromarray(GRAY8)
+    result, _ = round_trip(encoded(page, "TIFF", compression=compression, tiffinfo=tags))
+    kept = result.tag_v2  # type: ignore[attr-defined]
+    for number in (270, 285, 306, 315):
+        assert kept[number] == tags[number]
+    assert kept.get(297, (0, 28)) == (0, 28)
+
+
+def test_thumbnails_are_no_pages() -> None:
+    buffer = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(buffer, True) as writer:
+        for subfile in (0, 1, 2):
+            Image.fromarray(GRAY8).save(writer, "TIFF", tiffinfo={254: subfile})
+            writer.newFrame()
+    assert len(read(buffer.getvalue())) == 2
+
+
+def test_a_thumbnail_after_the_only_page_is_left_out() -> None:
+    buffer = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(buffer, True) as writer:
+        for image, subfile in ((GRAY8, 0), (GRAY8[::4, ::4], 1)):
+            Image.fromarray(np.ascontiguousarray(image)).save(writer, "TIFF", tiffinfo={254: subfile})
+            writer.newFrame()
+    file = reader.ImageFile(io.BytesIO(buffer.getvalue()), Path("x.tif"))
+    assert (file.count, file.size) == (1, GRAY8.shape[::-1])
+    np.testing.assert_array_equal(np.asarray(round_trip(buffer.getvalue())[0]), GRAY8)
+
+
+def test_pages_do_not_fit_a_format_of_one() -> None:
+    with pytest.raises(FileError, match="has 3 pages, and PNG holds one"):
+        round_trip(multipage(), "PNG")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP"])
+def test_an_animation_gives_its_first_frame_and_says_so(kind: str) -> None:
+    frames = [Image.fromarray(GRAY8), Image.fromarray(255 - GRAY8)]
+    content = encoded(frames[0], kind, save_all=True, append_images=frames[1:], lossless=True)
+    result, notes = round_trip(content)
+    assert not getattr(result, "is_animated", False)
+    assert np.abs(np.asarray(result.convert("L")).astype(int) - GRAY8).max() <= 1
+    assert any("first frame" in note for note in notes)
+
+
+def test_16_bit_colour_is_refused_rather_than_reduced() -> None:
+    import struct
+    import zlib
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    rows = b"".join(b"\0" + bytes(4 * 6) for _ in range(4))
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0))
+    png += chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    with pytest.raises(FileError, match="16-bit colour"):
+        read(png)
+
+
+def test_a_depth_that_does_not_fit_is_reduced_and_said() -> None:
+    result, notes = round_trip(encoded(Image.fromarray(GRAY16), "PNG"), "JPEG")
+    assert result.mode == "L"
+    assert any("16 bit became 8 bit" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"just text", "not an image"),
+        (encoded(Image.fromarray(GRAY8), "PNG")[:-30], "decoded|damaged"),
+        (encoded(Image.fromarray(GRAY8), "TIFF")[:90], "decoded|damaged|not an image"),
+        (encoded(Image.fromarray(GRAY8), "JPEG")[:-200], "decoded|damaged"),
+        (b"P5 0 5 255\n", "pixels|image|damaged"),
+    ],
+    ids=["text", "png", "tiff", "jpeg", "nothing"],
+)
+def test_damage_is_one_clear_line(content: bytes, reason: str) -> None:
+    with pytest.raises(FileError, match=reason) as caught:
+        read(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_large_a_page_is_refused_before_decoding() -> None:
+    bomb = encoded(Image.new("L", (4000, 3000)), "PNG")
+    with pytest.raises(FileError, match="max-megapixels 12"):
+        read(bomb, max_megapixels=11)
+    assert read(bomb, max_megapixels=12)[0].pixels.shape == (3000, 4000)

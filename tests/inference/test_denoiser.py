@@ -1,0 +1,221 @@
+"""The Python API, the choice of model, and no seams."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import denoiser
+from denoiser import generator
+from denoiser.errors import FileError, ModelError, UsageError
+from denoiser.inference.denoiser import Denoiser
+from denoiser.inference.patches import grid
+
+RNG = np.random.default_rng(11)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_an_identity_returns_what_it_got(identity: Path, dtype: type) -> None:
+    values = RNG.random((40, 50))
+    image = (
+        (values * np.iinfo(dtype).max).astype(dtype) if np.dtype(dtype).kind == "u" else values.astype(dtype)
+    )
+    result = denoiser.denoise(image, model=identity)
+    assert result.dtype == dtype
+    assert result.shape == (40, 50)
+    np.testing.assert_allclose(result, image, atol=0 if np.dtype(dtype).kind == "u" else 1e-6)
+
+
+def test_stacks_lists_and_single_images(flattener: Path) -> None:
+    stack = RNG.random((3, 30, 40), dtype=np.float32)
+    with Denoiser(flattener) as d:
+        together = d.reconstruct(stack)
+        assert together.shape == stack.shape
+        for image, result, alone in zip(stack, together, d.reconstruct(list(stack)), strict=True):
+            np.testing.assert_array_equal(result, alone)
+            np.testing.assert_array_equal(result, d.reconstruct(image))
+
+
+def test_bilevel_becomes_8_bit(identity: Path) -> None:
+    image = RNG.random((30, 30)) > 0.5
+    result = denoiser.denoise(image, model=identity)
+    assert result.dtype == np.uint8
+    np.testing.assert_array_equal(result, np.where(image, 255, 0))
+
+
+def test_one_denoiser_serves_many_threads(flattener: Path) -> None:
+    images = [RNG.random((60, 60), dtype=np.float32) for _ in range(8)]
+    with Denoiser(flattener) as d:
+        expected = [d.reconstruct(image) for image in images]
+        got: dict[int, np.ndarray] = {}
+
+        def work(index: int) -> None:
+            got[index] = d.reconstruct(images[index])
+
+        threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for index, result in got.items():
+        np.testing.assert_array_equal(result, expected[index])
+    assert len(got) == 8
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((2, 3, 4, 5)),
+        np.zeros((40, 50, 3), np.uint8),
+        np.zeros((0, 4)),
+        np.full((4, 4), np.nan),
+        np.full((4, 4), 255.0),
+        np.zeros((4, 4), np.int32),
+        np.zeros((4, 4), complex),
+    ],
+    ids=["4-d", "colour", "empty", "nan", "range", "int32", "complex"],
+)
+def test_what_is_no_image_is_refused(identity: Path, image: np.ndarray) -> None:
+    with pytest.raises(UsageError):
+        denoiser.denoise(image, model=identity)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mode": "half"},
+        {"size": "big"},
+        {"quality": "perfect"},
+        {"stride": 0},
+        {"strength": 2.0},
+        {"jobs": 0},
+    ],
+)
+def test_impossible_options_are_refused(identity: Path, options: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        denoiser.denoise(np.zeros((30, 30)) + RNG.random((30, 30)) / 2, model=identity, **options)
+
+
+def test_unknown_models_are_refused() -> None:
+    with pytest.raises(ModelError, match="nothing_like_it"):
+        Denoiser("nothing_like_it")
+
+
+def test_plugins_work_from_python(identity: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.py"
+    path.write_text(
+        "from denoiser import hookimpl\n@hookimpl\ndef preprocess(image):\n    return image / 2\n"
+    )
+    image = RNG.random((30, 30), dtype=np.float32)
+    np.testing.assert_allclose(denoiser.denoise(image, model=identity, plugins=[path]), image / 2, atol=1e-6)
+    path.write_text("from denoiser import hookimpl\n@hookimpl\ndef preprocess(image):\n    return 1\n")
+    with pytest.raises(FileError, match="plugin half"):
+        denoiser.denoise(image, model=identity, plugins=[path])
+
+
+def test_names_are_found_without_loading_anything() -> None:
+    assert set(denoiser.__all__) <= set(dir(denoiser))
+    assert callable(denoiser.hookimpl)
+    assert denoiser.Page().count == 1
+    with pytest.raises(AttributeError):
+        _ = denoiser.nothing
+
+
+# --- what the bundled models promise -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (3, 27), (28, 28), (57, 200)])
+@pytest.mark.parametrize("level", [0, 40, 128, 254, 255])
+def test_blank_paper_stays_as_it_is(shape: tuple[int, int], level: int) -> None:
+    result = denoiser.denoise(np.full(shape, level, np.uint8), size="input")
+    assert result.shape == shape
+    assert (result == level).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (2, 2), (27, 29)])
+def test_odd_shapes_work(shape: tuple[int, int]) -> None:
+    image = RNG.integers(0, 256, shape, np.uint8)
+    assert denoiser.denoise(image, model="general").shape == shape
+    assert denoiser.denoise(image, model="digits").shape == (28, 28)
+    assert denoiser.denoise(image, model="digits", size="input").shape == shape
+
+
+@pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
+def test_no_seams(quality: str) -> None:
+    """On a gradient with noise, differences across the patches' borders are those of anywhere else, +-5 %."""
+    stride = {"fast": 21, "balanced": 11, "best": 5}[quality]
+    rows, columns = np.mgrid[0:384, 0:384].astype(np.float32) / 384
+    on, off = [], []
+    with Denoiser("general", quality=quality) as d:
+        for seed in range(3):
+            noise = np.random.default_rng(seed).normal(0, 25 / 255, rows.shape)
+            image = np.clip(0.2 + 0.42 * columns + 0.18 * rows + noise, 0, 1).astype(np.float32)
+            result = d.reconstruct(image)
+            where = grid((384, 384), stride)
+            for axis in (0, 1):
+                across = np.abs(np.diff(result, axis=axis)).mean(axis=1 - axis)
+                line = np.arange(1, 384) + where.lead[axis]
+                border = (line % stride == 0) | ((line - 28) % stride == 0)
+                on.append(across[border].mean())
+                off.append(across[~border].mean())
+    assert 0.95 < np.mean(on) / np.mean(off) < 1.05
+
+
+def test_a_clean_image_is_nearly_untouched() -> None:
+    scene = generator.scene(np.random.default_rng(3), (200, 200))
+    result = denoiser.denoise(np.rint(255 * scene).astype(np.uint8), model="general")
+    error = np.mean(np.square(result / 255 - scene))
+    assert 10 * np.log10(1 / error) > 38
+
+
+def test_noise_goes() -> None:
+    rng = np.random.default_rng(4)
+    scene = generator.scene(rng, (200, 200))
+    noisy = np.clip(scene + rng.normal(0, 25 / 255, scene.shape), 0, 1).astype(np.float32)
+    result = denoiser.denoise(noisy, model="general")
+    assert np.mean(np.square(result - scene)) < np.mean(np.square(noisy - scene)) / 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["general", "digits"])
+def test_engines_agree_before_rounding(model: str) -> None:
+    """A whole run, cut, computed and merged: at most 1e-4 apart."""
+    rng = np.random.default_rng(8)
+    scene = generator.scene(rng, (150, 190))
+    image = np.clip(scene + rng.normal(0, 0.1, scene.shape), 0, 1).astype(np.float32)
+    results = []
+    for engine in ("numpy", "keras"):
+        with Denoiser(model, engine=engine, device="cpu", size="input") as d:
+            results += d.clean([image, 1 - image[:40, :30]])
+    for first, second in zip(results[:2], results[2:], strict=True):
+        assert np.abs(first.pixels - second.pixels).max() <= 1e-4
+
+
+# --- auto --------------------------------------------------------------------------------------------------
+
+
+def test_auto_sends_glyphs_to_digits_and_all_else_to_general() -> None:
+    rng = np.random.default_rng(5)
+    glyph = generator.digit(rng, 3)
+    noisy = np.clip(glyph + rng.normal(0, 0.2, glyph.shape), 0, 1).astype(np.float32)
+    photo = generator.scene(rng, (256, 256))[100:140, 60:110].copy()
+    with Denoiser() as d:
+        chosen = [each.model for each in d.clean([noisy, 1 - noisy, photo, np.tile(noisy, (3, 3))])]
+    assert chosen == ["digits", "digits", "general", "general"]
+
+
+def test_auto_respects_the_mode_asked_for() -> None:
+    glyph = generator.digit(np.random.default_rng(6), 7)
+    assert denoiser.denoise(glyph, mode="tile").shape == glyph.shape
+    assert denoiser.denoise(RNG.random((90, 120), dtype=np.float32), mode="whole").shape == (28, 28)
+
+
+def test_polarity_is_restored() -> None:
+    glyph = generator.digit(np.random.default_rng(7), 1)
+    dark = denoiser.denoise(glyph, model="digits")
+    light = denoiser.denoise(1 - glyph, model="digits")
+    np.testing.assert_allclose(light, 1 - dark, atol=1e-5)
+    assert light[0].mean() > 0.9

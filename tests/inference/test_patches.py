@@ -1,0 +1,133 @@
+"""Cutting and merging: what comes apart comes together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from denoiser._types import PATCH, Floats
+from denoiser.inference import patches
+
+shapes = st.tuples(st.integers(1, 90), st.integers(1, 90))
+
+
+def noise(shape: tuple[int, ...], seed: int = 0) -> Floats:
+    return np.random.default_rng(seed).random(shape, dtype=np.float32)
+
+
+@given(shapes, st.integers(1, PATCH))
+@settings(deadline=None, max_examples=60)
+def test_tiling_with_a_network_that_does_nothing_is_the_identity(shape: tuple[int, int], stride: int) -> None:
+    if stride < 4 and shape[0] * shape[1] > 900:
+        shape = (min(shape[0], 30), min(shape[1], 30))
+    image = noise(shape)
+    result = patches.tile(image, patches.grid(shape, stride), lambda cut: cut)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, image, atol=1e-5)
+
+
+def naive(image: Floats, where: patches.Grid) -> Floats:
+    """The definition, one patch at a time: a network that halves every patch's left part."""
+    height, width = ((count - 1) * where.stride + PATCH for count in where.counts)
+    above, left = where.lead
+    beyond = ((above, height - above - image.shape[0]), (left, width - left - image.shape[1]))
+    padded = np.pad(image, beyond, mode="reflect")
+    weight = np.outer(patches.window(), patches.window())
+    total, weights = np.zeros((height, width)), np.zeros((height, width))
+    for row in range(where.counts[0]):
+        for column in range(where.counts[1]):
+            place = np.s_[row * where.stride :, column * where.stride :]
+            patch = halved(padded[place][:PATCH, :PATCH][None])[0]
+            total[place][:PATCH, :PATCH] += patch * weight
+            weights[place][:PATCH, :PATCH] += weight
+    return (total / weights)[above : above + image.shape[0], left : left + image.shape[1]].astype(np.float32)
+
+
+def halved(given_patches: Floats) -> Floats:
+    result = given_patches.copy()
+    result[:, :, :14] /= 2
+    return result
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 300), (300, 1), (28, 28), (61, 47), (170, 900)])
+@pytest.mark.parametrize("stride", [5, 9, 14, 28])
+def test_banded_merge_equals_the_definition(shape: tuple[int, int], stride: int) -> None:
+    where = patches.grid(shape, stride)
+    image = noise(shape, 1)
+    np.testing.assert_allclose(patches.tile(image, where, halved), naive(image, where), atol=1e-5)
+
+
+def test_a_large_image_takes_several_bands() -> None:
+    where = patches.grid((170, 9000), 9)
+    assert len(list(patches.bands(where))) > 1
+
+
+@given(shapes, st.integers(1, PATCH))
+def test_every_pixel_is_covered(shape: tuple[int, int], stride: int) -> None:
+    where = patches.grid(shape, stride)
+    for length, count, lead in zip(shape, where.counts, where.lead, strict=True):
+        assert lead >= 0
+        assert (count - 1) * stride + PATCH - lead >= length
+
+
+def test_impossible_strides_are_refused() -> None:
+    for stride in (0, 29):
+        with pytest.raises(ValueError, match="stride"):
+            patches.grid((10, 10), stride)
+
+
+@given(shapes, st.booleans())
+@settings(deadline=None)
+def test_whole_keeps_the_aspect_and_darkens_the_background(shape: tuple[int, int], light: bool) -> None:
+    image = np.full(shape, 0.9 if light else 0.1, np.float32)
+    patch, whole = patches.whole_from_image(image)
+    assert patch.shape == (PATCH, PATCH)
+    assert whole.inverted == light
+    np.testing.assert_allclose(patch, 0.1, atol=1e-3)
+    _, _, rows, cols = whole.box
+    assert max(rows, cols) == PATCH
+    assert abs(rows / cols - shape[0] / shape[1]) <= max(shape) / min(shape) * 0.6 or min(rows, cols) == 1
+    assert patches.whole_to_image(patch, whole, "input").shape == shape
+    np.testing.assert_allclose(patches.whole_to_image(patch, whole), 0.9 if light else 0.1, atol=1e-3)
+
+
+def test_an_image_of_the_models_size_is_not_resampled() -> None:
+    image = noise((PATCH, PATCH)) * 0.4
+    patch, whole = patches.whole_from_image(image)
+    np.testing.assert_array_equal(patch, image)
+    np.testing.assert_array_equal(patches.whole_to_image(patch, whole, "input"), image)
+
+
+def test_what_is_left_over_has_the_background() -> None:
+    image = np.full((28, 10), 0.2, np.float32)
+    image[8:20, 3:7] = 0.9
+    patch, whole = patches.whole_from_image(image)
+    assert whole.box == (0, 9, 28, 10)
+    np.testing.assert_allclose(patch[:, :9], 0.2)
+    np.testing.assert_allclose(patch[:, 19:], 0.2)
+
+
+@given(shapes, st.integers(5, PATCH), st.sampled_from([2, 4]))
+@settings(max_examples=30, deadline=None)
+def test_context_is_the_mean_of_what_lies_around(shape: tuple[int, int], stride: int, context: int) -> None:
+    """Against blocks averaged one by one, in whatever bands the rows are cut."""
+    image, where = noise(shape), patches.grid(shape, stride)
+    both = patches.split(image, where, slice(None), context)
+    np.testing.assert_array_equal(both[..., 0], patches.split(image, where, slice(None)))
+    margin = (context - 1) * PATCH // 2
+    down, across = where.counts
+    padding = [
+        (lead + margin, (count - 1) * stride + PATCH - side - lead + margin)
+        for side, lead, count in zip(shape, where.lead, where.counts, strict=True)
+    ]
+    padded = np.pad(image, padding, mode="reflect")
+    for index in {0, across - 1, (down // 2) * across, down * across - 1}:
+        top, left = (index // across) * stride, (index % across) * stride
+        area = padded[top : top + context * PATCH, left : left + context * PATCH]
+        expected = area.reshape(PATCH, context, PATCH, context).mean(axis=(1, 3))
+        np.testing.assert_allclose(both[index, ..., 1], expected, atol=1e-5)
+    banded = [patches.split(image, where, slice(row, row + 1), context) for row in range(down)]
+    assert np.concatenate(banded).tobytes() == both.tobytes()
+    assert patches.split(np.ones(shape, np.float32), where, slice(0, 1), context).min() == 1.0

@@ -1,0 +1,44 @@
+"""Counting results: the number is the exit code, the text the summary."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from denoiser.errors import ExitCode
+from denoiser.pipeline.outcomes import Report, Result, Status
+
+
+def result(status: Status, **facts: object) -> Result:
+    return Result(Path("in.png"), Path("out.png"), status, **facts)  # type: ignore[arg-type]
+
+
+def test_nothing_is_success() -> None:
+    assert Report().exit_code is ExitCode.OK
+    assert str(Report()) == "nothing to do"
+
+
+def test_one_failure_decides_the_exit_code() -> None:
+    report = Report()
+    report.add(result(Status.DONE, pages=3, models={"general": 3}))
+    report.add(result(Status.UP_TO_DATE))
+    assert report.exit_code is ExitCode.OK
+    report.add(result(Status.FAILED, error="is empty."))
+    assert report.exit_code is ExitCode.SOME_FAILED
+    assert str(report) == "1 cleaned, 1 up to date, 1 failed (3 pages); general: 3"
+    report.interrupted = True
+    assert report.exit_code is ExitCode.INTERRUPTED
+
+
+def test_a_note_is_fresh_once() -> None:
+    report = Report()
+    assert report.add(result(Status.DONE, notes=("a", "b"))) == ["a", "b"]
+    assert report.add(result(Status.DONE, notes=("b", "c"))) == ["c"]
+
+
+def test_all_of_it_is_json() -> None:
+    report = Report()
+    one = result(Status.FAILED, error="is empty.", notes=("a",), models={"general": 1})
+    report.add(one)
+    assert json.loads(json.dumps(one.as_dict()))["error"] == "is empty."
+    assert json.loads(json.dumps(report.as_dict()))["summary"]["failed"] == 1

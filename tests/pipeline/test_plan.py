@@ -1,0 +1,154 @@
+"""The planner: which file becomes which."""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from denoiser.errors import ExitCode, UsageError
+from denoiser.pipeline.plan import Walk, natural_key, plan
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root
+
+
+def relatives(*inputs: object, out: Path, **options: object) -> list[str]:
+    return [job.relative for job in plan([str(each) for each in inputs], out, **options)]  # type: ignore[arg-type]
+
+
+def test_one_folder_goes_straight_into_out_with_its_tree(tmp_path: Path) -> None:
+    scans = touch(tmp_path / "scans", "page10.png", "page9.png", "box/a.tif", "box/deep/b.JPG", "notes.txt")
+    out = tmp_path / "out"
+    assert relatives(scans, out=out) == ["page9.png", "page10.png", "box/a.tif", "box/deep/b.JPG"]
+    assert plan([str(scans)], out)[0].destination == out / "page9.png"
+
+
+def test_one_file_goes_to_its_name_whatever_its_ending(tmp_path: Path) -> None:
+    touch(tmp_path, "in/scan.dat")
+    assert relatives(tmp_path / "in/scan.dat", out=tmp_path / "out") == ["scan.dat"]
+
+
+def test_several_inputs_keep_their_names(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "b/1.png", "c.png")
+    got = relatives(tmp_path / "a", tmp_path / "b", tmp_path / "c.png", out=tmp_path / "out")
+    assert got == ["a/1.png", "b/1.png", "c.png"]
+
+
+def test_the_current_folder_has_a_name_beside_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "here/1.png", "b/1.png")
+    monkeypatch.chdir(tmp_path / "here")
+    assert relatives(".", "../b", out=tmp_path / "out") == ["here/1.png", "b/1.png"]
+
+
+def test_the_same_file_named_twice_is_one_job(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png")
+    assert len(plan([str(tmp_path / "a/1.png")] * 2, tmp_path / "out")) == 1
+
+
+def test_patterns_are_expanded_where_the_shell_did_not(tmp_path: Path) -> None:
+    touch(tmp_path, "s/a1.png", "s/a2.png", "s/b.png")
+    assert relatives(tmp_path / "s/a*.png", out=tmp_path / "out") == ["a1.png", "a2.png"]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> None:
+    touch(tmp_path, "s/a[1].png", "s/a1.png")
+    assert relatives(tmp_path / "s/a[1].png", out=tmp_path / "out") == ["a[1].png"]
+
+
+def test_walk_options(tmp_path: Path) -> None:
+    scans = touch(tmp_path / "s", "a_raw.png", "a.png", "sub/b_raw.png", ".hidden.png", ".cache/c.png")
+    out = tmp_path / "out"
+    assert relatives(scans, out=out, walk=Walk(pattern="*_raw.png")) == ["a_raw.png", "sub/b_raw.png"]
+    assert relatives(scans, out=out, walk=Walk(pattern="sub/*")) == ["sub/b_raw.png"]
+    assert relatives(scans, out=out, walk=Walk(recursive=False)) == ["a.png", "a_raw.png"]
+
+
+def test_linked_folders_are_walked_only_when_asked_and_never_for_ever(tmp_path: Path) -> None:
+    scans = touch(tmp_path / "s", "a.png")
+    touch(tmp_path / "elsewhere", "b.png")
+    (scans / "link").symlink_to(tmp_path / "elsewhere")
+    (scans / "loop").symlink_to(scans)
+    out = tmp_path / "out"
+    assert relatives(scans, out=out) == ["a.png"]
+    assert relatives(scans, out=out, walk=Walk(follow_links=True)) == ["a.png", "link/b.png"]
+
+
+def test_outputs_inside_an_input_are_left_out(tmp_path: Path) -> None:
+    scans = touch(tmp_path / "s", "a.png", "clean/a.png", "look/a.png")
+    assert relatives(scans, out=scans / "clean", aside=(scans / "look",)) == ["a.png"]
+
+
+@pytest.mark.parametrize("suffixes", [(".png",), (".tif", ".tiff")])
+def test_a_given_format_changes_endings_but_keeps_its_own(tmp_path: Path, suffixes: tuple[str, ...]) -> None:
+    touch(tmp_path, "s/a.jpg", "s/b.tiff", "s/c.PNG")
+    got = relatives(tmp_path / "s", out=tmp_path / "out", suffixes=suffixes)
+    assert got == (["a.png", "b.png", "c.PNG"] if ".png" in suffixes else ["a.tif", "b.tiff", "c.tif"])
+
+
+def refused(*inputs: object, out: Path, **options: object) -> str:
+    with pytest.raises(UsageError) as caught:
+        relatives(*inputs, out=out, **options)
+    assert caught.value.exit_code is ExitCode.USAGE
+    return str(caught.value)
+
+
+def test_two_inputs_for_one_output_are_both_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.png", "b/1.png", "s/x.jpg", "s/x.png")
+    text = refused(tmp_path / "a/1.png", tmp_path / "b/1.png", out=tmp_path / "out")
+    assert "a/1.png" in text
+    assert "b/1.png" in text
+    text = refused(tmp_path / "s", out=tmp_path / "out", suffixes=(".png",))
+    assert "x.jpg" in text
+    assert "x.png" in text
+
+
+def test_inputs_are_never_outputs(tmp_path: Path) -> None:
+    touch(tmp_path, "s/a.png")
+    assert "is the input folder" in refused(tmp_path / "s", out=tmp_path / "s")
+    assert "is the input folder" in refused(tmp_path / "s", out=tmp_path / "s/../s")
+    assert "never written to" in refused(tmp_path / "s/a.png", out=tmp_path / "s")
+    (tmp_path / "alias").symlink_to(tmp_path / "s")
+    assert "never written to" in refused(tmp_path / "s/a.png", out=tmp_path / "alias")
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    touch(tmp_path, "file")
+    (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere")
+    assert "nope: no such file or folder" in refused(tmp_path / "nope", out=tmp_path / "out")
+    assert "No images found in" in refused(tmp_path / "empty", out=tmp_path / "out")
+    assert "No file matches" in refused(tmp_path / "*.xyz", out=tmp_path / "out")
+    assert "is a file, not a folder" in refused(tmp_path / "empty", out=tmp_path / "file")
+    assert "link to nothing" in refused(tmp_path / "dangling.png", out=tmp_path / "out")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="permissions don't bind root")
+def test_a_closed_folder_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "s/shut/a.png")
+    (tmp_path / "s/shut").chmod(0)
+    try:
+        assert "shut can't be read" in refused(tmp_path / "s", out=tmp_path / "out")
+    finally:
+        (tmp_path / "s/shut").chmod(0o755)
+
+
+@given(st.lists(st.integers(0, 10**20), min_size=1), st.text("ab ", max_size=3))
+def test_numbers_in_names_sort_as_numbers(numbers: list[int], prefix: str) -> None:
+    names = [f"{prefix}{number}.png" for number in numbers]
+    assert sorted(names, key=natural_key) == [f"{prefix}{number}.png" for number in sorted(numbers)]
+
+
+@given(st.lists(st.text(), min_size=2, max_size=6))
+def test_any_names_can_be_sorted(names: list[str]) -> None:
+    order = sorted(names, key=natural_key)
+    assert all(natural_key(first) <= natural_key(second) for first, second in pairwise(order))

@@ -1,0 +1,180 @@
+"""The plugins to copy do what they say, through the real command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from denoiser import generator, noise
+from denoiser.plugins import manager
+from tests.helpers.command import Denoise
+from tests.helpers.files import pixels
+from tests.helpers.plugins import PLUGINS
+
+PDF = PLUGINS / "denoiser-pdf" / "denoiser_pdf.py"
+
+
+@pytest.fixture
+def page() -> np.ndarray:
+    return generator.page(np.random.default_rng(4), (420, 320))
+
+
+def save(path: Path, image: np.ndarray) -> Path:
+    Image.fromarray(np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)).save(path)
+    return path
+
+
+def turned(image: np.ndarray, angle: float) -> np.ndarray:
+    page = Image.fromarray(np.asarray(image, np.float32))
+    return np.asarray(page.rotate(angle, Image.Resampling.BICUBIC, fillcolor=1.0))
+
+
+def test_invert_turns_only_what_is_dark_enough(denoise: Denoise, identity: Path, tmp_path: Path) -> None:
+    save(tmp_path / "dark.png", np.full((40, 40), 0.2))
+    save(tmp_path / "light.png", np.full((40, 40), 0.8))
+    chain = manager.load([str(PLUGINS / "invert.py")], installed=False, options=["invert.threshold=0.4"])
+    from denoiser import Page
+
+    for tone, expected in ((0.2, 0.8), (0.8, 0.8)):
+        image = np.full((40, 40), tone, np.float32)
+        np.testing.assert_allclose(chain.preprocess(image, Page()), expected, atol=1e-6)
+    options = ("--plugin", PLUGINS / "invert.py", "--plugin-option", "invert.threshold=0.4")
+    for name in ("dark.png", "light.png"):
+        assert denoise(tmp_path / name, "--out", tmp_path / "o", "--model", identity, *options).code == 0
+        np.testing.assert_array_equal(pixels(tmp_path / "o" / name), pixels(tmp_path / name))
+
+
+@pytest.mark.parametrize("angle", [-3.3, 2.0])
+def test_deskew_levels_a_page(
+    denoise: Denoise, identity: Path, tmp_path: Path, page: np.ndarray, angle: float
+) -> None:
+    slanted = save(tmp_path / "page.png", turned(page, angle))
+    options = ("--model", identity, "--plugin", PLUGINS / "deskew.py")
+    assert denoise(slanted, "--out", tmp_path / "o", *options).code == 0
+    inside = (slice(60, -60), slice(60, -60))
+    levelled = pixels(tmp_path / "o/page.png") / 255
+    before = np.abs(turned(page, angle) - page)[inside].mean()
+    assert levelled.shape == page.shape
+    assert np.abs(levelled - page)[inside].mean() < 0.5 * before
+
+
+def test_deskew_leaves_what_has_no_slant(
+    denoise: Denoise, identity: Path, tmp_path: Path, page: np.ndarray
+) -> None:
+    options = ("--model", identity, "--plugin", PLUGINS / "deskew.py")
+    grain = np.random.default_rng(1).random((200, 160))
+    for name, image in (("level", page), ("grain", grain), ("blank", np.ones((50, 50)))):
+        path = save(tmp_path / f"{name}.png", image)
+        assert denoise(path, "--out", tmp_path / "o", *options).code == 0
+        np.testing.assert_array_equal(pixels(tmp_path / "o" / path.name), pixels(path))
+
+
+def test_whiten_makes_uneven_paper_white_and_keeps_ink(
+    denoise: Denoise, identity: Path, tmp_path: Path, page: np.ndarray
+) -> None:
+    light = np.linspace(0.6, 0.9, page.shape[1])[None, :]
+    path = save(tmp_path / "page.png", page * light)
+    options = ("--model", identity, "--plugin", PLUGINS / "whiten.py")
+    assert denoise(path, "--out", tmp_path / "o", *options).code == 0
+    made = pixels(tmp_path / "o/page.png")
+    assert (made[page > 0.98] == 255).mean() > 0.95
+    ink = page < 0.5
+    assert np.abs(made / 255 - page)[ink].mean() < 0.08
+
+
+def test_crop_border_cuts_black_edges_and_nothing_else(
+    denoise: Denoise, identity: Path, tmp_path: Path, page: np.ndarray
+) -> None:
+    framed = np.pad(page, ((12, 0), (7, 20)), constant_values=0.05)
+    options = ("--model", identity, "--plugin", PLUGINS / "crop_border.py")
+    for name, image, shape in (
+        ("framed", framed, page.shape),
+        ("page", page, page.shape),
+        ("dark", np.zeros((50, 50)), (50, 50)),
+    ):
+        path = save(tmp_path / f"{name}.png", image)
+        assert denoise(path, "--out", tmp_path / "o", *options).code == 0
+        assert pixels(tmp_path / "o" / path.name).shape == shape
+
+
+def test_halftone_is_a_noise_that_keeps_the_tone() -> None:
+    chain = manager.load([str(PLUGINS / "halftone_noise.py")], installed=False)
+    clean = np.full((20, 56, 56), 0.5, np.float32)
+    with chain.noises():
+        made = noise.parse("halftone:period=3..6,angle=0..90")(clean, np.random.default_rng(2))
+        assert noise.parse("halftone:strength=0")(clean, np.random.default_rng(2)).tolist() == clean.tolist()
+    assert abs(made.mean() - 0.5) < 0.02
+    assert made.std(axis=(1, 2)).min() > 0.2
+
+
+def test_bars_hide_columns_and_leave_the_rest() -> None:
+    chain = manager.load([str(PLUGINS / "bars_noise.py")], installed=False)
+    clean = np.full((400, 28, 28), 0.25, np.float32)
+    with chain.noises():
+        made = noise.parse("bars:number=2,width=2")(clean, np.random.default_rng(2))
+        black = noise.parse("bars:number=1..3,width=1..3,tone=0")(clean, np.random.default_rng(2))
+        assert noise.parse("bars:number=0")(clean, np.random.default_rng(2)).tolist() == clean.tolist()
+    assert set(np.unique(made)) == {np.float32(0.25), np.float32(1.0)}
+    assert (made == made[:, :1]).all()
+    assert 0.10 < np.mean(made == 1.0) < 0.18
+    assert set(np.unique(black)) == {np.float32(0.0), np.float32(0.25)}
+
+
+@pytest.mark.parametrize("name", ["deskew", "whiten", "crop_border", "invert"])
+def test_a_wrong_option_of_an_example_is_refused(denoise: Denoise, name: str) -> None:
+    wrong = {"deskew": "limit=90", "whiten": "block=0", "crop_border": "most=2", "invert": "threshold=9"}[
+        name
+    ]
+    options = ("--plugin", PLUGINS / f"{name}.py", "--plugin-option", f"{name}.{wrong}")
+    assert denoise("plugins", "--no-plugins", *options).code == 2
+
+
+@pytest.fixture
+def pdf(tmp_path: Path) -> Path:
+    """Two pages of odd sizes, one gray and one with a red patch."""
+    pypdfium2 = pytest.importorskip("pypdfium2")
+    with pypdfium2.PdfDocument.new() as document:
+        for size, color in (((200.3, 120.25), (128, 128, 128)), ((90.0, 140.7), (200, 30, 30))):
+            page = document.new_page(*size)
+            picture = pypdfium2.PdfImage.new(document)
+            picture.set_bitmap(pypdfium2.PdfBitmap.from_pil(Image.new("RGB", (20, 20), color)))
+            picture.set_matrix(pypdfium2.PdfMatrix().scale(*size))
+            page.insert_obj(picture)
+            page.gen_content()
+        document.save(tmp_path / "scan.pdf")
+    return tmp_path / "scan.pdf"
+
+
+@pytest.mark.parametrize("quality", [0, 90])
+def test_a_pdf_keeps_its_pages_their_sizes_and_their_tones(
+    denoise: Denoise, identity: Path, tmp_path: Path, pdf: Path, quality: int
+) -> None:
+    import pypdfium2
+
+    options = ("--model", identity, "--plugin", PDF, "--plugin-option", f"denoiser_pdf.quality={quality}")
+    outcome = denoise(pdf, "--out", tmp_path / "o", "--color", *options)
+    assert outcome.code == 0, outcome.err
+    with pypdfium2.PdfDocument(pdf) as given, pypdfium2.PdfDocument(tmp_path / "o/scan.pdf") as made:
+        assert len(made) == len(given)
+        for before, after in zip(given, made, strict=True):
+            assert after.get_size() == pytest.approx(before.get_size(), abs=0.01)
+            was, now = (page.render().to_numpy()[10:-10, 10:-10].astype(float) for page in (before, after))
+            assert np.abs(was - now).max() <= 6
+    assert "1 up to date" in denoise(pdf, "--out", tmp_path / "o", "--color", *options).err
+
+
+def test_a_pdf_can_become_a_tiff_and_a_broken_one_is_named(
+    denoise: Denoise, identity: Path, tmp_path: Path, pdf: Path
+) -> None:
+    options = ("--model", identity, "--plugin", PDF, "--plugin-option", "denoiser_pdf.dpi=100")
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4 no more")
+    outcome = denoise(pdf, tmp_path / "broken.pdf", "--out", tmp_path / "o", "--format", "tiff", *options)
+    assert outcome.code == 1
+    assert "broken.pdf plugin denoiser_pdf failed in read_pages" in outcome.err
+    assert "colour became gray" in outcome.err
+    with Image.open(tmp_path / "o/scan.tif") as made:
+        assert made.n_frames == 2
+        assert made.size == (279, 168)

@@ -1,0 +1,103 @@
+"""Files are complete or not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from denoiser.system import atomic
+
+
+def test_a_block_that_ends_well_replaces_the_file(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "x.png"
+    for content in (b"one", b"two"):
+        with atomic.replacing(target) as file:
+            file.write(content)
+        assert target.read_bytes() == content
+    assert [path.name for path in target.parent.iterdir()] == ["x.png"]
+
+
+@pytest.mark.parametrize("fault", [ValueError, KeyboardInterrupt])
+def test_a_block_that_does_not_leaves_the_old_one(tmp_path: Path, fault: type[BaseException]) -> None:
+    target = tmp_path / "x.png"
+    target.write_bytes(b"old")
+
+    def write() -> None:
+        with atomic.replacing(target) as file:
+            file.write(b"half")
+            raise fault
+
+    with pytest.raises(fault):
+        write()
+    assert target.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_written_in_one_piece_is_there_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, write = tmp_path / "deep" / "x.png", os.write
+    monkeypatch.setattr(os, "write", lambda number, content: write(number, content[:3]))
+    for content in (b"the first content", b"the second"):
+        atomic.write(target, content)
+        assert target.read_bytes() == content
+    assert [path.name for path in target.parent.iterdir()] == ["x.png"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, calls = tmp_path / "x.png", [4]
+    target.write_bytes(b"old")
+
+    def write(*_: object) -> int:
+        if calls:
+            return calls.pop()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="No space"):
+        atomic.write(target, b"the new content")
+    assert target.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_nothing_is_seen_before_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "x.png"
+    with atomic.replacing(target) as file:
+        file.write(b"half")
+        file.flush()
+        assert not target.exists()
+
+
+def test_names_as_long_as_a_file_system_allows(tmp_path: Path) -> None:
+    for name in ("x" * 251 + ".png", "ü" * 125 + ".png"):
+        with atomic.replacing(tmp_path / name) as file:
+            file.write(b"content")
+        assert (tmp_path / name).read_bytes() == b"content"
+
+
+def test_a_links_target_is_not_written_to(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"precious")
+    (tmp_path / "x.png").symlink_to(tmp_path / "real")
+    with atomic.replacing(tmp_path / "x.png") as file:
+        file.write(b"new")
+    assert (tmp_path / "real").read_bytes() == b"precious"
+    assert not (tmp_path / "x.png").is_symlink()
+
+
+def test_files_have_the_rights_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    with atomic.replacing(tmp_path / "x.png") as file:
+        file.write(b"")
+    assert (tmp_path / "x.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_sweeping_takes_the_dead_and_spares_the_living(tmp_path: Path) -> None:
+    (tmp_path / f".a.0{atomic.SUFFIX}").write_bytes(b"dead")
+    (tmp_path / "a.png").write_bytes(b"done")
+    with atomic.replacing(tmp_path / "b.png") as file:
+        file.write(b"living")
+        assert atomic.sweep([tmp_path, tmp_path / "nowhere"]) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]

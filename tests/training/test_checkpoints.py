@@ -1,0 +1,235 @@
+"""Trainings that are killed and go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from denoiser.errors import TrainingError
+from denoiser.training import checkpoints, datasets, loop, recipes, run
+from denoiser.training.checkpoints import State
+from denoiser.training.feed import Source
+from denoiser.weights import modelfile
+from denoiser.weights import store as models
+from tests.helpers.command import Denoise
+from tests.helpers.training import CLEAN, SPOIL, VALIDATION, small
+
+
+class Deck:
+    """A feed that shows every patch once before any of them again, and so remembers where it is."""
+
+    def __init__(self) -> None:
+        self.memory = {"left": np.empty(0, np.int64)}
+
+    def __call__(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        while len(self.memory["left"]) < number:
+            self.memory["left"] = np.append(self.memory["left"], rng.permutation(500))
+        taken, self.memory["left"] = self.memory["left"][:number], self.memory["left"][number:]
+        return SPOIL(CLEAN[taken], rng), CLEAN[taken]
+
+
+class KilledError(Exception):
+    pass
+
+
+def fitted(**settings: Any) -> tuple[Any, checkpoints.History]:
+    model = small()
+    given: dict[str, Any] = {"validation": VALIDATION, "steps": 120, "batch_size": 16, "seed": 4}
+    return model, loop.fit(model, Deck(), **(given | settings))
+
+
+@pytest.mark.slow
+def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
+    path, kept = tmp_path / "x.training", []
+
+    def keep(state: State) -> None:
+        checkpoints.write(path, state, {"seed": 4})
+        kept.append(state.step)
+
+    def die(tick: loop.Tick) -> None:
+        if tick.fraction > 0.5:
+            raise KilledError
+
+    whole, told = fitted()
+    with pytest.raises(KilledError):
+        fitted(keep=keep, on_progress=die)
+    assert kept == [25, 50]
+    state, made_with = checkpoints.read(path)
+    assert made_with == {"seed": 4}
+    assert state.step == 50
+    ticks: list[loop.Tick] = []
+    rest, history = fitted(resume=state, on_progress=ticks.append)
+    for first, second in zip(whole.get_weights(), rest.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert history.patches == told.patches
+    assert history.continued == 1
+    assert [(point.patches, point.db) for point in history.points] == [
+        (point.patches, point.db) for point in told.points
+    ]
+    assert ticks[0].fraction > 50 / 120
+
+
+@pytest.mark.slow
+def test_time_already_spent_counts(tmp_path: Path) -> None:
+    states: list[State] = []
+    fitted(keep=states.append)
+    state = replace(states[-1], history=replace(states[-1].history, seconds=5.7))
+    begun = time.monotonic()
+    history = fitted(steps=None, minutes=0.1, resume=state)[1]
+    assert time.monotonic() - begun < 5
+    assert history.seconds >= 6.0
+
+
+@pytest.mark.slow
+def test_a_state_of_another_network_is_refused() -> None:
+    import keras
+
+    from denoiser.models import Autoencoder
+
+    states: list[State] = []
+    fitted(keep=states.append)
+    keras.utils.set_random_seed(0)
+    with pytest.raises(TrainingError, match="another network"):
+        loop.fit(Autoencoder(latent_dim=17), Deck(), validation=VALIDATION, steps=120, resume=states[-1])
+
+
+@pytest.mark.slow
+def test_a_checkpoint_is_kept_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "KEEP_EVERY", 0.0)
+    steps: list[int] = []
+    fitted(keep=lambda state: steps.append(state.step))
+    assert steps == [25, 50, 75, 100]
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> recipes.Recipe:
+    """Training of digits from a few hundred glyphs."""
+    monkeypatch.delenv("DENOISER_DATA", raising=False)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(datasets, "_DRAWN", 2000)
+    recipe = replace(recipes.RECIPES["digits"], config={"latent_dim": 8}, batch_size=8)
+    monkeypatch.setattr(recipes, "RECIPES", {**recipes.RECIPES, "digits": recipe})
+    return recipe
+
+
+def killed(path: Path, **settings: Any) -> None:
+    """Leave the checkpoint that a killed training leaves."""
+
+    class Bar:
+        def start(self, total: float, unit: str, text: str) -> None:
+            pass
+
+        def update(self, done: float, text: str = "") -> None:
+            if done > 50:
+                raise KilledError
+
+        def finish(self) -> None:
+            pass
+
+    with pytest.raises(KilledError):
+        run.train_network("digits", path, epochs=1, progress=Bar(), **settings)
+    assert [entry.name for entry in path.parent.iterdir()] == [f"{path.stem}.training"]
+
+
+@pytest.mark.slow
+def test_the_same_command_goes_on_and_says_so(store: Path, tiny: recipes.Recipe) -> None:
+    path = store / "models" / "mine.keras"
+    killed(path)
+    said: list[str] = []
+    card = run.train_network("digits", path, epochs=1, tell=said.append, keep_anyway=True)
+    assert said[1].startswith("Going on with the unfinished training of mine, ")
+    assert card["continued"] == 1
+    assert not path.with_suffix(".training").exists()
+    whole = path.with_name("whole.keras")
+    run.train_network("digits", whole, epochs=1, keep_anyway=True)
+    for name, values in modelfile.read(whole).weights.items():
+        np.testing.assert_array_equal(values, modelfile.read(path).weights[name])
+
+
+@pytest.mark.slow
+def test_other_settings_start_anew_only_when_told_to(
+    denoise: Denoise, store: Path, tiny: recipes.Recipe
+) -> None:
+    path = store / "models" / "mine.keras"
+    killed(path)
+    command = ("train", "--model", "digits", "--name", "mine", "--from", "scratch", "--epochs", 1)
+    command = (*command, "--seed", 5, "--keep-anyway")
+    before = path.with_suffix(".training").read_bytes()
+    outcome = denoise(*command)
+    assert outcome.code == 3
+    assert "unfinished training of mine" in outcome.err
+    assert "seed" in outcome.err
+    assert path.with_suffix(".training").read_bytes() == before
+    outcome = denoise(*command, "--force")
+    assert outcome.code == 0, outcome.err
+    assert "Starting anew" in outcome.err
+    assert not path.with_suffix(".training").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "text", "empty", "pickled", "infinite"])
+def test_a_damaged_checkpoint_is_one_line(denoise: Denoise, store: Path, damage: str) -> None:
+    path = store / "models" / "mine.keras"
+    left = models.unfinished(path)
+    array = np.full((4, 4), np.inf if damage == "infinite" else 0.5, np.float32)
+    source = Source(dict(np.random.default_rng(0).bit_generator.state), {})
+    checkpoints.write(left, State(1, 0.1, [array], [array], [], None, [], source, checkpoints.History()), {})
+    content = left.read_bytes()
+    if damage == "cut":
+        left.write_bytes(content[: len(content) // 2])
+    elif damage == "changed":
+        place = content.index(array.tobytes())
+        left.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+    elif damage == "pickled":
+        with left.open("wb") as file:
+            np.savez(file, about=np.array([{"pickled": 1}], dtype=object))
+    elif damage != "infinite":
+        left.write_text("no checkpoint" if damage == "text" else "")
+    outcome = denoise("train", "--model", "digits", "--name", "mine", "--from", "scratch", "--epochs", 1)
+    assert outcome.code == 3
+    assert len([line for line in outcome.err.splitlines() if "Training digits" not in line]) == 1
+    assert "mine.training should hold an unfinished training, and is damaged" in outcome.err
+    assert "--force" in outcome.err
+    assert not path.exists()
+
+
+def test_an_unfinished_training_is_not_listed_and_can_be_removed(denoise: Denoise, store: Path) -> None:
+    left = models.unfinished(store / "models" / "mine.keras")
+    left.parent.mkdir()
+    left.write_bytes(b"checkpoint")
+    assert "mine" not in denoise("models").out
+    assert denoise("models", "remove", "mine").code == 0
+    assert not left.exists()
+    assert denoise("models", "remove", "mine").code == 3
+
+
+@pytest.mark.slow
+def test_kill_nine(store: Path, tmp_path: Path) -> None:
+    """Kill the process itself, in the middle of it; what is there afterwards is whole."""
+    code = (
+        "from dataclasses import replace\nfrom denoiser import __main__\n"
+        "from denoiser.training import datasets, loop, recipes\n"
+        "loop.KEEP_EVERY = 0.0\ndatasets._DRAWN = 2000\n"
+        "recipes.RECIPES['digits'] = replace(recipes.RECIPES['digits'], config={'latent_dim': 8})\n"
+        "__main__.run('train --model digits --from scratch --name mine --minutes 1'.split())\n"
+    )
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path)}
+    environment.pop("DENOISER_DATA", None)
+    left = models.unfinished(store / "models" / "mine.keras")
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 60
+        while not left.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    state, _ = checkpoints.read(left)
+    assert state.step > 0
+    assert not (store / "models" / "mine.keras").exists()
