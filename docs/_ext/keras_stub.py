@@ -20,7 +20,7 @@ def _unchanged(**_: object) -> Callable[[type], type]:
 
 
 def install() -> None:
-    """Put the stand-in where `import keras` finds it, even if Keras is there: pages must not depend on that."""
+    """Put the stand-in where `import keras` finds it, even if Keras is installed."""
     keras = MagicMock()
     keras.Model, keras.layers.Layer = Model, Layer
     keras.saving.register_keras_serializable = _unchanged

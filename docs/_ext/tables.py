@@ -20,8 +20,6 @@ sys.path[:0] = [str(DOCS / "_ext"), str(DOCS.parent)]
 
 import sources  # noqa: E402
 
-from denoiser import noise  # noqa: E402
-
 Row = tuple[str, ...]
 
 
@@ -46,13 +44,15 @@ def hooks() -> str:
 def noises() -> str:
     """Every built-in noise: what it is, and its parameters."""
     parts = []
-    for name in noise.names():
-        found = noise.get(name)
+    for name in sources.names():
+        found = sources.get(name)
         rows = (
             (f"`{key}`", f"{value.default:g}", _range(value.low, value.high), value.help)
             for key, value in found.parameters.items()
         )
-        parts.append(f"### `{name}`\n\n{found.help}\n\n{table(('parameter', 'default', 'range', 'meaning'), rows)}")
+        parts.append(
+            f"### `{name}`\n\n{found.help}\n\n{table(('parameter', 'default', 'range', 'meaning'), rows)}"
+        )
     return "\n\n".join(parts)
 
 

@@ -1,6 +1,6 @@
 """The table of formats and modes: each written, cleaned by a model that does nothing, read by two readers.
 
-`TABLE` is the README's table too: a test holds them equal.
+`TABLE` is the table of docs/guide/formats.md too: a test holds them equal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEEP = RNG.integers(0, 65536, SHAPE, np.uint16)
 COLOR = RNG.integers(0, 256, (*SHAPE, 3), np.uint8)
 ALPHA = RNG.integers(0, 256, SHAPE, np.uint8)
 FLOAT = RNG.random(SHAPE, dtype=np.float32)
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/guide/formats.md").read_text("utf-8")
 
 
 def luma(color: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ class Case:
 
     Attributes:
         format: as Pillow names it.
-        mode: what the README calls it.
+        mode: what the page calls it.
         suffix: of its files.
         make: the file's bytes.
         gray: what the output must hold; None where the format loses.
@@ -331,7 +331,7 @@ def test_there_are_over_a_hundred_combinations() -> None:
 
 
 def rows() -> list[str]:
-    """The README's lines: one for each format and mode."""
+    """The page's lines: one for each format and mode."""
     kept = {
         "": "kept",
         TO_8: "becomes 8-bit gray",
@@ -350,8 +350,8 @@ def rows() -> list[str]:
 
 
 @pytest.mark.parametrize("row", rows())
-def test_the_table_is_the_readmes(row: str) -> None:
-    assert row in README
+def test_the_table_is_the_pages(row: str) -> None:
+    assert row in PAGE
 
 
 REFUSED = {
