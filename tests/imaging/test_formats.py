@@ -251,10 +251,13 @@ def names(cases: list[Case]) -> list[str]:
 def second_reader(path: Path, case: Case) -> np.ndarray | None:
     """Read with a library that shares nothing with Pillow; None where that reads no such thing."""
     if case.format == "TIFF":
-        return np.asarray(pytest.importorskip("tifffile").imread(path))
+        import tifffile
+
+        return np.asarray(tifffile.imread(path))
     if case.format == "GIF":
         return None
-    cv2 = pytest.importorskip("cv2")
+    import cv2
+
     found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if found is None:
         return None
@@ -369,7 +372,9 @@ REFUSED = {
 
 def tiff(pixels: np.ndarray, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    pytest.importorskip("tifffile").imwrite(buffer, pixels, **options)
+    import tifffile
+
+    tifffile.imwrite(buffer, pixels, **options)
     return buffer.getvalue()
 
 

@@ -39,7 +39,8 @@ def history() -> History:
 
 
 def test_ssim_is_scikit_images() -> None:
-    metrics = pytest.importorskip("skimage.metrics")
+    from skimage import metrics
+
     ours = training.ssim(NOISY, CLEAN)
     for index in range(8):
         theirs = metrics.structural_similarity(
@@ -139,7 +140,6 @@ def test_the_curve_is_drawn_where_matplotlib_is(tmp_path: Path, monkeypatch: pyt
     assert not artifacts.write_drawing(path, history())
     assert not path.exists()
     monkeypatch.undo()
-    pytest.importorskip("matplotlib")
     assert artifacts.write_drawing(path, history())
     with Image.open(path) as image:
         assert image.size[0] > 500
