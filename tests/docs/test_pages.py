@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import numpy as np
@@ -243,7 +244,7 @@ def test_python_examples_work() -> None:
     rng = np.random.default_rng(0)
     image = np.rint(255 * generator.scene(rng, (40, 50))).astype(np.uint8)
     for text in (README, page("guide/cleaning.md")):
-        names = {"noisy": image, "list_of_images": [image, image]}
+        names: dict[str, Any] = {"noisy": image, "list_of_images": [image, image]}
         exec(re.findall(r"```python\n(import denoiser\n.*?)```", text, re.DOTALL)[0], names)
         np.testing.assert_array_equal(names["clean"], denoiser.denoise(image))
     assert len(names["results"]) == 2

@@ -12,7 +12,7 @@ from PIL import Image
 
 from denoiser import generator
 from denoiser.commands.train import train as command
-from denoiser.training import api, datasets
+from denoiser.training import api, datasets, run
 from denoiser.weights import modelfile
 from tests.helpers import fakes
 
@@ -38,7 +38,7 @@ def test_training_from_python(store: Path, tmp_path: Path, monkeypatch: pytest.M
     fakes.identity(store / "models" / "general.keras")  # a small network, as it is to be fast
     monkeypatch.setattr(datasets, "_CROPS_HELD_OUT", 64)
     monkeypatch.setattr(datasets, "_TILES_HELD_OUT", 8)
-    whole = api.train_network
+    whole = run.train_network
 
     def short(*given: Any, **settings: Any) -> dict[str, Any]:
         assert settings["minutes"] == 5

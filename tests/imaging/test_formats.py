@@ -81,14 +81,15 @@ def png(header: tuple[int, int], rows: bytes) -> bytes:
 
 
 def packed_png(bits: int) -> bytes:
-    levels = GRAY >> (8 - bits)
+    levels = (GRAY >> (8 - bits)).astype(np.uint8)
     planes = np.unpackbits(levels[:, :, None], axis=2)[:, :, 8 - bits :].reshape(SHAPE[0], -1)
     return png((bits, 0), b"".join(b"\0" + np.packbits(row).tobytes() for row in planes))
 
 
 def spread(bits: int) -> np.ndarray:
     """The 8-bit values that few-bit gray stands for."""
-    return ((GRAY >> (8 - bits)).astype(int) * 255 // (2**bits - 1)).astype(np.uint8)
+    levels = (GRAY >> (8 - bits)).astype(int) * 255 // (2**bits - 1)
+    return np.asarray(levels, np.uint8)
 
 
 def gray(image: np.ndarray = GRAY) -> Image.Image:
@@ -287,12 +288,11 @@ def test_every_mode_comes_back_as_it_should(
     path = tmp_path / "out" / source.name
     with Image.open(path) as result:
         assert result.format == case.format
-        result.load()
-        if case.format == "GIF":
-            result = result.convert("L")  # a GIF's grays are a palette
-        assert result.mode == case.becomes
-        assert result.size == SHAPE[::-1]
-        seen = first_band(result)
+        # A GIF's grays are a palette.
+        image: Image.Image = result.convert("L") if case.format == "GIF" else result
+        assert image.mode == case.becomes
+        assert image.size == SHAPE[::-1]
+        seen = first_band(image)
         if case.becomes == "LA":
             np.testing.assert_array_equal(np.asarray(result.getchannel("A")), ALPHA)
     if case.gray is None:
@@ -357,7 +357,7 @@ def test_the_table_is_the_pages(row: str) -> None:
     assert row in PAGE
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "16-bit RGB PNG": (".png", lambda: png((16, 2), b"".join(b"\0" + bytes(6 * 45) for _ in range(37)))),
     "16-bit gray + alpha PNG": (
         ".png",

@@ -20,7 +20,7 @@ from denoiser import models  # noqa: E402 - imports Keras
 
 pytestmark = pytest.mark.slow
 
-SMALL = {"channels": 8, "blocks": 2, "token_hidden": 8, "channel_hidden": 8}
+SMALL: dict[str, Any] = {"channels": 8, "blocks": 2, "token_hidden": 8, "channel_hidden": 8}
 VARIANTS: list[tuple[Any, dict[str, Any]]] = [
     ("Autoencoder", {}),
     ("Autoencoder", {"latent_dim": 8}),
@@ -200,7 +200,7 @@ def test_a_card_must_be_plain() -> None:
     with pytest.raises(TypeError):
         models.Autoencoder(8, card={"array": np.zeros(2)})
     with pytest.raises(TypeError):
-        models.Autoencoder(8, card="a card")
+        models.Autoencoder(8, card="a card")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="JSON"):
         models.Autoencoder(8, card={"dB": float("nan")})
 

@@ -149,7 +149,7 @@ def test_paper_noises_hit_patches_as_hard_as_pages(name: str) -> None:
 @pytest.mark.parametrize("shape", [(2, 230, 210), (2, 30, 500), (3, 1, 1), (1, 5, 470), (0, 28, 28)])
 def test_paper_noises_take_any_shape(name: str, shape: tuple[int, int, int]) -> None:
     spoil = noise.parse(name)
-    clean = blank(*shape) * 0.5
+    clean = np.full(shape, 0.5, np.float32)
     noisy, again = (spoil(clean, np.random.default_rng(3)) for _ in range(2))
     assert noisy.shape == shape
     np.testing.assert_array_equal(noisy, again)

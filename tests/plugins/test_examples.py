@@ -178,5 +178,5 @@ def test_a_pdf_can_become_a_tiff_and_a_broken_one_is_named(
     assert "broken.pdf plugin denoiser_pdf failed in read_pages" in outcome.err
     assert "colour became gray" in outcome.err
     with Image.open(tmp_path / "o/scan.tif") as made:
-        assert made.n_frames == 2
+        assert getattr(made, "n_frames", 1) == 2
         assert made.size == (279, 168)

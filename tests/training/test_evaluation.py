@@ -6,6 +6,7 @@ import csv
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_a_figure_has_before_and_after() -> None:
 
 
 def test_the_table_names_everything() -> None:
-    card = {
+    card: dict[str, Any] = {
         "validation": evaluation.figure("validation", FOUND),
         "figures": [evaluation.figure("a:b=1", FOUND)],
     }

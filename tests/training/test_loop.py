@@ -71,7 +71,8 @@ def test_importing_training_is_cheap() -> None:
 def test_fit_learns_keeps_the_best_and_repeats_itself() -> None:
     results = []
     for _ in range(2):
-        model, ticks = small(), []
+        model = small()
+        ticks: list[loop.Tick] = []
         history = loop.fit(
             model, feed, validation=VALIDATION, steps=100, batch_size=64, seed=4, on_progress=ticks.append
         )
@@ -79,7 +80,10 @@ def test_fit_learns_keeps_the_best_and_repeats_itself() -> None:
         assert history.patches == 100 * 64
         assert len(history.points) == loop.CHECKS
         assert history.best is not None
-        assert history.points[-1].db > history.points[0].db
+        first, last = history.points[0].db, history.points[-1].db
+        assert first is not None
+        assert last is not None
+        assert last > first
         error = float(np.mean(metrics.errors_of(model, *VALIDATION)))
         assert metrics.psnr(error) == pytest.approx(history.best.db, abs=1e-3)
         assert ticks[-1].fraction == 1.0

@@ -96,7 +96,7 @@ class TestAGoodFile:
         assert modelfile.read(good, name="general").name == "general"
 
     def test_has_its_weights(self, good: Path) -> None:
-        weights = modelfile.read(str(good)).weights  # type: ignore[arg-type]
+        weights = modelfile.read(str(good)).weights
         layout = architectures.layout("PatchAutoencoder", modelfile.read(good).config)
         assert list(weights) == list(layout)
         for name, slot in layout.items():
