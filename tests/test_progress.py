@@ -16,7 +16,8 @@ def test_a_bar_only_where_somebody_watches(monkeypatch: pytest.MonkeyPatch) -> N
         def isatty(self) -> bool:
             return True
 
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    stderr = Terminal()
+    monkeypatch.setattr(sys, "stderr", stderr)
     assert isinstance(progress_for(quiet=True), NullProgress)
     bar = progress_for(quiet=False)
     assert isinstance(bar, TerminalProgress)
@@ -24,7 +25,7 @@ def test_a_bar_only_where_somebody_watches(monkeypatch: pytest.MonkeyPatch) -> N
     time.sleep(0.15)  # bars are redrawn ten times a second at most
     bar.update(3, "words")
     bar.finish()
-    text = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    text = stderr.getvalue()
     assert "3/4 images" in text
     assert "words" in text
     monkeypatch.setattr(sys, "stderr", io.StringIO())

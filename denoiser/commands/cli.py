@@ -20,6 +20,7 @@ from denoiser.commands.train import train
 @click.group(
     cls=Group,
     default="run",
+    epilog="Documents: README.md and docs/ in the source; start with docs/guide/cleaning.md.",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     examples=(
         ("denoise ./scans --out ./clean", "clean a folder"),

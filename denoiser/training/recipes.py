@@ -76,7 +76,7 @@ def _mixed(*noises: tuple[str, float], clean: float = 0.1, levels: int | None = 
 
 
 RECIPES: dict[str, Recipe] = {
-    # Chosen on the 5,000 held-out digits: width and floor see benchmarks/digits.py, the rest TRIED.md there.
+    # Chosen on the 5,000 held-out digits: see docs/explain/experiments.md, and benchmarks/digits.py.
     "digits": Recipe(
         network="digits",
         noise=_mixed(

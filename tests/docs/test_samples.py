@@ -58,7 +58,7 @@ def test_they_are_noisy_and_small(made: tuple[Path, Path]) -> None:
 
 def test_they_show_what_the_tool_takes() -> None:
     with Image.open(FOLDER / "letter-3-pages.tiff") as letter:
-        assert letter.n_frames == 3
+        assert getattr(letter, "n_frames", 1) == 3
         assert letter.info["dpi"] == pytest.approx((150, 150))
     with Image.open(FOLDER / "micrograph-16bit.tiff") as deep:
         assert deep.mode.startswith("I;16")

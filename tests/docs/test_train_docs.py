@@ -1,4 +1,4 @@
-"""What the README says about training from Python is so: its code runs."""
+"""What the guide says about training is so: its options are the command's, and its code runs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from PIL import Image
 
 from denoiser import generator
 from denoiser.commands.train import train as command
-from denoiser.training import api, datasets
+from denoiser.training import api, datasets, run
 from denoiser.weights import modelfile
 from tests.helpers import fakes
 
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
-SECTION = README[README.index("## Learn my noise") : README.index("## Write a plugin")]
-BLOCKS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+GUIDE = (Path(__file__).parents[2] / "docs/guide/training.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
 def test_every_option_is_explained() -> None:
     for parameter in command.params:
         for name in parameter.opts:
             if name.startswith("--") and name != "--help":
-                assert f"`{name}" in SECTION, name
+                assert f"`{name}" in GUIDE, name
 
 
 @pytest.mark.slow
@@ -39,7 +38,7 @@ def test_training_from_python(store: Path, tmp_path: Path, monkeypatch: pytest.M
     fakes.identity(store / "models" / "general.keras")  # a small network, as it is to be fast
     monkeypatch.setattr(datasets, "_CROPS_HELD_OUT", 64)
     monkeypatch.setattr(datasets, "_TILES_HELD_OUT", 8)
-    whole = api.train_network
+    whole = run.train_network
 
     def short(*given: Any, **settings: Any) -> dict[str, Any]:
         assert settings["minutes"] == 5

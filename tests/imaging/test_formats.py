@@ -1,6 +1,6 @@
 """The table of formats and modes: each written, cleaned by a model that does nothing, read by two readers.
 
-`TABLE` is the README's table too: a test holds them equal.
+`TABLE` is the table of docs/guide/formats.md too: a test holds them equal.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEEP = RNG.integers(0, 65536, SHAPE, np.uint16)
 COLOR = RNG.integers(0, 256, (*SHAPE, 3), np.uint8)
 ALPHA = RNG.integers(0, 256, SHAPE, np.uint8)
 FLOAT = RNG.random(SHAPE, dtype=np.float32)
-README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/guide/formats.md").read_text("utf-8")
 
 
 def luma(color: np.ndarray) -> np.ndarray:
@@ -40,7 +40,7 @@ class Case:
 
     Attributes:
         format: as Pillow names it.
-        mode: what the README calls it.
+        mode: what the page calls it.
         suffix: of its files.
         make: the file's bytes.
         gray: what the output must hold; None where the format loses.
@@ -81,14 +81,15 @@ def png(header: tuple[int, int], rows: bytes) -> bytes:
 
 
 def packed_png(bits: int) -> bytes:
-    levels = GRAY >> (8 - bits)
+    levels = (GRAY >> (8 - bits)).astype(np.uint8)
     planes = np.unpackbits(levels[:, :, None], axis=2)[:, :, 8 - bits :].reshape(SHAPE[0], -1)
     return png((bits, 0), b"".join(b"\0" + np.packbits(row).tobytes() for row in planes))
 
 
 def spread(bits: int) -> np.ndarray:
     """The 8-bit values that few-bit gray stands for."""
-    return ((GRAY >> (8 - bits)).astype(int) * 255 // (2**bits - 1)).astype(np.uint8)
+    levels = (GRAY >> (8 - bits)).astype(int) * 255 // (2**bits - 1)
+    return np.asarray(levels, np.uint8)
 
 
 def gray(image: np.ndarray = GRAY) -> Image.Image:
@@ -251,10 +252,13 @@ def names(cases: list[Case]) -> list[str]:
 def second_reader(path: Path, case: Case) -> np.ndarray | None:
     """Read with a library that shares nothing with Pillow; None where that reads no such thing."""
     if case.format == "TIFF":
-        return np.asarray(pytest.importorskip("tifffile").imread(path))
+        import tifffile
+
+        return np.asarray(tifffile.imread(path))
     if case.format == "GIF":
         return None
-    cv2 = pytest.importorskip("cv2")
+    import cv2
+
     found = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if found is None:
         return None
@@ -284,12 +288,11 @@ def test_every_mode_comes_back_as_it_should(
     path = tmp_path / "out" / source.name
     with Image.open(path) as result:
         assert result.format == case.format
-        result.load()
-        if case.format == "GIF":
-            result = result.convert("L")  # a GIF's grays are a palette
-        assert result.mode == case.becomes
-        assert result.size == SHAPE[::-1]
-        seen = first_band(result)
+        # A GIF's grays are a palette.
+        image: Image.Image = result.convert("L") if case.format == "GIF" else result
+        assert image.mode == case.becomes
+        assert image.size == SHAPE[::-1]
+        seen = first_band(image)
         if case.becomes == "LA":
             np.testing.assert_array_equal(np.asarray(result.getchannel("A")), ALPHA)
     if case.gray is None:
@@ -331,7 +334,7 @@ def test_there_are_over_a_hundred_combinations() -> None:
 
 
 def rows() -> list[str]:
-    """The README's lines: one for each format and mode."""
+    """The page's lines: one for each format and mode."""
     kept = {
         "": "kept",
         TO_8: "becomes 8-bit gray",
@@ -350,11 +353,11 @@ def rows() -> list[str]:
 
 
 @pytest.mark.parametrize("row", rows())
-def test_the_table_is_the_readmes(row: str) -> None:
-    assert row in README
+def test_the_table_is_the_pages(row: str) -> None:
+    assert row in PAGE
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "16-bit RGB PNG": (".png", lambda: png((16, 2), b"".join(b"\0" + bytes(6 * 45) for _ in range(37)))),
     "16-bit gray + alpha PNG": (
         ".png",
@@ -369,7 +372,9 @@ REFUSED = {
 
 def tiff(pixels: np.ndarray, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    pytest.importorskip("tifffile").imwrite(buffer, pixels, **options)
+    import tifffile
+
+    tifffile.imwrite(buffer, pixels, **options)
     return buffer.getvalue()
 
 

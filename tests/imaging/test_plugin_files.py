@@ -77,7 +77,7 @@ def test_what_no_plugin_writes_becomes_a_tiff(
     common = (stacks / "three.npy", "--model", identity, "--plugin", reader)
     assert denoise(*common, "--out", tmp_path / "o").code == 0
     with Image.open(tmp_path / "o/three.tiff") as made:
-        assert made.n_frames == 3
+        assert getattr(made, "n_frames", 1) == 3
         assert made.info["dpi"] == (150, 150)
         assert made.mode == "L"
     assert denoise(*common, "--out", tmp_path / "p", "--format", "tiff").code == 0

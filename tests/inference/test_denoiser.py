@@ -20,7 +20,7 @@ RNG = np.random.default_rng(11)
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
 def test_an_identity_returns_what_it_got(identity: Path, dtype: type) -> None:
     values = RNG.random((40, 50))
-    image = (
+    image: np.ndarray = (
         (values * np.iinfo(dtype).max).astype(dtype) if np.dtype(dtype).kind == "u" else values.astype(dtype)
     )
     result = denoiser.denoise(image, model=identity)

@@ -145,7 +145,7 @@ def test_inputs_of_all_forms() -> None:
     np.testing.assert_array_equal(patches, before)
     doubled = np.repeat(patches, 2, axis=0)
     np.testing.assert_array_equal(engine.reconstruct(doubled[::2]), expected)
-    np.testing.assert_array_equal(engine.reconstruct(patches.astype(np.float64)), expected)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(engine.reconstruct(patches.astype(np.float64)), expected)
     np.testing.assert_array_equal(
         engine.reconstruct(patches.transpose(0, 2, 1).copy().transpose(0, 2, 1)), expected
     )
@@ -282,7 +282,7 @@ class TestHoldingBlas:
         assert knobs["calls"] == 0
 
     def test_finds_the_library_that_numpy_uses(self) -> None:
-        found = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]  # type: ignore[index]
+        found = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
         if "openblas" not in found:
             pytest.skip(f"NumPy uses {found} here")
         knobs = blas._openblas()

@@ -16,11 +16,18 @@ import pytest
 from denoiser.weights import architectures, modelfile
 
 keras = pytest.importorskip("keras")
-models = pytest.importorskip("denoiser.models")
+from denoiser import models  # noqa: E402 - imports Keras
 
 pytestmark = pytest.mark.slow
 
-SMALL = {"channels": 8, "blocks": 2, "window": 4, "groups": 1, "token_hidden": 8, "channel_hidden": 8}
+SMALL: dict[str, Any] = {
+    "channels": 8,
+    "blocks": 2,
+    "window": 4,
+    "groups": 1,
+    "token_hidden": 8,
+    "channel_hidden": 8,
+}
 VARIANTS: list[tuple[Any, dict[str, Any]]] = [
     ("Autoencoder", {}),
     ("Autoencoder", {"latent_dim": 8}),
@@ -215,7 +222,7 @@ def test_a_card_must_be_plain() -> None:
     with pytest.raises(TypeError):
         models.Autoencoder(8, card={"array": np.zeros(2)})
     with pytest.raises(TypeError):
-        models.Autoencoder(8, card="a card")
+        models.Autoencoder(8, card="a card")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="JSON"):
         models.Autoencoder(8, card={"dB": float("nan")})
 

@@ -121,11 +121,12 @@ def test_jpeg_is_worse_at_lower_quality_and_does_not_depend_on_neighbours() -> N
         for q in (5, 30, 95)
     ]
     assert errors[0] > errors[1] > errors[2]
-    alone = noise.get("jpeg")(clean[:1], np.random.default_rng(5), quality=20.0)
-    pair = noise.get("jpeg")(np.stack([clean[0], clean[7]]), np.random.default_rng(5), quality=20.0)
-    offsets = np.random.default_rng(5).integers(0, 8, (2, 1)), np.random.default_rng(5).integers(0, 8, (2, 2))
-    if (offsets[0][:, 0] == offsets[1][:, 0]).all():
-        np.testing.assert_array_equal(alone[0], pair[0])
+    beside = [
+        noise.get("jpeg")(np.stack([clean[0], other]), np.random.default_rng(5), quality=20.0)
+        for other in (clean[7], 1.0 - clean[0])
+    ]
+    assert not np.array_equal(beside[0][1], beside[1][1])
+    np.testing.assert_array_equal(beside[0][0], beside[1][0])
 
 
 def blank(*shape: int) -> np.ndarray:
@@ -134,10 +135,11 @@ def blank(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("name", sorted(set(PAPER) - {"fade"}))
 def test_paper_noises_hit_patches_as_hard_as_pages(name: str) -> None:
+    # So many that the means say something: a page may be nearly empty, and patches are cut from few sheets.
     rng = np.random.default_rng(0)
-    pages = 1.0 - noise.parse(name)(blank(16, 300, 240), rng)
-    patches = 1.0 - noise.parse(name)(blank(6000, 28, 28), rng)
-    assert patches.mean() == pytest.approx(pages.mean(), rel=0.75)
+    pages = 1.0 - noise.parse(name)(blank(64, 300, 240), rng)
+    patches = 1.0 - noise.parse(name)(blank(24_000, 28, 28), rng)
+    assert patches.mean() == pytest.approx(pages.mean(), rel=0.5)
     # A patch shows a piece of an effect: most differ from each other, and from pages in their mean.
     assert len(np.unique(patches.mean(axis=(1, 2)))) > 200
     assert patches.mean(axis=(1, 2)).std() > pages.mean(axis=(1, 2)).std()
@@ -147,7 +149,7 @@ def test_paper_noises_hit_patches_as_hard_as_pages(name: str) -> None:
 @pytest.mark.parametrize("shape", [(2, 230, 210), (2, 30, 500), (3, 1, 1), (1, 5, 470), (0, 28, 28)])
 def test_paper_noises_take_any_shape(name: str, shape: tuple[int, int, int]) -> None:
     spoil = noise.parse(name)
-    clean = blank(*shape) * 0.5
+    clean = np.full(shape, 0.5, np.float32)
     noisy, again = (spoil(clean, np.random.default_rng(3)) for _ in range(2))
     assert noisy.shape == shape
     np.testing.assert_array_equal(noisy, again)

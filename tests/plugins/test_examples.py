@@ -19,7 +19,8 @@ PDF = PLUGINS / "denoiser-pdf" / "denoiser_pdf.py"
 
 @pytest.fixture
 def page() -> np.ndarray:
-    return generator.page(np.random.default_rng(4), (420, 320))
+    # Not in the machine's fonts: the same page everywhere.
+    return generator.page(np.random.default_rng(4), (420, 320), system_fonts=False)
 
 
 def save(path: Path, image: np.ndarray) -> Path:
@@ -135,7 +136,8 @@ def test_a_wrong_option_of_an_example_is_refused(denoise: Denoise, name: str) ->
 @pytest.fixture
 def pdf(tmp_path: Path) -> Path:
     """Two pages of odd sizes, one gray and one with a red patch."""
-    pypdfium2 = pytest.importorskip("pypdfium2")
+    import pypdfium2
+
     with pypdfium2.PdfDocument.new() as document:
         for size, color in (((200.3, 120.25), (128, 128, 128)), ((90.0, 140.7), (200, 30, 30))):
             page = document.new_page(*size)
@@ -176,5 +178,5 @@ def test_a_pdf_can_become_a_tiff_and_a_broken_one_is_named(
     assert "broken.pdf plugin denoiser_pdf failed in read_pages" in outcome.err
     assert "colour became gray" in outcome.err
     with Image.open(tmp_path / "o/scan.tif") as made:
-        assert made.n_frames == 2
+        assert getattr(made, "n_frames", 1) == 2
         assert made.size == (279, 168)

@@ -18,12 +18,12 @@ RNG = np.random.default_rng(8)
 def light(shape: tuple[int, int]) -> np.ndarray:
     """Paper in uneven light."""
     down, across = np.mgrid[0 : 1 : shape[0] * 1j, 0 : 1 : shape[1] * 1j]
-    return (0.7 + 0.15 * np.sin(2.5 * down) - 0.1 * across**2).astype(np.float32)
+    return np.asarray(0.7 + 0.15 * np.sin(2.5 * down) - 0.1 * across**2, np.float32)
 
 
 def grain(shape: tuple[int, int], sigma: float = 0.05) -> np.ndarray:
     spoil = noise.parse(f"correlated:sigma={sigma},blur=0.8")
-    return spoil(np.full((1, *shape), 0.5, np.float32), RNG)[0] - 0.5
+    return np.asarray(spoil(np.full((1, *shape), 0.5, np.float32), RNG)[0] - 0.5)
 
 
 def save(folder: Path, name: str, image: np.ndarray) -> Path:

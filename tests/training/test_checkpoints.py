@@ -161,8 +161,9 @@ def test_other_settings_start_anew_only_when_told_to(
 ) -> None:
     path = store / "models" / "mine.keras"
     killed(path)
+    command: tuple[object, ...]
     command = ("train", "--model", "digits", "--name", "mine", "--from", "scratch", "--epochs", 1)
-    command = (*command, "--seed", 5, "--keep-anyway")
+    command += ("--seed", 5, "--keep-anyway")
     before = path.with_suffix(".training").read_bytes()
     outcome = denoise(*command)
     assert outcome.code == 3

@@ -17,7 +17,8 @@ SIDE = 120
 
 def ramp(height: int = 150, width: int = 180) -> Floats:
     """An image in which every pixel differs."""
-    return (np.arange(height * width, dtype=np.float32) / (height * width)).reshape(height, width)
+    values = np.arange(height * width, dtype=np.float32) / (height * width)
+    return np.asarray(values.reshape(height, width), np.float32)
 
 
 def pieces(image: Floats) -> set[float]:
