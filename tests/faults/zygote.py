@@ -61,11 +61,12 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Serve until stdin ends."""
+    from PIL import Image
+
     import denoiser.__main__
     import denoiser.commands.batch
     import denoiser.engines.numpy_engine
     import denoiser.glyph  # noqa: F401
-    from PIL import Image
 
     Image.init()
     gc.freeze()
