@@ -55,7 +55,7 @@ def _create(destination: Path, ending: str = "") -> tuple[str, int]:
         try:
             number = os.open(path, _NEW, 0o666)
         except FileNotFoundError:
-            os.makedirs(folder)  # noqa: PTH103 - as above
+            os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - as above; another worker may be first
             continue
         # Between creating and locking it, a run that tidies up may have taken it for a dead one's.
         if _lock(number) and os.fstat(number).st_nlink:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from tests.faults.conftest import Commands
@@ -22,7 +21,6 @@ os.makedirs = makedirs
 """
 
 
-@pytest.mark.xfail(strict=True, reason="a folder that another worker makes at this moment is an error")
 def test_a_folder_that_another_worker_has_just_made_is_a_folder(
     command: Commands, scans: Path, identity: Path, tmp_path: Path
 ) -> None:
