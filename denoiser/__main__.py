@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from denoiser.errors import DenoiserError, ExitCode, on_one_line
+from denoiser.errors import DenoiserError, ExitCode, on_one_line, reason
 
 
 def _terminated(*_: object) -> NoReturn:
@@ -49,7 +49,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.SOME_FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(on_one_line(f"Error: {where}{error.strerror or error}."), err=True)
+        click.echo(on_one_line(f"Error: {where}{reason(error)}."), err=True)
         return ExitCode.CANNOT_START
 
 

@@ -8,11 +8,16 @@ from what a run beside it is still writing, which it leaves alone.
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
 import signal
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 try:
     import fcntl
@@ -63,8 +68,26 @@ def _create(destination: Path, ending: str = "") -> tuple[str, int]:
         os.close(number)
 
 
+def _sync_folder(folder: str) -> None:
+    number = os.open(folder or ".", os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _flush(number: int, size: int | None, *, sync: bool) -> None:
+    """Raise OSError unless all that was written to an open file, `size` bytes, is there."""
+    if sync:
+        os.fsync(number)
+    # Network file systems tell at closing that a disk is full; closing a duplicate keeps the lock.
+    os.close(os.dup(number))
+    if size is not None and os.fstat(number).st_size != size:
+        raise OSError(errno.EIO, "not all that was written is there")
+
+
 @contextlib.contextmanager
-def _replacing(destination: Path, ending: str = "") -> Iterator[tuple[str, int]]:
+def _replacing(destination: Path, ending: str = "", *, sync: bool = False) -> Iterator[tuple[str, int]]:
     """Make a locked temporary file that becomes `destination` when the block ends well, and goes when not.
 
     Gives its path and its descriptor.
@@ -80,9 +103,12 @@ def _replacing(destination: Path, ending: str = "") -> Iterator[tuple[str, int]]
             if os.name != "nt":
                 os.replace(path, destination)  # noqa: PTH105 - faster
         finally:
-            os.close(number)
+            with contextlib.suppress(OSError):  # what closing could tell has been told to `_flush`
+                os.close(number)
         if os.name == "nt":
             os.replace(path, destination)  # noqa: PTH105
+        if sync and os.name != "nt":
+            _sync_folder(os.path.dirname(path))  # noqa: PTH120 - a string already
     except BaseException:
         _mask(_SET, before)
         if path is None:
@@ -92,35 +118,67 @@ def _replacing(destination: Path, ending: str = "") -> Iterator[tuple[str, int]]
         raise
 
 
+class _Whole(io.BufferedRandom):
+    """A file that encoders can only write to through Python, which raises what goes wrong.
+
+    Given a descriptor, Pillow's encoders write to it in C and don't notice when a disk takes less than all.
+    """
+
+    end = 0
+    """Where the furthest byte was written."""
+
+    def fileno(self) -> int:
+        """There is none to be had."""
+        raise io.UnsupportedOperation("fileno")
+
+    def write(self, content: Buffer, /) -> int:
+        """Write all of it."""
+        written = super().write(content)
+        self.end = max(self.end, self.tell())
+        return written
+
+
 @contextlib.contextmanager
-def replacing(destination: Path) -> Iterator[IO[bytes]]:
+def replacing(destination: Path, *, sync: bool = False) -> Iterator[IO[bytes]]:
     """Open a binary file for reading and writing that becomes `destination` when the block ends well.
 
     Folders are made as needed. If the block raises, an existing destination stays as it was.
 
+    Args:
+        destination: the file to write or replace.
+        sync: whether to wait until the file and its name are on the disk.
+
     Raises:
-        OSError: the file can't be created, written or renamed.
+        OSError: the file can't be created, written in full or renamed.
 
     """
-    with _replacing(destination) as (_, number), open(number, "r+b", closefd=False) as file:
-        yield file
+    with _replacing(destination, sync=sync) as (_, number):
+        file = _Whole(io.FileIO(number, "r+b", closefd=False))
+        try:
+            yield file
+            file.flush()
+            _flush(number, file.end, sync=sync)
+        finally:
+            with contextlib.suppress(OSError):  # on a full disk, what is left can't be flushed either
+                file.close()
 
 
-def write(destination: Path, content: bytes) -> None:
+def write(destination: Path, content: bytes, *, sync: bool = False) -> None:
     """Make `content` the whole file `destination`, as `replacing` does but without a file object.
 
     Raises:
-        OSError: the file can't be created, written or renamed.
+        OSError: the file can't be created, written in full or renamed.
 
     """
-    with _replacing(destination) as (_, number):
+    with _replacing(destination, sync=sync) as (_, number):
         left = memoryview(content)
         while left:
             left = left[os.write(number, left) :]
+        _flush(number, len(content), sync=sync)
 
 
 @contextlib.contextmanager
-def replacing_path(destination: Path) -> Iterator[Path]:
+def replacing_path(destination: Path, *, sync: bool = False) -> Iterator[Path]:
     """As `replacing`, for writers that want a path: an empty file beside `destination`, with its ending.
 
     The writer may replace that file by another; it is locked only while it does not.
@@ -129,8 +187,11 @@ def replacing_path(destination: Path) -> Iterator[Path]:
         OSError: the file can't be created, written or renamed.
 
     """
-    with _replacing(destination, destination.suffix) as (path, _):
+    with _replacing(destination, destination.suffix, sync=sync) as (path, _):
         yield Path(path)
+        if sync:
+            with open(path, "rb") as file:  # noqa: PTH123 - it may be another file by now
+                os.fsync(file.fileno())
 
 
 def _is_temporary(name: str) -> bool:

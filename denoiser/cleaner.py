@@ -24,7 +24,7 @@ import numpy as np
 
 from denoiser import atomic, estimate, formats, images
 from denoiser.comparison import Comparisons
-from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
+from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError, reason
 from denoiser.files import Job
 from denoiser.overlap import Ahead, Aside, Behind, one_ahead
 from denoiser.patches import Floats
@@ -47,6 +47,7 @@ class Output:
     """What to write, apart from the pixels: the format (None: as the input), colour, guards, comparison.
 
     estimate: whether to tell how noisy each image was.
+    sync: whether to wait for each file to be on the disk.
     """
 
     format: str | None = None
@@ -54,6 +55,7 @@ class Output:
     max_megapixels: float = 500.0
     compare: Comparisons | None = None
     estimate: bool = False
+    sync: bool = False
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ class Cleaner:
                     self._write(work, iter([done]))
                 else:
                     with self._place(work.job.destination) as destination:
-                        atomic.write(destination, content)
+                        atomic.write(destination, content, sync=self._output.sync)
                 yield self._finish(work)
             except Exception as error:
                 yield failed(work.job, error, work.started)
@@ -309,7 +311,7 @@ class Cleaner:
         with self._place(work.job.destination) as destination:
             notes = self._write_by_plugin(work, pictures)
             if notes is None:
-                with atomic.replacing(destination) as file:
+                with atomic.replacing(destination, sync=self._output.sync) as file:
                     notes = images.write(file, pictures, self._target(work), count=work.source.count)
         work.notes.extend(notes)
 
@@ -323,15 +325,15 @@ class Cleaner:
         try:
             yield destination
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise FileError(f"can't be written to {destination}: {reason}.") from error
+            raise FileError(f"can't be written to {destination}: {reason(error)}.") from error
 
     def _write_by_plugin(self, work: _Work, pictures: Iterator[images.Picture]) -> list[str] | None:
         """Let a plugin write it, if one is for such files and wants to; else no page is taken."""
         destination, plugins = work.job.destination, self._denoiser.plugins
         if not plugins.writes(destination):
             return None
-        with contextlib.suppress(_Unwritten), atomic.replacing_path(destination) as path:
+        replacing = atomic.replacing_path(destination, sync=self._output.sync)
+        with contextlib.suppress(_Unwritten), replacing as path:
             notes = formats.write(path, plugins, pictures, count=work.source.count)
             if notes is None:
                 raise _Unwritten

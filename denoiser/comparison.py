@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from denoiser import atomic
-from denoiser.errors import FileError
+from denoiser.errors import FileError, reason
 from denoiser.images import quantize
 from denoiser.patches import PATCH, Floats, whole_from_image
 from denoiser.record import Record
@@ -17,9 +17,10 @@ from denoiser.record import Record
 class Comparisons:
     """Writes comparisons below a folder; a file there that is not ours stays, unless `force` is set."""
 
-    def __init__(self, folder: Path, *, force: bool = False) -> None:
+    def __init__(self, folder: Path, *, force: bool = False, sync: bool = False) -> None:
         self._folder = folder
         self._force = force
+        self._sync = sync
         self._record = Record(folder)
 
     def exists(self, relative: str) -> bool:
@@ -42,10 +43,10 @@ class Comparisons:
                     "Use --force to overwrite, or another --compare.",
                 )
             self._record.begin([name])
-            with atomic.replacing(path) as file:
+            with atomic.replacing(path, sync=self._sync) as file:
                 compare(before, after).save(file, "PNG")
         except OSError as error:
-            raise FileError(f"can't be compared in {path}: {error.strerror or error}.") from error
+            raise FileError(f"can't be compared in {path}: {reason(error)}.") from error
 
 
 def compare(before: Floats, after: Floats) -> Image.Image:

@@ -6,6 +6,7 @@ exit codes. Every message names the file or argument, says what is wrong and, as
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
@@ -14,6 +15,14 @@ _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160
 def on_one_line(text: str) -> str:
     r"""Escape control characters, as in "\n": a file's name must not forge a line, nor drive a terminal."""
     return text.translate(_ESCAPES)
+
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def reason(error: OSError) -> str:
+    """Say what the system refused, as the end of a sentence without its full stop."""
+    return "the disk is full" if error.errno in _FULL else error.strerror or str(error)
 
 
 class ExitCode(IntEnum):

@@ -477,7 +477,12 @@ class ImageWriter:
             raise FileError(
                 f"is {image.width}x{image.height}, and {self._target} holds {longest} pixels a side."
             )
-        if self._pages is None:
+        if self._target == "JPEG2000":
+            # OpenJPEG tries again for ever where its file takes nothing more.
+            memory = io.BytesIO()
+            image.save(memory, self._target, **options)
+            self._file.write(memory.getbuffer())
+        elif self._pages is None:
             image.save(self._file, self._target, **options)
         else:
             image.save(self._pages, self._target, **options)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from denoiser.errors import UsageError
+from denoiser.errors import UsageError, reason
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class Record:
                     "The record %s can't be written (%s): files of this run may be done again in the next,"
                     " which may need --force.",
                     self._path,
-                    error.strerror or error,
+                    reason(error),
                 )
             self._failed = True
 

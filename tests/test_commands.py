@@ -59,7 +59,7 @@ def test_help_reads_well(denoise: Denoise, path: tuple[str, ...]) -> None:
 
 
 def test_every_option_is_in_the_readme_and_has_a_test() -> None:
-    source = "".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    source = "".join(path.read_text("utf-8") for path in Path(__file__).parent.rglob("test_*.py"))
     for path, command in commands(cli):
         for parameter in command.params:
             for name in parameter.opts:

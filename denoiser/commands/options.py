@@ -105,6 +105,12 @@ PARAMETERS: list[click.Parameter] = [
         help="Also write before | after | difference there, as PNG.",
     ),
     GroupedOption(
+        ["--sync"],
+        heading=OUTPUT,
+        is_flag=True,
+        help="Wait for the disk after each file, so that even a power cut leaves it whole.",
+    ),
+    GroupedOption(
         ["--force"],
         heading=OUTPUT,
         is_flag=True,

@@ -46,6 +46,7 @@ class Request:
     installed_plugins: bool
     plugin_options: tuple[str, ...]
     compare: Path | None
+    sync: bool
     as_json: bool
     quiet: bool
     verbose: bool
@@ -95,10 +96,14 @@ class Request:
         from denoiser.cleaner import Output
         from denoiser.comparison import Comparisons
 
+        compare = None
+        if self.compare is not None:
+            compare = Comparisons(self.compare, force=self.force, sync=self.sync)
         return Output(
             format=None if self.format == "keep" else self.format,
             color=self.color,
             max_megapixels=self.max_megapixels,
-            compare=None if self.compare is None else Comparisons(self.compare, force=self.force),
+            compare=compare,
             estimate=self.verbose or self.as_json,
+            sync=self.sync,
         )

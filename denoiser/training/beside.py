@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from denoiser import store
+from denoiser.errors import reason
 from denoiser.training import curve, picture
 from denoiser.training.checkpoints import History
 from denoiser.training.outcome import Seen
@@ -39,7 +40,7 @@ def write(model: Path, found: Seen, history: History) -> list[Path]:
                 continue
             made.append(path)
         except OSError as error:
-            log.warning("%s can't be written: %s", path, error.strerror or error)
+            log.warning("%s can't be written: %s", path, reason(error))
     return made
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from denoiser import atomic, recipes, store
-from denoiser.errors import DeviceError, ImagesError, ModelError, TrainingError, UsageError
+from denoiser.errors import DeviceError, ImagesError, ModelError, TrainingError, UsageError, reason
 from denoiser.quiet import quietly
 from denoiser.recipes import Lesson, Recipe, lesson_for
 from denoiser.tiles import own
@@ -177,7 +177,7 @@ def train_network(
             beside.write(destination, found, history)
         except OSError as error:
             raise ModelError(
-                f"{destination} can't be written: {error.strerror or error}.",
+                f"{destination} can't be written: {reason(error)}.",
                 "Make room for it, and repeat the command: it goes on from its last minute.",
             ) from error
         unfinished.remove()

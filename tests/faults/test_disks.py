@@ -40,7 +40,6 @@ def picture(path: Path, side: int = 160) -> Path:
     return path
 
 
-@pytest.mark.xfail(strict=True, reason="encoders' short writes go unnoticed, and JPEG 2000 hangs")
 @pytest.mark.parametrize("name", WRITABLE)
 def test_no_format_leaves_a_truncated_file_on_a_full_disk(
     command: Commands,
@@ -78,7 +77,6 @@ def test_no_format_leaves_a_truncated_file_on_a_full_disk(
     assert 0 < full < len(sizes)
 
 
-@pytest.mark.xfail(strict=True, reason="comparisons are written by the encoder, too")
 def test_a_comparison_on_a_full_disk_is_whole_or_not_there(
     command: Commands, disk: Disk, identity: Path, tmp_path: Path
 ) -> None:
@@ -97,7 +95,6 @@ def test_a_comparison_on_a_full_disk_is_whole_or_not_there(
                 assert made.read_bytes() == whole
 
 
-@pytest.mark.xfail(strict=True, reason="there is no --sync yet")
 def test_sync_flushes_the_file_and_its_folder_before_and_after_it_has_its_name(
     command: Commands, scans: Path, identity: Path, tmp_path: Path
 ) -> None:
