@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,9 @@ def _folder(path: str, _: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - a link is an input of its own
 
 
+_NO_DETOURS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+"""Without following a link, and without waiting for the other end of a pipe."""
+
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -72,16 +76,31 @@ class Record:
         self._failed = False
         self._read()
 
+    def _open(self, flags: int) -> int:
+        """Open the record's own file, and nothing that somebody has put there to lead elsewhere.
+
+        Raises UsageError for a link, a file that has another name too, and what is no file; OSError.
+        """
+        number = os.open(self._path, flags | _NO_DETOURS, 0o644)
+        status = os.fstat(number)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+            return number
+        os.close(number)
+        raise self._refused("has another name, too" if stat.S_ISREG(status.st_mode) else "is no regular file")
+
+    def _refused(self, why: str) -> UsageError:
+        return UsageError(f"The record {self._path} {why}.", "Remove it, or use another folder.")
+
     def _read(self) -> None:
         try:
-            content = self._path.read_bytes()
+            with os.fdopen(self._open(os.O_RDONLY), "rb") as file:
+                content = file.read()
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise UsageError(
-                f"The record {self._path} can't be read: {error.strerror}.",
-                "Remove it, or use another folder.",
-            ) from error
+            if self._path.is_symlink():
+                raise self._refused("is a link") from error
+            raise self._refused(f"can't be read: {error.strerror}") from error
         self._torn = bool(content) and not content.endswith(b"\n")
         for line in content.splitlines():
             try:
@@ -165,7 +184,7 @@ class Record:
         try:
             if self._file is None:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+                self._file = self._open(os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             while left:
                 left = left[os.write(self._file, left) :]
                 self._torn = bool(left)

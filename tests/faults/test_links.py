@@ -28,7 +28,6 @@ def endless(path: Path, precious: Path) -> None:
     path.symlink_to("/dev/zero")
 
 
-@pytest.mark.xfail(strict=True, reason="the record is opened whatever lies there")
 @pytest.mark.parametrize("make", [symbolic, hard, fifo, endless])
 @pytest.mark.parametrize("place", ["out", "look"])
 def test_nothing_is_written_or_waited_for_through_the_records_name(
