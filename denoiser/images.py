@@ -34,6 +34,11 @@ _QUANTIZED = 1 << 16
 
 WRITABLE = frozenset(("PNG", "TIFF", "JPEG", "BMP", "PPM", "WEBP", "GIF", "JPEG2000"))
 _SAME_AS = {"MPO": "JPEG", "DIB": "BMP"}
+READABLE = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
+"""What Pillow may take a file for, whatever it is called: it would hand PostScript to another program.
+
+MPO, a photograph of several views, is opened as the JPEG that it begins as.
+"""
 _PNG_LEVEL = 4  # of deflate: what Pillow's 6 makes is no smaller, and takes four times as long
 _LONGEST = {"JPEG": 65500, "WEBP": 16383}
 _SIXTEEN_BIT = frozenset(("PNG", "TIFF", "PPM", "JPEG2000"))
@@ -112,7 +117,7 @@ class ImageFile:
         # Pillow's own guard would warn at 89 and stop at 179 megapixels; ours comes before any decoding too.
         Image.MAX_IMAGE_PIXELS = None
         try:
-            self._image: Image.Image = Image.open(file)
+            self._image: Image.Image = Image.open(file, formats=READABLE)
         except UnidentifiedImageError:
             raise FileError("is not an image that can be read.") from None
         except Exception as error:  # decoders raise nearly anything on damaged headers

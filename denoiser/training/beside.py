@@ -50,7 +50,7 @@ def _ours(path: Path) -> bool:
         if path.suffix == ".csv":
             with path.open("rb") as file:
                 return file.readline().decode(errors="replace").strip() == ",".join(curve.COLUMNS)
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             return str(image.info.get("Software", "")) == picture.SOFTWARE
     except (OSError, ValueError, SyntaxError):
         return False

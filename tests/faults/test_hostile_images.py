@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from tests.faults.conftest import Commands
@@ -19,7 +18,6 @@ showpage
 """
 
 
-@pytest.mark.xfail(strict=True, reason="Pillow tries all of its formats, whatever the name")
 def test_no_program_is_started_for_a_file_that_is_not_what_it_is_called(
     command: Commands, identity: Path, tmp_path: Path
 ) -> None:
