@@ -9,7 +9,13 @@ from __future__ import annotations
 import errno
 from enum import IntEnum
 
-_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
+_CONTROLS = (*range(32), *range(127, 160))
+# What turns the direction of text or ends a line: U+202E shows "gnp.exe" where the name is "exe.png".
+_INVISIBLE = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
+UNSAFE = (*_CONTROLS, *_INVISIBLE)
+"""Code points that no text of other people's may bring to a terminal."""
+
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in UNSAFE}
 
 
 def on_one_line(text: str) -> str:

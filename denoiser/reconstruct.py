@@ -261,7 +261,7 @@ class Denoiser:
         model = self._load(_GLYPHS)
         fitted = [patches.whole_from_image(images[index]) for index in indices]
         given = np.stack([patch for patch, _ in fitted])
-        reconstructed = self.engine(_GLYPHS).reconstruct(given)
+        reconstructed = self._reconstruct(_GLYPHS, given)
         glyphs = [
             index for index, yes in zip(indices, looks_like_glyph(given, reconstructed), strict=True) if yes
         ]
@@ -281,7 +281,7 @@ class Denoiser:
         ]
         context = model.config.get("context", 1)
         given = np.stack([patches.with_context(patch, context) for patch, _ in fitted])
-        reconstructed = self.engine(model.name).reconstruct(given)
+        reconstructed = self._reconstruct(model.name, given)
         for index, (patch, whole), result in zip(indices, fitted, reconstructed, strict=True):
             results[index] = self._finish_whole(patch, whole, result, model)
 
@@ -330,18 +330,28 @@ class Denoiser:
         if waiting:
             compute()
 
+    def _reconstruct(self, name: str, given: Floats) -> Floats:
+        """Have a model's engine reconstruct patches; ModelError where what it gives is no picture."""
+        result = self.engine(name).reconstruct(given)
+        # One number tells of all: neither NaN nor infinity goes away by adding.
+        if not np.isfinite(result.sum()):
+            raise ModelError(
+                f"{self._load(name).path} gives values that are not finite: its weights are far too large.",
+                "Use another copy of it, or train a new one with: denoise train",
+            )
+        return result
+
     def _patches(self, given: Floats, model: ModelFile) -> Floats:
         """Reconstruct patches; where a model predicts a residual, a patch of one tone has none."""
-        engine = self.engine(model.name)
         if not (model.config.get("residual") and model.config.get("center")):
-            return engine.reconstruct(given)
+            return self._reconstruct(model.name, given)
         own = given if given.ndim == 3 else given[..., 0]
         textured = own.max(axis=(1, 2)) != own.min(axis=(1, 2))
         if textured.all():
-            return engine.reconstruct(given)
+            return self._reconstruct(model.name, given)
         result = own.copy()
         if textured.any():
-            result[textured] = engine.reconstruct(given[textured])
+            result[textured] = self._reconstruct(model.name, given[textured])
         return result
 
 

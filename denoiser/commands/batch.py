@@ -24,6 +24,9 @@ from denoiser.reconstruct import Denoiser
 from denoiser.record import Record
 from denoiser.report import Report, Result, Status, progress_for, write_above
 
+_MAX_FIGURE = 120
+"""Characters of a model card's own words that the first line has room for."""
+
 
 class Batch:
     """One run over files and folders."""
@@ -95,7 +98,7 @@ class Batch:
         engine = denoiser.probe()
         model = "general" if denoiser.auto else engine.model.name
         figure = denoiser.card.get("summary")
-        described = f"{model}: {figure}" if figure else model
+        described = f"{model}: {figure[:_MAX_FIGURE]}" if isinstance(figure, str) and figure else model
         facts = (
             f"denoise {__version__}",
             f"auto (digits, or {described})" if denoiser.auto else described,
@@ -103,7 +106,7 @@ class Batch:
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
             "1 image" if count == 1 else f"{count} images",
         )
-        click.echo(" | ".join(facts), err=True)
+        click.echo(on_one_line(" | ".join(facts)), err=True)
 
     def _work(self, pipeline: Pipeline, jobs: list[Job]) -> None:
         request = self._request

@@ -41,6 +41,8 @@ def run(**given: Any) -> int:
     request.check()
     # Pillow warns about odd metadata in words that help nobody here; damage comes as an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
+    # NumPy would tell of a model's overflow in words of its own; what a model gives is checked anyhow.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"denoiser\.")
     if request.verbose:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         logging.getLogger("denoiser").setLevel(logging.DEBUG)
