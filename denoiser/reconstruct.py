@@ -320,7 +320,7 @@ class Denoiser:
 
         for index in indices:
             where = patches.grid(images[index].shape, self._stride)
-            if where.counts[0] > where.band_rows:
+            if where.counts[0] > where.band_rows or where.counts[1] > patches.STRIP_PATCHES:
                 merged = patches.tile(images[index], where, partial(self._patches, model=model), context)
                 results[index] = Cleaned(self._blend(images[index], merged), model.name)
                 continue
