@@ -8,6 +8,7 @@ conversions clip 16-bit images, so values are scaled here, by NumPy.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from denoiser import png
+from denoiser import memory, png
 from denoiser.errors import FileError
 from denoiser.page import Page
 from denoiser.patches import Floats
@@ -40,6 +41,29 @@ READABLE = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000
 MPO, a photograph of several views, is opened as the JPEG that it begins as.
 """
 _PNG_LEVEL = 4  # of deflate: what Pillow's 6 makes is no smaller, and takes four times as long
+_CHECKED_PIXELS = 4_000_000
+"""Pages up to this size are decoded whatever their file's size: they can't take much."""
+
+_INFLATED = 1032
+"""Bytes that one byte of deflate can stand for at most."""
+
+_PIXELS_A_BYTE: dict[str | None, int] = {
+    "BMP": 128,  # run lengths
+    "PPM": 8,
+    "GIF": 4096,  # LZW, whose codes of 12 bits stand for 4,096 pixels at most
+    "JPEG": 4096,  # a bit a block of 64, in Huffman's codes; eight times that for the arithmetic ones
+    "raw": 8,
+    "packbits": 512,
+    "tiff_lzw": 8 * 4096,
+    "tiff_adobe_deflate": 8 * _INFLATED,
+    "tiff_deflate": 8 * _INFLATED,
+    "jpeg": 4096,
+}
+"""More pixels than one byte of a file can stand for, by format or TIFF compression; others know no limit."""
+
+_BYTES_A_PIXEL = {"JPEG2000": 18, "WEBP": 26}
+"""Memory that these take to be read, cleaned and written, where it is more than others'."""
+
 _LONGEST = {"JPEG": 65500, "WEBP": 16383}
 _SIXTEEN_BIT = frozenset(("PNG", "TIFF", "PPM", "JPEG2000"))
 _ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
@@ -114,12 +138,17 @@ class ImageFile:
         self.path = path
         self._color = color
         self._limit = max_megapixels
-        # Pillow's own guard would warn at 89 and stop at 179 megapixels; ours comes before any decoding too.
-        Image.MAX_IMAGE_PIXELS = None
+        # Pillow stops at twice its limit, also where it looks before we can; ours comes before any decoding.
+        Image.MAX_IMAGE_PIXELS = max(1, int(max_megapixels * 1e6))
+        self._bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
         try:
             self._image: Image.Image = Image.open(file, formats=READABLE)
         except UnidentifiedImageError:
             raise FileError("is not an image that can be read.") from None
+        except Image.DecompressionBombError as error:
+            found = re.search(r"\d{6,}", str(error))
+            raise self._too_large("has", int(found[0]) if found else 0) from None
         except Exception as error:  # decoders raise nearly anything on damaged headers
             raise FileError(f"is damaged: {_fault(error)}.") from error
         self.format = _SAME_AS.get(self._image.format or "", self._image.format or "")
@@ -174,9 +203,39 @@ class ImageFile:
         if width < 1 or height < 1:
             raise FileError("has no pixels.")
         if width * height > self._limit * 1e6:
+            raise self._too_large(f"is {width}x{height},", width * height)
+        if width * height > _CHECKED_PIXELS:
+            self._check_bytes(width, height)
+            self._check_memory(width, height)
+
+    def _too_large(self, what: str, pixels: int) -> FileError:
+        return FileError(
+            f"{what} more than {self._limit:g} megapixels.",
+            f"If it is meant to be that large, use --max-megapixels {-(-pixels // 1_000_000)}.",
+        )
+
+    def _check_bytes(self, width: int, height: int) -> None:
+        """Refuse a page that its file is too short for, before memory is taken for the pixels."""
+        most = _PIXELS_A_BYTE.get(
+            self._image.info.get("compression") if self.format == "TIFF" else self.format
+        )
+        if self.format == "PNG":
+            most = 8 * _INFLATED // (_png_depth(self._image) * len(self._image.getbands()))
+        if most is not None and width * height > most * self._bytes:
             raise FileError(
-                f"is {width}x{height}, more than {self._limit:g} megapixels.",
-                f"If it is meant to be that large, use --max-megapixels {-(-width * height // 1_000_000)}.",
+                f"is damaged: {width}x{height} pixels can't be in {self._bytes:,} bytes.", "Get it anew."
+            )
+
+    def _check_memory(self, width: int, height: int) -> None:
+        """Refuse a page that would end the whole run, as the system kills what takes all of its memory."""
+        a_pixel = 30 if self._color and len(self._image.getbands()) > 2 else 10
+        needed = width * height * max(a_pixel, _BYTES_A_PIXEL.get(self.format, 0))
+        there = memory.available()
+        if there is not None and needed > there:
+            raise FileError(
+                f"is {width}x{height}, which takes about {needed / 1e9:.1f} GB of memory, "
+                f"and {there / 1e9:.1f} GB are free.",
+                "Free some, or do it on a larger machine.",
             )
 
     def _decode(self, index: int) -> Picture:
