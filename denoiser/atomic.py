@@ -12,9 +12,10 @@ import errno
 import io
 import os
 import signal
+import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -33,16 +34,19 @@ SUFFIX = ".denoise-tmp"
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
-def _lock(number: int) -> bool:
-    """Take the lock of an open file without waiting; False where another process holds it."""
+def lock(number: int) -> bool | None:
+    """Take the lock of an open file without waiting.
+
+    Returns False where another process holds it, None where there are no locks.
+    """
     if fcntl is None:
-        return True
+        return None
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True  # a file system without locks
+        return None  # a file system without locks
     return True
 
 
@@ -63,7 +67,7 @@ def _create(destination: Path, ending: str = "") -> tuple[str, int]:
             os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - as above; another worker may be first
             continue
         # Between creating and locking it, a run that tidies up may have taken it for a dead one's.
-        if _lock(number) and os.fstat(number).st_nlink:
+        if lock(number) is not False and os.fstat(number).st_nlink:
             return path, number
         os.close(number)
 
@@ -76,14 +80,27 @@ def _sync_folder(folder: str) -> None:
         os.close(number)
 
 
-def _flush(number: int, size: int | None, *, sync: bool) -> None:
+class Written(NamedTuple):
+    """What a file that was written is known by: its size in bytes and modification time in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+
+
+def _flush(number: int, size: int, *, sync: bool) -> Written:
     """Raise OSError unless all that was written to an open file, `size` bytes, is there."""
+    # The system's own time of writing is that of its last tick, and may be another run's, too.
+    now = time.time_ns()
+    if os.utime in os.supports_fd:
+        os.utime(number, ns=(now, now))
     if sync:
         os.fsync(number)
     # Network file systems tell at closing that a disk is full; closing a duplicate keeps the lock.
     os.close(os.dup(number))
-    if size is not None and os.fstat(number).st_size != size:
+    status = os.fstat(number)
+    if status.st_size != size:
         raise OSError(errno.EIO, "not all that was written is there")
+    return Written(size, status.st_mtime_ns)
 
 
 @contextlib.contextmanager
@@ -118,7 +135,7 @@ def _replacing(destination: Path, ending: str = "", *, sync: bool = False) -> It
         raise
 
 
-class _Whole(io.BufferedRandom):
+class Whole(io.BufferedRandom):
     """A file that encoders can only write to through Python, which raises what goes wrong.
 
     Given a descriptor, Pillow's encoders write to it in C and don't notice when a disk takes less than all.
@@ -126,6 +143,9 @@ class _Whole(io.BufferedRandom):
 
     end = 0
     """Where the furthest byte was written."""
+
+    written = Written(0, 0)
+    """What the file is known by, once it is complete."""
 
     def fileno(self) -> int:
         """There is none to be had."""
@@ -139,7 +159,7 @@ class _Whole(io.BufferedRandom):
 
 
 @contextlib.contextmanager
-def replacing(destination: Path, *, sync: bool = False) -> Iterator[IO[bytes]]:
+def replacing(destination: Path, *, sync: bool = False) -> Iterator[Whole]:
     """Open a binary file for reading and writing that becomes `destination` when the block ends well.
 
     Folders are made as needed. If the block raises, an existing destination stays as it was.
@@ -153,18 +173,20 @@ def replacing(destination: Path, *, sync: bool = False) -> Iterator[IO[bytes]]:
 
     """
     with _replacing(destination, sync=sync) as (_, number):
-        file = _Whole(io.FileIO(number, "r+b", closefd=False))
+        file = Whole(io.FileIO(number, "r+b", closefd=False))
         try:
             yield file
             file.flush()
-            _flush(number, file.end, sync=sync)
+            file.written = _flush(number, file.end, sync=sync)
         finally:
             with contextlib.suppress(OSError):  # on a full disk, what is left can't be flushed either
                 file.close()
 
 
-def write(destination: Path, content: bytes, *, sync: bool = False) -> None:
+def write(destination: Path, content: bytes, *, sync: bool = False) -> Written:
     """Make `content` the whole file `destination`, as `replacing` does but without a file object.
+
+    Returns what it is known by from now on.
 
     Raises:
         OSError: the file can't be created, written in full or renamed.
@@ -174,7 +196,7 @@ def write(destination: Path, content: bytes, *, sync: bool = False) -> None:
         left = memoryview(content)
         while left:
             left = left[os.write(number, left) :]
-        _flush(number, len(content), sync=sync)
+        return _flush(number, len(content), sync=sync)
 
 
 @contextlib.contextmanager
@@ -208,7 +230,7 @@ def sweep(folders: Iterable[Path]) -> int:
             continue
         for name in names:
             with contextlib.suppress(OSError), (folder / name).open("r+b") as file:
-                if _lock(file.fileno()):
+                if lock(file.fileno()) is not False:
                     (folder / name).unlink()
                     removed += 1
     return removed

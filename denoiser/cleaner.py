@@ -23,6 +23,7 @@ from typing import IO
 import numpy as np
 
 from denoiser import atomic, estimate, formats, images
+from denoiser.atomic import Written
 from denoiser.comparison import Comparisons
 from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError, reason
 from denoiser.files import Job
@@ -60,11 +61,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a file fared, and for the record what it was made from and its output's size in bytes."""
+    """How a file fared, and for the record what it was made from and what its output is known by."""
 
     result: Result
     stamp: Stamp | None = None
-    size: int = 0
+    written: Written | None = None
 
 
 Source = images.ImageFile | formats.PlainFile | formats.PluginFile
@@ -84,6 +85,7 @@ class _Work:
     pages: int = 0
     noise: list[float] = field(default_factory=list)
     ahead: Ahead[images.Picture] | None = None
+    written: Written | None = None
 
 
 @dataclass
@@ -223,7 +225,7 @@ class Cleaner:
                     self._write(work, iter([done]))
                 else:
                     with self._place(work.job.destination) as destination:
-                        atomic.write(destination, content, sync=self._output.sync)
+                        work.written = atomic.write(destination, content, sync=self._output.sync)
                 yield self._finish(work)
             except Exception as error:
                 yield failed(work.job, error, work.started)
@@ -313,6 +315,7 @@ class Cleaner:
             if notes is None:
                 with atomic.replacing(destination, sync=self._output.sync) as file:
                     notes = images.write(file, pictures, self._target(work), count=work.source.count)
+                work.written = file.written
         work.notes.extend(notes)
 
     @contextlib.contextmanager
@@ -337,6 +340,8 @@ class Cleaner:
             notes = formats.write(path, plugins, pictures, count=work.source.count)
             if notes is None:
                 raise _Unwritten
+            status = path.stat()
+            work.written = Written(status.st_size, status.st_mtime_ns)
             return notes
         return None
 
@@ -353,7 +358,7 @@ class Cleaner:
             noise=float(np.mean(work.noise)) if work.noise else None,
             seconds=time.perf_counter() - work.started,
         )
-        return Outcome(result, work.stamp, os.stat(job.destination).st_size)  # noqa: PTH116 - as above
+        return Outcome(result, work.stamp, work.written)
 
     def stream(self, content: bytes) -> tuple[bytes, Result]:
         """Clean one image from memory to memory, all its pages; raises FileError."""

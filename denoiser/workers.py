@@ -284,13 +284,13 @@ def _packed(outcome: Outcome) -> Packed:
         result.error,
         result.noise,
         result.seconds,
-        outcome.size,
+        outcome.written,
         None if stamp is None else (stamp.size, stamp.mtime_ns, stamp.sha256),
     )
 
 
 def _unpacked(job: Job, packed: Packed) -> Outcome:
-    pages, models, notes, error, noise, seconds, size, stamp = packed
+    pages, models, notes, error, noise, seconds, written, stamp = packed
     status = Status.DONE if error is None else Status.FAILED
     result = Result(job.source, job.destination, status, pages, models, notes, error, noise, seconds)
-    return Outcome(result, None if stamp is None else Stamp(*stamp), size)
+    return Outcome(result, None if stamp is None else Stamp(*stamp), written)

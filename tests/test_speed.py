@@ -16,6 +16,7 @@ from denoiser import generator, modelfile, patches, store
 from denoiser.images import quantize
 from denoiser.reconstruct import Denoiser
 from tests import fakes
+from tests.files import recorded
 from tests.test_engines import formula
 
 Doubles = npt.NDArray[np.float64]
@@ -113,5 +114,5 @@ def test_memory_stays_flat_over_many_files(tmp_path: Path) -> None:
     )
     assert many[0] < few[0] + 20
     assert many[1] < few[1] + 20
-    lines = (tmp_path / "o6000/.denoise.jsonl").read_text().splitlines()
+    lines = recorded(tmp_path / "o6000")
     assert sum("sha256" in json.loads(line) for line in lines) == 6000

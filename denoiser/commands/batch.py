@@ -37,7 +37,7 @@ class Batch:
         self._data = data
         self._plugins = request.load_plugins()
         self._jobs = _plan(request, self._plugins)
-        self._record = Record(request.out)
+        self._record = Record(request.out, sync=request.sync)
         self._report = Report()
 
     def run(self) -> int:
@@ -72,11 +72,10 @@ class Batch:
                 self._tell(Result(job.source, job.destination, Status.UP_TO_DATE))
             else:
                 stale.append(job)
-        strangers = [
-            job
-            for job in stale
-            if os.path.lexists(job.destination) and not self._record.ours(job.relative, job.destination)
-        ]
+        strangers = self._strangers(stale)
+        if strangers:
+            self._record.refresh()  # another run may have written them since
+            strangers = self._strangers(strangers)
         if strangers:
             more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
             raise UsageError(
@@ -84,6 +83,14 @@ class Batch:
                 "Use --force to overwrite, or another --out.",
             )
         return stale
+
+    def _strangers(self, jobs: Iterable[Job]) -> list[Job]:
+        """Those whose destination holds something else than an output of ours."""
+        return [
+            job
+            for job in jobs
+            if os.path.lexists(job.destination) and not self._record.ours(job.relative, job.destination)
+        ]
 
     def _dry_run(self, jobs: Iterable[Job]) -> None:
         for job in jobs:

@@ -30,6 +30,7 @@ def endless(path: Path, precious: Path) -> None:
 
 @pytest.mark.parametrize("make", [symbolic, hard, fifo, endless])
 @pytest.mark.parametrize("place", ["out", "look"])
+@pytest.mark.parametrize("name", [record.NAME, record.FOLDER, f"{record.FOLDER}/0.jsonl"])
 def test_nothing_is_written_or_waited_for_through_the_records_name(
     command: Commands,
     scans: Path,
@@ -37,15 +38,16 @@ def test_nothing_is_written_or_waited_for_through_the_records_name(
     tmp_path: Path,
     make: Callable[[Path, Path], None],
     place: str,
+    name: str,
 ) -> None:
-    (tmp_path / place).mkdir()
+    (tmp_path / place / name).parent.mkdir(parents=True)
     content = (scans / "a.png").read_bytes()
-    make(tmp_path / place / record.NAME, scans / "a.png")
+    make(tmp_path / place / name, scans / "a.png")
     patch = "import resource; resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))"
     common = (scans, "--out", tmp_path / "out", "--model", identity, "--compare", tmp_path / "look")
     ended = command(*common, timeout=20, patches=[patch])
     assert not ended.hung
     assert ended.code == 2
     assert len(ended.errors) == 1
-    assert str(tmp_path / place / record.NAME) in ended.errors[0]
+    assert str(tmp_path / place / name) in ended.errors[0]
     assert (scans / "a.png").read_bytes() == content

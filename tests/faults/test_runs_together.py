@@ -46,7 +46,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.bmp")}
 
 
-@pytest.mark.xfail(strict=True, reason="an output is known by its size alone")
 def test_a_file_made_with_other_settings_meanwhile_is_not_up_to_date(
     command: Commands, bitmaps: Path, flattener: Path, tmp_path: Path
 ) -> None:
@@ -65,7 +64,6 @@ def test_a_file_made_with_other_settings_meanwhile_is_not_up_to_date(
     assert "1 cleaned, 2 up to date" in again.err
 
 
-@pytest.mark.xfail(strict=True, reason="an output is known by its size alone")
 def test_a_users_edit_of_the_same_size_is_theirs(
     command: Commands, bitmaps: Path, flattener: Path, tmp_path: Path
 ) -> None:
@@ -81,7 +79,6 @@ def test_a_users_edit_of_the_same_size_is_theirs(
     assert command(*common, "--strength", 0.5, "--force").code == 0
 
 
-@pytest.mark.xfail(strict=True, reason="what failed in one run is taken for never written")
 def test_a_run_that_fails_takes_nothing_from_one_that_does_not(
     command: Commands, bitmaps: Path, flattener: Path, tmp_path: Path
 ) -> None:
@@ -96,7 +93,6 @@ def test_a_run_that_fails_takes_nothing_from_one_that_does_not(
     assert command(*common, "--strength", 0.5).code == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the record is read before the engine loads, the folder after")
 def test_a_run_that_is_slow_to_start_knows_the_files_of_the_one_before(
     command: Commands, bitmaps: Path, flattener: Path, tmp_path: Path
 ) -> None:
@@ -108,7 +104,6 @@ def test_a_run_that_is_slow_to_start_knows_the_files_of_the_one_before(
     assert "3 up to date" in ended.err
 
 
-@pytest.mark.xfail(strict=True, reason="a comparison is known by its name alone")
 def test_a_comparison_shows_the_file_that_is_there(
     command: Commands, bitmaps: Path, flattener: Path, tmp_path: Path
 ) -> None:
@@ -130,7 +125,6 @@ def test_a_comparison_shows_the_file_that_is_there(
     assert look.read_bytes() == drawn
 
 
-@pytest.mark.xfail(strict=True, reason="lines go to a record that is not there any more")
 def test_a_folder_that_is_removed_in_the_middle_is_begun_anew(
     command: Commands, bitmaps: Path, flattener: Path, tmp_path: Path
 ) -> None:
