@@ -15,7 +15,8 @@ import click
 from denoiser.commands import options
 from denoiser.commands.help import Command
 from denoiser.commands.request import Request
-from denoiser.errors import ExitCode, UsageError
+from denoiser.errors import ExitCode, UsageError, on_one_line
+from denoiser.quiet import only_python
 
 
 @click.command(
@@ -43,10 +44,29 @@ def run(**given: Any) -> int:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # NumPy would tell of a model's overflow in words of its own; what a model gives is checked anyhow.
     warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"denoiser\.")
-    if request.verbose:
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-        logging.getLogger("denoiser").setLevel(logging.DEBUG)
-    return _stream(request) if request.paths == ("-",) else _batch(request)
+    if isinstance(logging.lastResort, logging.Handler):
+        logging.lastResort.setFormatter(_OneLine("%(message)s"))
+    with contextlib.ExitStack() as stack:
+        if request.verbose:
+            handler = logging.StreamHandler()
+            handler.setFormatter(_OneLine("%(name)s: %(message)s"))
+            logging.basicConfig(level=logging.INFO, handlers=[handler])
+            logging.getLogger("denoiser").setLevel(logging.DEBUG)
+        else:
+            stack.enter_context(only_python())
+        return _stream(request) if request.paths == ("-",) else _batch(request)
+
+
+class _OneLine(logging.Formatter):
+    """Names in messages must not forge lines; what follows a message, a traceback, has many."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Format the message itself."""
+        return on_one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Format a traceback, whose lines may hold names, too."""
+        return "\n".join(map(on_one_line, super().formatException(ei).splitlines()))
 
 
 def _suggest_commands(paths: Iterable[str]) -> None:
@@ -72,7 +92,10 @@ def stdout_for_data() -> Iterator[IO[bytes]]:
         raise UsageError("stdout is closed, and the results would go there.", "Redirect it into a file.")
     sys.stdout.flush()
     saved = os.dup(1)
-    os.dup2(2, 1)
+    messages = 2  # unless it is kept from libraries
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        messages = sys.stderr.fileno()
+    os.dup2(messages, 1)
     try:
         with os.fdopen(os.dup(saved), "wb") as data:
             yield data
