@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,7 @@ _ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
 # TIFF tags that describe the page and not its coding: description, make, model, resolution, page name and
 # number, software, date, artist, copyright.
 _TIFF_TAGS = (254, 269, 270, 271, 272, 282, 283, 285, 296, 297, 305, 306, 315, 33432)
+_IMAGE_WIDTH = 256
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT, _PAGE_NUMBER = 258, 262, 254, 339, 297
 _MIN_IS_WHITE = 0
 _UNSIGNED, _SIGNED = 1, 2
@@ -140,6 +141,7 @@ class ImageFile:
         self._limit = max_megapixels
         # Pillow stops at twice its limit, also where it looks before we can; ours comes before any decoding.
         Image.MAX_IMAGE_PIXELS = max(1, int(max_megapixels * 1e6))
+        self._file = file
         self._bytes = file.seek(0, io.SEEK_END)
         file.seek(0)
         try:
@@ -152,6 +154,7 @@ class ImageFile:
         except Exception as error:  # decoders raise nearly anything on damaged headers
             raise FileError(f"is damaged: {_fault(error)}.") from error
         self.format = _SAME_AS.get(self._image.format or "", self._image.format or "")
+        self._png_bits = _png_depth(self._image) if self.format == "PNG" else 8
         self._frames = self._find_pages()
         self.count = len(self._frames)
 
@@ -160,7 +163,10 @@ class ImageFile:
         if self.format != "TIFF":
             return [0]
         try:
+            directories = _directories(self._file)
             total = getattr(self._image, "n_frames", 1)
+            if total < directories:
+                raise FileError(f"is damaged: only {total} of its {directories} pages can be found.")
             if total == 1:
                 return [0]
             pages = []
@@ -170,6 +176,8 @@ class ImageFile:
                     pages.append(frame)
             pages = pages or [0]
             self._image.seek(pages[0])
+        except FileError:
+            raise
         except Exception as error:
             raise FileError(f"is damaged: {_fault(error)}.") from error
         return pages
@@ -220,7 +228,7 @@ class ImageFile:
             self._image.info.get("compression") if self.format == "TIFF" else self.format
         )
         if self.format == "PNG":
-            most = 8 * _INFLATED // (_png_depth(self._image) * len(self._image.getbands()))
+            most = 8 * _INFLATED // (self._png_bits * len(self._image.getbands()))
         if most is not None and width * height > most * self._bytes:
             raise FileError(
                 f"is damaged: {width}x{height} pixels can't be in {self._bytes:,} bytes.", "Get it anew."
@@ -248,8 +256,8 @@ class ImageFile:
         exif, image = self._upright(image)
         if getattr(self._image, "is_animated", False) and self.format != "TIFF":
             notes.append(f"only the first frame of several in a {self.format} was cleaned")
+        alpha = self._keyed(image)
         image = self._plain(image, notes)
-        alpha = None
         if image.mode in ("LA", "RGBA"):
             alpha = np.asarray(image.getchannel("A"))
             image = image.convert(image.mode[:-1])
@@ -300,12 +308,31 @@ class ImageFile:
                 f"has {max(bits)}-bit samples in {len(bits)} channels, which can't be read without loss.",
                 "Convert it to 16-bit gray.",
             )
-        if self.format == "PNG" and _png_depth(image) == 16:
+        tile = getattr(image, "tile", None)
+        args = tile[0].args if self.format == "PPM" and tile else ()
+        if isinstance(args, tuple) and any(isinstance(each, int) and each > 255 for each in args):
+            raise FileError(
+                "has 16-bit colour, which can't be read without loss.", "Convert it to 16-bit gray."
+            )
+        if self.format == "PNG" and self._png_bits == 16:
             raise FileError(
                 "has 16-bit colour or transparency, which can't be read without loss.",
                 "Convert it to 16-bit gray.",
             )
         return 8
+
+    def _keyed(self, image: Image.Image) -> npt.NDArray[np.uint8] | None:
+        """Opacity, uint8 (H, W), where one gray or one colour is said to be transparent; else None."""
+        key = image.info.get("transparency")
+        if image.mode not in ("1", "L", "I;16", "RGB") or not isinstance(key, int | tuple):
+            return None
+        raw = np.asarray(image)
+        if self.format == "PNG" and image.mode == "L":
+            key *= 255 // ((1 << self._png_bits) - 1)  # Pillow scales the pixels, and not this
+        clear = raw == np.asarray(key, raw.dtype)
+        if clear.ndim == 3:
+            clear = clear.all(axis=2)
+        return np.where(clear, np.uint8(0), np.uint8(255))
 
     def _plain(self, image: Image.Image, notes: list[str]) -> Image.Image:
         """Bring any layout to 1, L, LA, I;16, I, F, RGB or RGBA."""
@@ -318,10 +345,8 @@ class ImageFile:
             red, green, blue = (np.asarray(image.getchannel(band)) for band in "RGB")
             if np.array_equal(red, green) and np.array_equal(red, blue):
                 return image.convert("LA" if image.mode == "RGBA" else "L")
-        elif self.format == "PNG" and mode == "L" and _png_depth(self._image) < 8:
+        elif self.format == "PNG" and mode == "L" and self._png_bits < 8:
             notes.append(FEW_BITS_BECAME_8)
-        elif mode == "L" and "transparency" in image.info:
-            return image.convert("LA")
         elif mode in ("PA", "RGBa", "La"):
             image = image.convert("LA" if mode == "La" else "RGBA")
         elif mode == "CMYK" and image.info.get("icc_profile"):
@@ -340,6 +365,10 @@ class ImageFile:
             if not np.isfinite(raw).all():
                 raise FileError("holds NaN or infinite values.", "Replace them first.")
             low, high = float(raw.min()), float(raw.max())
+            if high - low > np.finfo(np.float32).max:
+                raise FileError(
+                    f"holds values from {low:.3g} to {high:.3g}, whose range is beyond 32 bits.", "Scale it."
+                )
             # Floating-point files state no range; values outside of 0..1 are taken on their own scale.
             span = (0.0, 1.0) if low >= 0.0 and high <= 1.0 else (low, high if high > low else low + 1.0)
             if span != (0.0, 1.0):
@@ -374,6 +403,40 @@ class ImageFile:
         if self.format == "WEBP":
             return {"lossless": True}
         return {}
+
+
+def _directories(file: IO[bytes]) -> int:
+    """Count a TIFF's directories, one for each page; FileError where their chain is broken.
+
+    Pillow takes the end of what it can follow for the end of the file. (TIFF 6.0, Adobe 1992, section 2.)
+    """
+    start = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(16)
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    big = 43 in (head[2], head[3])
+    number, entry, width = (8, 20, 8) if big else (2, 12, 4)
+
+    def at(place: int, length: int) -> int:
+        file.seek(place)
+        return int.from_bytes(file.read(length), order)
+
+    seen: set[int] = set()
+    place = at(8 if big else 4, width)
+    while place:
+        count = at(place, number)
+        after = place + number + entry * count
+        file.seek(place + number)
+        tags = file.read(entry * min(count, 1 << 16))[: after - place]
+        names = {int.from_bytes(tags[step : step + 2], order) for step in range(0, len(tags), entry)}
+        if place in seen or after > size or _IMAGE_WIDTH not in names:
+            file.seek(start)
+            raise FileError(f"is damaged: the directory of page {len(seen) + 1} is none.", "Get it anew.")
+        seen.add(place)
+        place = at(after, width) if after + width <= size else 0
+    file.seek(start)
+    return len(seen)
 
 
 def _png_depth(image: Image.Image) -> int:
@@ -441,8 +504,10 @@ def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
         depth = 8
     image = Image.fromarray(quantize(picture.pixels, depth))
     if picture.alpha is not None:
-        if target in _ALPHA and depth == 8:
+        if target in _ALPHA and depth <= 8:
             image.putalpha(Image.fromarray(picture.alpha))
+        elif target in _ALPHA:
+            notes.append(f"transparency was left out, as {target} is written without it in 16 bit")
         else:
             notes.append(f"transparency was left out, as {target} holds none")
     return image
@@ -481,7 +546,8 @@ def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, 
             options.pop("subsampling", None)
         if tables:
             gray = picture.pixels.ndim == 2
-            options["qtables"] = {0: tables[0]} if gray else tables
+            ordered = [tables[name] for name in sorted(tables)]  # a file may number them as it likes
+            options["qtables"] = dict(enumerate(ordered[:1] if gray else ordered))
             if gray:
                 options.pop("subsampling", None)
         else:
@@ -524,9 +590,7 @@ class ImageWriter:
         self._target = target
         self._pages: Any = None
         if count > 1:
-            from PIL.TiffImagePlugin import AppendingTiffWriter
-
-            self._pages = AppendingTiffWriter(file, new=True)
+            self._pages = _tiff_writer(file)
 
     def add(self, picture: Picture) -> None:
         """Encode the next page."""
@@ -556,6 +620,24 @@ class ImageWriter:
         """Write what is left of the file; the file itself stays open."""
         if self._pages is not None:
             self._pages.finalize()
+
+
+def _tiff_writer(file: IO[bytes]) -> Any:
+    from PIL.TiffImagePlugin import AppendingTiffWriter
+
+    class Writer(AppendingTiffWriter):
+        """Pillow's, which walks all directories again for each new page; the last one is known."""
+
+        def newFrame(self) -> None:  # noqa: N802 - Pillow's name
+            if self.isFirst:
+                super().newFrame()
+                return
+            self.finalize()
+            # Where fixing a directory ends is the place of the next one's offset, still 0.
+            self.whereToWriteNewIFDOffset = self.f.tell()
+            self.goToEnd()
+
+    return Writer(file, new=True)
 
 
 def encoded(picture: Picture, target: str) -> bytes | None:
