@@ -233,7 +233,8 @@ class Plugins:
                 self.add(point.load(), point.name, point.dist.version if point.dist else "", origin)
             except PluginError as error:
                 self.failed.append(Failed(point.name, origin, str(error)))
-            except (Exception, SystemExit) as error:  # somebody else's code, at import
+            except BaseException as error:  # somebody else's code, at import
+                _let_interruptions_pass(error)
                 log.debug("plugin %s", point.name, exc_info=True)
                 self.failed.append(
                     Failed(point.name, origin, f"{type(error).__name__}: {_first_line(error)}")
@@ -387,7 +388,8 @@ def blamed(plugin: str, where: str) -> Iterator[None]:
     """Turn whatever a plugin's code raises into a FileError that names it."""
     try:
         yield
-    except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises fails this file alone
+    except BaseException as error:  # somebody else's code: whatever it raises fails this file alone
+        _let_interruptions_pass(error)
         log.debug("plugin %s", plugin, exc_info=True)
         raise FileError(
             f"plugin {plugin} failed in {where}: {type(error).__name__}: {_first_line(error)}."
@@ -460,8 +462,18 @@ def _any_installed() -> bool:
     return False
 
 
+def _let_interruptions_pass(error: BaseException) -> None:
+    """Raise Ctrl-C and being told to end again: they are the user's, wherever they come."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+
+
 def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    try:
+        text = str(error)
+    except Exception:  # somebody else's code, too
+        text = ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if len(lines) < 2 else " ".join(lines)).rstrip(".") if lines else type(error).__name__
 
 
@@ -480,7 +492,8 @@ def _load_file(path: Path) -> tuple[ModuleType, str]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # somebody else's code, at import
+    except BaseException as error:  # somebody else's code, at import
+        _let_interruptions_pass(error)
         del sys.modules[name]
         log.debug("plugin %s", path, exc_info=True)
         what = f"{type(error).__name__}: {_first_line(error)}{_line_of(error, path)}"
@@ -518,7 +531,8 @@ def _load_module(name: str) -> tuple[ModuleType, str]:
         raise PluginError(
             f"The plugin {name} fails on loading: {_first_line(error)}.", "Install what it needs."
         ) from error
-    except (Exception, SystemExit) as error:  # somebody else's code, at import
+    except BaseException as error:  # somebody else's code, at import
+        _let_interruptions_pass(error)
         log.debug("plugin %s", name, exc_info=True)
         raise PluginError(
             f"The plugin {name} fails on loading: {type(error).__name__}: {_first_line(error)}."
