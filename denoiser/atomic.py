@@ -11,6 +11,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import signal
 import time
 from collections.abc import Collection, Iterable, Iterator
@@ -29,7 +30,11 @@ _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 _BLOCK, _SET = getattr(signal, "SIG_BLOCK", 0), getattr(signal, "SIG_SETMASK", 0)
 
 SUFFIX = ".denoise-tmp"
+_RUN = os.urandom(4).hex()
+"""Token of this run, in the names of its temporary files."""
 
+_TEMPORARY = re.compile(rf"\..*\.([0-9a-f]{{8}}-)?[0-9a-f]{{12}}{re.escape(SUFFIX)}(\.[^.]*)?", re.DOTALL)
+_DAY = 86_400.0
 
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -60,7 +65,7 @@ def _create(destination: Path, ending: str = "") -> tuple[str, int]:
     # Long names leave no room for more: the temporary one is cut, as its uniqueness is in the token.
     short = os.fsencode(name)[:100].decode(errors="ignore")
     while True:
-        path = os.path.join(folder, f".{short}.{os.urandom(6).hex()}{SUFFIX}{ending}")  # noqa: PTH118 - faster
+        path = os.path.join(folder, f".{short}.{_RUN}-{os.urandom(6).hex()}{SUFFIX}{ending}")  # noqa: PTH118 - faster
         try:
             number = os.open(path, _NEW, 0o666)
         except FileNotFoundError:
@@ -216,21 +221,22 @@ def replacing_path(destination: Path, *, sync: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
 
 
-def _is_temporary(name: str) -> bool:
-    return name.endswith(SUFFIX) or (name.startswith(".") and Path(name).stem.endswith(SUFFIX))
-
-
 def sweep(folders: Iterable[Path]) -> int:
-    """Remove what killed runs left in these folders (not below them); returns how many files."""
+    """Remove what killed runs left in these folders (not below them); returns how many files.
+
+    Where there are no locks, a file counts as left when it is a day old.
+    """
     removed = 0
     for folder in folders:
         try:
-            names = [name for name in os.listdir(folder) if _is_temporary(name)]  # noqa: PTH208 - faster
+            names = [name for name in os.listdir(folder) if _TEMPORARY.fullmatch(name)]  # noqa: PTH208 - faster
         except OSError:
             continue
         for name in names:
             with contextlib.suppress(OSError), (folder / name).open("r+b") as file:
-                if lock(file.fileno()) is not False:
+                locked = lock(file.fileno())
+                old = time.time() - os.fstat(file.fileno()).st_mtime > _DAY
+                if locked or (locked is None and old):
                     (folder / name).unlink()
                     removed += 1
     return removed

@@ -53,7 +53,9 @@ class Batch:
                 stale = self._stale(pipeline)
                 if request.dry_run:
                     self._dry_run(stale)
-                elif stale:
+                else:
+                    self._sweep()
+                if stale and not request.dry_run:
                     self._facts(denoiser, len(stale))
                     self._work(pipeline, stale)
         self._record.close()
@@ -115,13 +117,17 @@ class Batch:
         )
         click.echo(on_one_line(" | ".join(facts)), err=True)
 
+    def _sweep(self) -> None:
+        """Remove what killed runs left, also where nothing else is to be done."""
+        atomic.sweep({job.destination.parent for job in self._jobs})
+        compare = self._request.compare
+        if compare is not None:
+            atomic.sweep({(compare / job.relative).parent for job in self._jobs})
+
     def _work(self, pipeline: Pipeline, jobs: list[Job]) -> None:
         request = self._request
         for option, folder in (("--out", request.out), ("--compare", request.compare)):
             _make(option, folder)
-        atomic.sweep({job.destination.parent for job in jobs})
-        if request.compare is not None:
-            atomic.sweep({(request.compare / job.relative).parent for job in jobs})
         progress = progress_for(quiet=request.quiet or request.verbose)
         progress.start(len(jobs), "images", "denoise")
         try:
