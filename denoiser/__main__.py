@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks for modules in the current folder first, which may be full of other people's files.
+    del sys.path[0]
+
+import contextlib
+import io
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from denoiser.errors import DenoiserError, ExitCode, on_one_line
+from denoiser.errors import DenoiserError, ExitCode, on_one_line, reason
 
 
 def _terminated(*_: object) -> NoReturn:
@@ -49,8 +56,34 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.SOME_FAILED
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        click.echo(on_one_line(f"Error: {where}{error.strerror or error}."), err=True)
+        click.echo(on_one_line(f"Error: {where}{reason(error)}."), err=True)
         return ExitCode.CANNOT_START
+
+
+class _Patient(io.TextIOWrapper):
+    """A stderr that may be full or gone: the work goes on without its messages."""
+
+    def write(self, text: str, /) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed."""
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
+def _mend_streams() -> None:
+    """Have descriptors 0 to 2 open, or a file of ours would get one, and libraries' messages in it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # which gives the lowest that is free
+    raw = open(2, "wb", closefd=False, buffering=0)  # noqa: SIM115 - a descriptor, for good
+    sys.stderr = _Patient(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def main() -> NoReturn:
@@ -58,8 +91,15 @@ def main() -> NoReturn:
     # OpenBLAS reads this once, when NumPy loads it. The engine runs a thread of its own on each core; with
     # BLAS threads below those, results would depend on how many there are.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(run())
+    try:
+        signal.signal(signal.SIGTERM, _terminated)
+        _mend_streams()
+        code = run()
+    except KeyboardInterrupt:  # while what `run` needs was imported
+        print("Interrupted.", file=sys.stderr)  # noqa: T201
+        code = ExitCode.INTERRUPTED
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done; Python would tell of one while it ends
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,29 @@ exit codes. Every message names the file or argument, says what is wrong and, as
 
 from __future__ import annotations
 
+import errno
 from enum import IntEnum
 
-_ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160))}
+_CONTROLS = (*range(32), *range(127, 160))
+# What turns the direction of text or ends a line: U+202E shows "gnp.exe" where the name is "exe.png".
+_INVISIBLE = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
+UNSAFE = (*_CONTROLS, *_INVISIBLE)
+"""Code points that no text of other people's may bring to a terminal."""
+
+_ESCAPES = {code: repr(chr(code))[1:-1] for code in UNSAFE}
 
 
 def on_one_line(text: str) -> str:
     r"""Escape control characters, as in "\n": a file's name must not forge a line, nor drive a terminal."""
     return text.translate(_ESCAPES)
+
+
+_FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def reason(error: OSError) -> str:
+    """Say what the system refused, as the end of a sentence without its full stop."""
+    return "the disk is full" if error.errno in _FULL else error.strerror or str(error)
 
 
 class ExitCode(IntEnum):

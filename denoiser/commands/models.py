@@ -31,7 +31,7 @@ def models(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, one list.")
 def list_models(*, as_json: bool = False) -> None:
     """List all models: yours, then the bundled ones."""
-    from denoiser.errors import ModelError
+    from denoiser.errors import ModelError, on_one_line
     from denoiser.weights import modelfile, store
 
     rows: list[dict[str, Any]] = []
@@ -55,13 +55,14 @@ def list_models(*, as_json: bool = False) -> None:
             or f"{row['network']}, {row['parameters'] / 1e6:.2f} M weights, mode {row['mode']}"
         )
         hidden = " (hidden by your own of this name)" if row["shadowed"] else ""
-        click.echo(f"{row['name']:<12} {row['source']:<8} {facts}{hidden}")
+        click.echo(on_one_line(f"{row['name']:<12} {row['source']:<8} {facts}{hidden}"))
 
 
 @models.command("show", cls=Command)
 @click.argument("name")
 def show(name: str) -> None:
     """Print a model's card: data, noise, figures."""
+    from denoiser.errors import UNSAFE
     from denoiser.weights import modelfile
 
     path = _find(name)
@@ -77,7 +78,9 @@ def show(name: str) -> None:
         "config": {key: value for key, value in model.config.items() if key != "card"},
         "card": dict(model.card),
     }
-    click.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+    # A card may come from anywhere; what would drive a terminal stays the JSON escape that it can be.
+    text = json.dumps(facts, indent=2, ensure_ascii=False)
+    click.echo(text.translate({code: f"\\u{code:04x}" for code in UNSAFE if code != ord("\n")}))
 
 
 @models.command("path", cls=Command)

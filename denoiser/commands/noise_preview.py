@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from denoiser import generator
-from denoiser.errors import UsageError
+from denoiser.errors import UsageError, reason
 from denoiser.generator.canvas import load_font
 from denoiser.imaging.picture import quantize
 from denoiser.noise import Noise, paper
@@ -40,7 +40,7 @@ def write(noises: Sequence[Noise], path: Path, *, force: bool = False) -> None:
         with atomic.replacing(path) as file:
             drawn.save(file, "PNG")
     except OSError as error:
-        raise UsageError(f"The preview {path} can't be written: {error.strerror or error}.") from error
+        raise UsageError(f"The preview {path} can't be written: {reason(error)}.") from error
 
 
 def draw(noises: Sequence[Noise]) -> Image.Image:

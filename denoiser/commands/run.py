@@ -15,7 +15,8 @@ import click
 from denoiser.commands import run_options
 from denoiser.commands.click_parts import Command
 from denoiser.commands.run_options import Request
-from denoiser.errors import ExitCode, UsageError
+from denoiser.errors import ExitCode, UsageError, on_one_line
+from denoiser.system.stderr import only_python
 from denoiser.system.stdout import stdout_for_data
 
 
@@ -42,10 +43,31 @@ def run(**given: Any) -> int:
     request.check()
     # Pillow warns about odd metadata in words that help nobody here; damage comes as an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    if request.verbose:
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-        logging.getLogger("denoiser").setLevel(logging.DEBUG)
-    return _stream(request) if request.paths == ("-",) else _batch(request)
+    # NumPy would tell of a model's overflow in words of its own; what a model gives is checked anyhow.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"denoiser\.")
+    if isinstance(logging.lastResort, logging.Handler):
+        logging.lastResort.setFormatter(_OneLine("%(message)s"))
+    with contextlib.ExitStack() as stack:
+        if request.verbose:
+            handler = logging.StreamHandler()
+            handler.setFormatter(_OneLine("%(name)s: %(message)s"))
+            logging.basicConfig(level=logging.INFO, handlers=[handler])
+            logging.getLogger("denoiser").setLevel(logging.DEBUG)
+        else:
+            stack.enter_context(only_python())
+        return _stream(request) if request.paths == ("-",) else _batch(request)
+
+
+class _OneLine(logging.Formatter):
+    """Names in messages must not forge lines; what follows a message, a traceback, has many."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Format the message itself."""
+        return on_one_line(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """Format a traceback, whose lines may hold names, too."""
+        return "\n".join(map(on_one_line, super().formatException(ei).splitlines()))
 
 
 def _suggest_commands(paths: Iterable[str]) -> None:

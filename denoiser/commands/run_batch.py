@@ -26,6 +26,9 @@ from denoiser.plugins.manager import Plugins
 from denoiser.progress import progress_for, write_above
 from denoiser.system import atomic
 
+_MAX_FIGURE = 120
+"""Characters of a model card's own words that the first line has room for."""
+
 
 class Batch:
     """One run over files and folders."""
@@ -36,7 +39,7 @@ class Batch:
         self._data = data
         self._plugins = request.load_plugins()
         self._jobs = _plan(request, self._plugins)
-        self._record = Record(request.out)
+        self._record = Record(request.out, sync=request.sync)
         self._report = Report()
 
     def run(self) -> int:
@@ -52,7 +55,9 @@ class Batch:
                 stale = self._stale(pipeline)
                 if request.dry_run:
                     self._dry_run(stale)
-                elif stale:
+                else:
+                    self._sweep()
+                if stale and not request.dry_run:
                     self._facts(denoiser, len(stale))
                     self._work(pipeline, stale)
         self._record.close()
@@ -71,11 +76,10 @@ class Batch:
                 self._tell(Result(job.source, job.destination, Status.UP_TO_DATE))
             else:
                 stale.append(job)
-        strangers = [
-            job
-            for job in stale
-            if os.path.lexists(job.destination) and not self._record.ours(job.relative, job.destination)
-        ]
+        strangers = self._strangers(stale)
+        if strangers:
+            self._record.refresh()  # another run may have written them since
+            strangers = self._strangers(strangers)
         if strangers:
             more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
             raise UsageError(
@@ -83,6 +87,14 @@ class Batch:
                 "Use --force to overwrite, or another --out.",
             )
         return stale
+
+    def _strangers(self, jobs: Iterable[Job]) -> list[Job]:
+        """Those whose destination holds something else than an output of ours."""
+        return [
+            job
+            for job in jobs
+            if os.path.lexists(job.destination) and not self._record.ours(job.relative, job.destination)
+        ]
 
     def _dry_run(self, jobs: Iterable[Job]) -> None:
         for job in jobs:
@@ -97,7 +109,7 @@ class Batch:
         engine = denoiser.probe()
         model = auto.PICTURES if denoiser.auto else engine.model.name
         figure = denoiser.card.get("summary")
-        described = f"{model}: {figure}" if figure else model
+        described = f"{model}: {figure[:_MAX_FIGURE]}" if isinstance(figure, str) and figure else model
         facts = (
             f"denoise {__version__}",
             f"auto (digits, or {described})" if denoiser.auto else described,
@@ -105,15 +117,19 @@ class Batch:
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
             "1 image" if count == 1 else f"{count} images",
         )
-        click.echo(" | ".join(facts), err=True)
+        click.echo(on_one_line(" | ".join(facts)), err=True)
+
+    def _sweep(self) -> None:
+        """Remove what killed runs left, also where nothing else is to be done."""
+        atomic.sweep({job.destination.parent for job in self._jobs})
+        compare = self._request.compare
+        if compare is not None:
+            atomic.sweep({(compare / job.relative).parent for job in self._jobs})
 
     def _work(self, pipeline: Pipeline, jobs: list[Job]) -> None:
         request = self._request
         for option, folder in (("--out", request.out), ("--compare", request.compare)):
             _make(option, folder)
-        atomic.sweep({job.destination.parent for job in jobs})
-        if request.compare is not None:
-            atomic.sweep({(request.compare / job.relative).parent for job in jobs})
         progress = progress_for(quiet=request.quiet or request.verbose)
         progress.start(len(jobs), "images", "denoise")
         try:

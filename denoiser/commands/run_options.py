@@ -113,6 +113,12 @@ PARAMETERS: list[click.Parameter] = [
         help="Also write before | after | difference there, as PNG.",
     ),
     GroupedOption(
+        ["--sync"],
+        heading=OUTPUT,
+        is_flag=True,
+        help="Wait for the disk after each file, so that even a power cut leaves it whole.",
+    ),
+    GroupedOption(
         ["--force"],
         heading=OUTPUT,
         is_flag=True,
@@ -244,6 +250,7 @@ class Request:
     installed_plugins: bool
     plugin_options: tuple[str, ...]
     compare: Path | None
+    sync: bool
     as_json: bool
     quiet: bool
     verbose: bool
@@ -293,10 +300,14 @@ class Request:
         from denoiser.pipeline.cleaner import Output
         from denoiser.pipeline.comparison import Comparisons
 
+        compare = None
+        if self.compare is not None:
+            compare = Comparisons(self.compare, force=self.force, sync=self.sync)
         return Output(
             format=None if self.format == "keep" else self.format,
             color=self.color,
             max_megapixels=self.max_megapixels,
-            compare=None if self.compare is None else Comparisons(self.compare, force=self.force),
+            compare=compare,
             estimate=self.verbose or self.as_json,
+            sync=self.sync,
         )

@@ -11,6 +11,11 @@ FORMATS = {
 
 WRITABLE = frozenset(("PNG", "TIFF", "JPEG", "BMP", "PPM", "WEBP", "GIF", "JPEG2000"))
 SAME_AS = {"MPO": "JPEG", "DIB": "BMP"}
+READABLE = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
+"""What Pillow may take a file for, whatever it is called: it would hand PostScript to another program.
+
+MPO, a photograph of several views, is opened as the JPEG that it begins as.
+"""
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 SIXTEEN_BIT = frozenset(("PNG", "TIFF", "PPM", "JPEG2000"))
 ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))

@@ -6,23 +6,54 @@ decoding. Its conversions clip 16-bit images, so values are scaled here, by NumP
 
 from __future__ import annotations
 
+import contextlib
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from denoiser._types import Floats
 from denoiser.errors import FileError
-from denoiser.imaging.formats import SAME_AS
+from denoiser.imaging.formats import READABLE, SAME_AS
 from denoiser.imaging.picture import BECAME_GRAY, Picture
 from denoiser.page import Page
+from denoiser.system import memory
+
+_PILLOWS_OWN = 89_478_485
+"""Pillow's limit where nobody sets one; below it our own check is early enough."""
+
+_CHECKED_PIXELS = 4_000_000
+"""Pages up to this size are decoded whatever their file's size: they can't take much."""
+
+_INFLATED = 1032
+"""Bytes that one byte of deflate can stand for at most."""
+
+_PIXELS_A_BYTE: dict[str | None, int] = {
+    "BMP": 128,  # run lengths
+    "PPM": 8,
+    "GIF": 4096,  # LZW, whose codes of 12 bits stand for 4,096 pixels at most
+    "JPEG": 4096,  # a bit a block of 64, in Huffman's codes; eight times that for the arithmetic ones
+    "raw": 8,
+    "packbits": 512,
+    "tiff_lzw": 8 * 4096,
+    "tiff_adobe_deflate": 8 * _INFLATED,
+    "tiff_deflate": 8 * _INFLATED,
+    "jpeg": 4096,
+}
+"""More pixels than one byte of a file can stand for, by format or TIFF compression; others know no limit."""
+
+_BYTES_A_PIXEL = {"JPEG2000": 18, "WEBP": 26}
+"""Memory that these take to be read, cleaned and written, where it is more than others'."""
 
 # TIFF tags that describe the page and not its coding: description, make, model, resolution, page name and
 # number, software, date, artist, copyright.
 _TIFF_TAGS = (254, 269, 270, 271, 272, 282, 283, 285, 296, 297, 305, 306, 315, 33432)
+_IMAGE_WIDTH = 256
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT = 258, 262, 254, 339
 _MIN_IS_WHITE = 0
 _UNSIGNED, _SIGNED = 1, 2
@@ -57,15 +88,21 @@ class ImageFile:
         self.path = path
         self._color = color
         self._limit = max_megapixels
-        # Pillow's own guard would warn at 89 and stop at 179 megapixels; ours comes before any decoding too.
-        Image.MAX_IMAGE_PIXELS = None
+        self._file = file
+        self._bytes = file.seek(0, io.SEEK_END)
+        file.seek(0)
         try:
-            self._image: Image.Image = Image.open(file)
+            with _pillows_limit(max_megapixels):
+                self._image: Image.Image = Image.open(file, formats=READABLE)
         except UnidentifiedImageError:
             raise FileError("is not an image that can be read.") from None
+        except Image.DecompressionBombError as error:
+            found = re.search(r"\d{6,}", str(error))
+            raise self._too_large("has", int(found[0]) if found else 0) from None
         except Exception as error:  # decoders raise nearly anything on damaged headers
             raise FileError(f"is damaged: {_fault(error)}.") from error
         self.format = SAME_AS.get(self._image.format or "", self._image.format or "")
+        self._png_bits = _png_depth(self._image) if self.format == "PNG" else 8
         self._frames = self._find_pages()
         self.count = len(self._frames)
 
@@ -74,7 +111,10 @@ class ImageFile:
         if self.format != "TIFF":
             return [0]
         try:
+            directories = _directories(self._file)
             total = getattr(self._image, "n_frames", 1)
+            if total < directories:
+                raise FileError(f"is damaged: only {total} of its {directories} pages can be found.")
             if total == 1:
                 return [0]
             pages = []
@@ -84,6 +124,8 @@ class ImageFile:
                     pages.append(frame)
             pages = pages or [0]
             self._image.seek(pages[0])
+        except FileError:
+            raise
         except Exception as error:
             raise FileError(f"is damaged: {_fault(error)}.") from error
         return pages
@@ -117,9 +159,39 @@ class ImageFile:
         if width < 1 or height < 1:
             raise FileError("has no pixels.")
         if width * height > self._limit * 1e6:
+            raise self._too_large(f"is {width}x{height},", width * height)
+        if width * height > _CHECKED_PIXELS:
+            self._check_bytes(width, height)
+            self._check_memory(width, height)
+
+    def _too_large(self, what: str, pixels: int) -> FileError:
+        return FileError(
+            f"{what} more than {self._limit:g} megapixels.",
+            f"If it is meant to be that large, use --max-megapixels {-(-pixels // 1_000_000)}.",
+        )
+
+    def _check_bytes(self, width: int, height: int) -> None:
+        """Refuse a page that its file is too short for, before memory is taken for the pixels."""
+        most = _PIXELS_A_BYTE.get(
+            self._image.info.get("compression") if self.format == "TIFF" else self.format
+        )
+        if self.format == "PNG":
+            most = 8 * _INFLATED // (self._png_bits * len(self._image.getbands()))
+        if most is not None and width * height > most * self._bytes:
             raise FileError(
-                f"is {width}x{height}, more than {self._limit:g} megapixels.",
-                f"If it is meant to be that large, use --max-megapixels {-(-width * height // 1_000_000)}.",
+                f"is damaged: {width}x{height} pixels can't be in {self._bytes:,} bytes.", "Get it anew."
+            )
+
+    def _check_memory(self, width: int, height: int) -> None:
+        """Refuse a page that would end the whole run, as the system kills what takes all of its memory."""
+        a_pixel = 30 if self._color and len(self._image.getbands()) > 2 else 10
+        needed = width * height * max(a_pixel, _BYTES_A_PIXEL.get(self.format, 0))
+        there = memory.available()
+        if there is not None and needed > there:
+            raise FileError(
+                f"is {width}x{height}, which takes about {needed / 1e9:.1f} GB of memory, "
+                f"and {there / 1e9:.1f} GB are free.",
+                "Free some, or do it on a larger machine.",
             )
 
     def _decode(self, index: int) -> Picture:
@@ -132,8 +204,8 @@ class ImageFile:
         exif, image = self._upright(image)
         if getattr(self._image, "is_animated", False) and self.format != "TIFF":
             notes.append(f"only the first frame of several in a {self.format} was cleaned")
+        alpha = self._keyed(image)
         image = self._plain(image, notes)
-        alpha = None
         if image.mode in ("LA", "RGBA"):
             alpha = np.asarray(image.getchannel("A"))
             image = image.convert(image.mode[:-1])
@@ -184,12 +256,31 @@ class ImageFile:
                 f"has {max(bits)}-bit samples in {len(bits)} channels, which can't be read without loss.",
                 "Convert it to 16-bit gray.",
             )
-        if self.format == "PNG" and _png_depth(image) == 16:
+        tile = getattr(image, "tile", None)
+        args = tile[0].args if self.format == "PPM" and tile else ()
+        if isinstance(args, tuple) and any(isinstance(each, int) and each > 255 for each in args):
+            raise FileError(
+                "has 16-bit colour, which can't be read without loss.", "Convert it to 16-bit gray."
+            )
+        if self.format == "PNG" and self._png_bits == 16:
             raise FileError(
                 "has 16-bit colour or transparency, which can't be read without loss.",
                 "Convert it to 16-bit gray.",
             )
         return 8
+
+    def _keyed(self, image: Image.Image) -> npt.NDArray[np.uint8] | None:
+        """Opacity, uint8 (H, W), where one gray or one colour is said to be transparent; else None."""
+        key = image.info.get("transparency")
+        if image.mode not in ("1", "L", "I;16", "RGB") or not isinstance(key, int | tuple):
+            return None
+        raw = np.asarray(image)
+        if self.format == "PNG" and image.mode == "L":
+            key *= 255 // ((1 << self._png_bits) - 1)  # Pillow scales the pixels, and not this
+        clear = raw == np.asarray(key, raw.dtype)
+        if clear.ndim == 3:
+            clear = clear.all(axis=2)
+        return np.where(clear, np.uint8(0), np.uint8(255))
 
     def _plain(self, image: Image.Image, notes: list[str]) -> Image.Image:
         """Bring any layout to 1, L, LA, I;16, I, F, RGB or RGBA."""
@@ -202,10 +293,8 @@ class ImageFile:
             red, green, blue = (np.asarray(image.getchannel(band)) for band in "RGB")
             if np.array_equal(red, green) and np.array_equal(red, blue):
                 return image.convert("LA" if image.mode == "RGBA" else "L")
-        elif self.format == "PNG" and mode == "L" and _png_depth(self._image) < 8:
+        elif self.format == "PNG" and mode == "L" and self._png_bits < 8:
             notes.append(FEW_BITS_BECAME_8)
-        elif mode == "L" and "transparency" in image.info:
-            return image.convert("LA")
         elif mode in ("PA", "RGBa", "La"):
             image = image.convert("LA" if mode == "La" else "RGBA")
         elif mode == "CMYK" and image.info.get("icc_profile"):
@@ -224,6 +313,10 @@ class ImageFile:
             if not np.isfinite(raw).all():
                 raise FileError("holds NaN or infinite values.", "Replace them first.")
             low, high = float(raw.min()), float(raw.max())
+            if high - low > np.finfo(np.float32).max:
+                raise FileError(
+                    f"holds values from {low:.3g} to {high:.3g}, whose range is beyond 32 bits.", "Scale it."
+                )
             # Floating-point files state no range; values outside of 0..1 are taken on their own scale.
             span = (0.0, 1.0) if low >= 0.0 and high <= 1.0 else (low, high if high > low else low + 1.0)
             if span != (0.0, 1.0):
@@ -258,6 +351,54 @@ class ImageFile:
         if self.format == "WEBP":
             return {"lossless": True}
         return {}
+
+
+@contextlib.contextmanager
+def _pillows_limit(megapixels: float) -> Iterator[None]:
+    """Let Pillow refuse what it would allocate before our own check; other users of Pillow keep their limit.
+
+    Some of its decoders take memory while they open a file. Pillow stops at twice its limit.
+    """
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = max(_PILLOWS_OWN, int(megapixels * 1e6))
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _directories(file: IO[bytes]) -> int:
+    """Count a TIFF's directories, one for each page; FileError where their chain is broken.
+
+    Pillow takes the end of what it can follow for the end of the file. (TIFF 6.0, Adobe 1992, section 2.)
+    """
+    start = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    head = file.read(16)
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    big = 43 in (head[2], head[3])
+    number, entry, width = (8, 20, 8) if big else (2, 12, 4)
+
+    def at(place: int, length: int) -> int:
+        file.seek(place)
+        return int.from_bytes(file.read(length), order)
+
+    seen: set[int] = set()
+    place = at(8 if big else 4, width)
+    while place:
+        count = at(place, number)
+        after = place + number + entry * count
+        file.seek(place + number)
+        tags = file.read(entry * min(count, 1 << 16))[: after - place]
+        names = {int.from_bytes(tags[step : step + 2], order) for step in range(0, len(tags), entry)}
+        if place in seen or after > size or _IMAGE_WIDTH not in names:
+            file.seek(start)
+            raise FileError(f"is damaged: the directory of page {len(seen) + 1} is none.", "Get it anew.")
+        seen.add(place)
+        place = at(after, width) if after + width <= size else 0
+    file.seek(start)
+    return len(seen)
 
 
 def _png_depth(image: Image.Image) -> int:

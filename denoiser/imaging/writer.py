@@ -6,6 +6,7 @@ the coding. Its conversions clip 16-bit images, so values are scaled here, by Nu
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from typing import IO, Any
 
@@ -36,8 +37,10 @@ def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
         depth = 8
     image = Image.fromarray(quantize(picture.pixels, depth))
     if picture.alpha is not None:
-        if target in ALPHA and depth == 8:
+        if target in ALPHA and depth <= 8:
             image.putalpha(Image.fromarray(picture.alpha))
+        elif target in ALPHA:
+            notes.append(f"transparency was left out, as {target} is written without it in 16 bit")
         else:
             notes.append(f"transparency was left out, as {target} holds none")
     return image
@@ -76,7 +79,8 @@ def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, 
             options.pop("subsampling", None)
         if tables:
             gray = picture.pixels.ndim == 2
-            options["qtables"] = {0: tables[0]} if gray else tables
+            ordered = [tables[name] for name in sorted(tables)]  # a file may number them as it likes
+            options["qtables"] = dict(enumerate(ordered[:1] if gray else ordered))
             if gray:
                 options.pop("subsampling", None)
         else:
@@ -119,9 +123,7 @@ class ImageWriter:
         self._target = target
         self._pages: Any = None
         if count > 1:
-            from PIL.TiffImagePlugin import AppendingTiffWriter
-
-            self._pages = AppendingTiffWriter(file, new=True)
+            self._pages = _tiff_writer(file)
 
     def add(self, picture: Picture) -> None:
         """Encode the next page."""
@@ -136,7 +138,12 @@ class ImageWriter:
             raise FileError(
                 f"is {image.width}x{image.height}, and {self._target} holds {longest} pixels a side."
             )
-        if self._pages is None:
+        if self._target == "JPEG2000":
+            # OpenJPEG tries again for ever where its file takes nothing more.
+            memory = io.BytesIO()
+            image.save(memory, self._target, **options)
+            self._file.write(memory.getbuffer())
+        elif self._pages is None:
             image.save(self._file, self._target, **options)
         else:
             image.save(self._pages, self._target, **options)
@@ -146,6 +153,24 @@ class ImageWriter:
         """Write what is left of the file; the file itself stays open."""
         if self._pages is not None:
             self._pages.finalize()
+
+
+def _tiff_writer(file: IO[bytes]) -> Any:
+    from PIL.TiffImagePlugin import AppendingTiffWriter
+
+    class Writer(AppendingTiffWriter):
+        """Pillow's, which walks all directories again for each new page; the last one is known."""
+
+        def newFrame(self) -> None:  # noqa: N802 - Pillow's name
+            if self.isFirst:
+                super().newFrame()
+                return
+            self.finalize()
+            # Where fixing a directory ends is the place of the next one's offset, still 0.
+            self.whereToWriteNewIFDOffset = self.f.tell()
+            self.goToEnd()
+
+    return Writer(file, new=True)
 
 
 def encoded(picture: Picture, target: str) -> bytes | None:

@@ -258,7 +258,7 @@ class Denoiser:
         model = self._load(auto.GLYPHS)
         fitted = [patches.whole_from_image(images[index]) for index in indices]
         given = np.stack([patch for patch, _ in fitted])
-        reconstructed = self.engine(auto.GLYPHS).reconstruct(given)
+        reconstructed = self._reconstruct(auto.GLYPHS, given)
         glyphs = auto.glyphs_among(indices, given, reconstructed)
         if self._mode == "tile":
             self._tiled(images, glyphs, results, model)
@@ -276,7 +276,7 @@ class Denoiser:
         ]
         context = model.config.get("context", 1)
         given = np.stack([patches.with_context(patch, context) for patch, _ in fitted])
-        reconstructed = self.engine(model.name).reconstruct(given)
+        reconstructed = self._reconstruct(model.name, given)
         for index, (patch, whole), result in zip(indices, fitted, reconstructed, strict=True):
             results[index] = self._finish_whole(patch, whole, result, model)
 
@@ -315,7 +315,7 @@ class Denoiser:
 
         for index in indices:
             where = patches.grid(images[index].shape, self._stride)
-            if where.counts[0] > where.band_rows:
+            if where.counts[0] > where.band_rows or where.counts[1] > patches.STRIP_PATCHES:
                 merged = patches.tile(images[index], where, partial(self._patches, model=model), context)
                 results[index] = Cleaned(self._blend(images[index], merged), model.name)
                 continue
@@ -325,18 +325,28 @@ class Denoiser:
         if waiting:
             compute()
 
+    def _reconstruct(self, name: str, given: Floats) -> Floats:
+        """Have a model's engine reconstruct patches; ModelError where what it gives is no picture."""
+        result = self.engine(name).reconstruct(given)
+        # One number tells of all: neither NaN nor infinity goes away by adding.
+        if not np.isfinite(result.sum()):
+            raise ModelError(
+                f"{self._load(name).path} gives values that are not finite: its weights are far too large.",
+                "Use another copy of it, or train a new one with: denoise train",
+            )
+        return result
+
     def _patches(self, given: Floats, model: ModelFile) -> Floats:
         """Reconstruct patches; where a model predicts a residual, a patch of one tone has none."""
-        engine = self.engine(model.name)
         if not (model.config.get("residual") and model.config.get("center")):
-            return engine.reconstruct(given)
+            return self._reconstruct(model.name, given)
         own = given if given.ndim == 3 else given[..., 0]
         textured = own.max(axis=(1, 2)) != own.min(axis=(1, 2))
         if textured.all():
-            return engine.reconstruct(given)
+            return self._reconstruct(model.name, given)
         result = own.copy()
         if textured.any():
-            result[textured] = engine.reconstruct(given[textured])
+            result[textured] = self._reconstruct(model.name, given[textured])
         return result
 
 

@@ -21,6 +21,9 @@ Size = Literal["model", "input"]
 BAND_PATCHES = 1024
 """Patches computed at once. Fixed, because the bands decide the order of the merge's additions."""
 
+STRIP_PATCHES = 4 * BAND_PATCHES
+"""Patches side by side above which a page is computed in strips; each is more than a band is wide."""
+
 
 @dataclass(frozen=True)
 class Whole:
@@ -129,25 +132,35 @@ def grid(shape: tuple[int, int], stride: int) -> Grid:
     return Grid(shape, stride, (counts[0], counts[1]), (lead[0], lead[1]))
 
 
-def _reflected(length: int, lead: int, total: int) -> npt.NDArray[np.intp]:
-    """Indices 0..length-1 extended to `total` by reflection, starting `lead` before the first."""
-    return np.pad(np.arange(length), (lead, total - length - lead), mode="reflect")
+def _reflected(length: int, start: int, stop: int) -> npt.NDArray[np.intp]:
+    """Indices start..stop-1 of what 0..length-1 is when its reflections go on for ever on both sides."""
+    if length == 1:
+        return np.zeros(stop - start, np.intp)
+    period = 2 * (length - 1)
+    place = np.arange(start, stop) % period
+    return np.minimum(place, period - place)
 
 
-def split(image: Floats, where: Grid, rows: slice, context: int = 1) -> Floats:
+def split(image: Floats, where: Grid, rows: slice, context: int = 1, columns: slice | None = None) -> Floats:
     """Cut the patches of the given rows of the grid, row by row: float32 (N, 28, 28).
+
+    `columns` are those of the grid; None: all.
 
     With `context` above 1 it is (N, 28, 28, 2): each patch, and the area `context` times as wide and high
     around it, averaged down to 28x28.
     """
-    stride, (_, across) = where.stride, where.counts
-    start, stop, _ = rows.indices(where.counts[0])
-    margin = (context - 1) * PATCH // 2
-    wide, high = ((count - 1) * stride + PATCH + 2 * margin for count in reversed(where.counts))
-    columns = _reflected(where.shape[1], where.lead[1] + margin, wide)
-    lines = _reflected(where.shape[0], where.lead[0] + margin, high)
-    band = image[lines[start * stride : (stop - 1) * stride + PATCH + 2 * margin]][:, columns]
-    down = stop - start
+    stride, margin = where.stride, (context - 1) * PATCH // 2
+
+    def pixels(axis: int, start: int, stop: int) -> npt.NDArray[np.intp]:
+        first = start * stride - where.lead[axis] - margin
+        return _reflected(where.shape[axis], first, first + (stop - 1 - start) * stride + PATCH + 2 * margin)
+
+    top, bottom, _ = rows.indices(where.counts[0])
+    left, right, _ = (columns or slice(None)).indices(where.counts[1])
+    down, across = bottom - top, right - left
+    lines, places = pixels(0, top, bottom), pixels(1, left, right)
+    # Of a narrow part of a wide page, whole rows would be much to copy; else they are copied faster.
+    band = image[lines][:, places] if across == where.counts[1] else image[np.ix_(lines, places)]
     if context == 1:
         return _windows(band, (down, across), stride).astype(np.float32, order="C").reshape(-1, PATCH, PATCH)
     result = np.empty((down, across, PATCH, PATCH, 2), np.float32)
@@ -268,14 +281,43 @@ def bands(where: Grid) -> Iterator[slice]:
         yield slice(start, min(start + where.band_rows, where.counts[0]))
 
 
+def strips(where: Grid) -> Iterator[tuple[slice, slice, Grid]]:
+    """Cut a very wide grid into parts that fit in memory, most grids into one.
+
+    Gives for each the columns of patches to compute, the image's columns that they complete, and a grid of
+    that part for `Merge`. Patches that two parts need are computed twice, so that each pixel is the sum of
+    the same patches in the same order as without parts.
+    """
+    across, stride = where.counts[1], where.stride
+    if across <= STRIP_PATCHES:
+        yield slice(0, across), slice(0, where.shape[1]), where
+        return
+    beside = -(-PATCH // stride)
+    for start in range(0, across, STRIP_PATCHES):
+        stop = min(start + STRIP_PATCHES, across)
+        first = max(0, start - beside)
+        left = max(start * stride, where.lead[1])
+        right = where.lead[1] + where.shape[1]
+        if stop < across:
+            right = min(right, stop * stride)
+        part = Grid(
+            (where.shape[0], right - left),
+            stride,
+            (where.counts[0], stop - first),
+            (where.lead[0], left - first * stride),
+        )
+        yield slice(first, stop), slice(left - where.lead[1], right - where.lead[1]), part
+
+
 def tile(image: Floats, where: Grid, reconstruct: Callable[[Floats], Floats], context: int = 1) -> Floats:
     """Reconstruct a float32 (H, W) image by its overlapping patches.
 
     `reconstruct` maps what `split` cuts with that `context` to float32 (N, 28, 28).
     """
     result = np.empty(where.shape, np.float32)
-    merge = Merge(where)
-    for rows in bands(where):
-        ready, pixels = merge.add(reconstruct(split(image, where, rows, context)))
-        result[ready] = pixels
+    for columns, inside, part in strips(where):
+        merge = Merge(part)
+        for rows in bands(part):
+            ready, pixels = merge.add(reconstruct(split(image, where, rows, context, columns)))
+            result[ready, inside] = pixels
     return result

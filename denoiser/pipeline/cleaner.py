@@ -23,7 +23,7 @@ from typing import IO
 import numpy as np
 
 from denoiser._types import Floats
-from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
+from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError, reason
 from denoiser.imaging import formats, plugin_files, reader, small_png, writer
 from denoiser.imaging.open import open_builtin, open_image
 from denoiser.imaging.picture import Picture
@@ -35,6 +35,7 @@ from denoiser.pipeline.plan import Job
 from denoiser.pipeline.prefetch import Ahead, Aside, Behind, one_ahead
 from denoiser.pipeline.record import Stamp
 from denoiser.system import atomic
+from denoiser.system.atomic import Written
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,7 @@ class Output:
     """What to write, apart from the pixels: the format (None: as the input), colour, guards, comparison.
 
     estimate: whether to tell how noisy each image was.
+    sync: whether to wait for each file to be on the disk.
     """
 
     format: str | None = None
@@ -58,15 +60,16 @@ class Output:
     max_megapixels: float = 500.0
     compare: Comparisons | None = None
     estimate: bool = False
+    sync: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a file fared, and for the record what it was made from and its output's size in bytes."""
+    """How a file fared, and for the record what it was made from and what its output is known by."""
 
     result: Result
     stamp: Stamp | None = None
-    size: int = 0
+    written: Written | None = None
 
 
 Source = reader.ImageFile | small_png.PlainFile | plugin_files.PluginFile
@@ -86,6 +89,7 @@ class _Work:
     pages: int = 0
     noise: list[float] = field(default_factory=list)
     ahead: Ahead[Picture] | None = None
+    written: Written | None = None
 
 
 @dataclass
@@ -225,7 +229,7 @@ class Cleaner:
                     self._write(work, iter([done]))
                 else:
                     with self._place(work.job.destination) as destination:
-                        atomic.write(destination, content)
+                        work.written = atomic.write(destination, content, sync=self._output.sync)
                 yield self._finish(work)
             except Exception as error:
                 yield failed(work.job, error, work.started)
@@ -313,8 +317,9 @@ class Cleaner:
         with self._place(work.job.destination) as destination:
             notes = self._write_by_plugin(work, pictures)
             if notes is None:
-                with atomic.replacing(destination) as file:
+                with atomic.replacing(destination, sync=self._output.sync) as file:
                     notes = writer.write(file, pictures, self._target(work), count=work.source.count)
+                work.written = file.written
         work.notes.extend(notes)
 
     @contextlib.contextmanager
@@ -327,18 +332,20 @@ class Cleaner:
         try:
             yield destination
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise FileError(f"can't be written to {destination}: {reason}.") from error
+            raise FileError(f"can't be written to {destination}: {reason(error)}.") from error
 
     def _write_by_plugin(self, work: _Work, pictures: Iterator[Picture]) -> list[str] | None:
         """Let a plugin write it, if one is for such files and wants to; else no page is taken."""
         destination, plugins = work.job.destination, self._denoiser.plugins
         if not plugins.writes(destination):
             return None
-        with contextlib.suppress(_Unwritten), atomic.replacing_path(destination) as path:
+        replacing = atomic.replacing_path(destination, sync=self._output.sync)
+        with contextlib.suppress(_Unwritten), replacing as path:
             notes = plugin_files.write(path, plugins, pictures, count=work.source.count)
             if notes is None:
                 raise _Unwritten
+            status = path.stat()
+            work.written = Written(status.st_size, status.st_mtime_ns)
             return notes
         return None
 
@@ -355,7 +362,7 @@ class Cleaner:
             noise=float(np.mean(work.noise)) if work.noise else None,
             seconds=time.perf_counter() - work.started,
         )
-        return Outcome(result, work.stamp, os.stat(job.destination).st_size)  # noqa: PTH116 - as above
+        return Outcome(result, work.stamp, work.written)
 
     def stream(self, content: bytes) -> tuple[bytes, Result]:
         """Clean one image from memory to memory, all its pages; raises FileError."""

@@ -8,25 +8,36 @@ import numpy as np
 from PIL import Image
 
 from denoiser._types import PATCH, Floats
-from denoiser.errors import FileError
+from denoiser.errors import FileError, reason
 from denoiser.imaging.picture import quantize
 from denoiser.inference.patches import whole_from_image
-from denoiser.pipeline.record import Record
+from denoiser.pipeline.record import Record, Stamp
 from denoiser.system import atomic
+from denoiser.system.atomic import Written
 
 
 class Comparisons:
     """Writes comparisons below a folder; a file there that is not ours stays, unless `force` is set."""
 
-    def __init__(self, folder: Path, *, force: bool = False) -> None:
+    def __init__(self, folder: Path, *, force: bool = False, sync: bool = False) -> None:
         self._folder = folder
         self._force = force
-        self._record = Record(folder)
+        self._sync = sync
+        self._record = Record(folder, sync=sync)
+        self._written: dict[str, list[tuple[str, Written]]] = {}
 
-    def exists(self, relative: str) -> bool:
-        """Whether there is a comparison of this output, of its first page if it has several."""
+    def up_to_date(self, relative: str, source: Path, made_with: str) -> bool:
+        """Whether there is a comparison of this output, of its first page if it has several.
+
+        It must have been made from `source` as it is now, with these settings.
+        """
         names = (self._name(relative, 0, 1), self._name(relative, 0, 2))
-        return any((self._folder / name).is_file() and self._record.knows(name) for name in names)
+        return any(self._record.up_to_date(name, source, self._folder / name, made_with) for name in names)
+
+    def done(self, relative: str, source: Path, stamp: Stamp, made_with: str) -> None:
+        """Note what an output's comparisons were made from and with, once it is complete itself."""
+        for name, written in self._written.pop(relative, ()):
+            self._record.done(name, source, stamp, made_with, written)
 
     @staticmethod
     def _name(relative: str, index: int, count: int) -> str:
@@ -37,16 +48,17 @@ class Comparisons:
         name = self._name(relative, index, count)
         path = self._folder / name
         try:
-            if path.exists() and not self._force and not self._record.knows(name):
+            if path.exists() and not self._force and not self._record.ours(name, path):
                 raise FileError(
                     f"can't be compared: {path} exists and was not written by denoise.",
                     "Use --force to overwrite, or another --compare.",
                 )
             self._record.begin([name])
-            with atomic.replacing(path) as file:
+            with atomic.replacing(path, sync=self._sync) as file:
                 compare(before, after).save(file, "PNG")
+            self._written.setdefault(relative, []).append((name, file.written))
         except OSError as error:
-            raise FileError(f"can't be compared in {path}: {error.strerror or error}.") from error
+            raise FileError(f"can't be compared in {path}: {reason(error)}.") from error
 
 
 def compare(before: Floats, after: Floats) -> Image.Image:

@@ -50,9 +50,10 @@ class Pipeline:
 
     def up_to_date(self, job: Job) -> bool:
         """Whether a job's output exists, complete, made from this input with these settings."""
-        if self._record is None or not self._record.knows(job.relative) or not job.destination.is_file():
+        if self._record is None:
             return False
-        if self._output.compare is not None and not self._output.compare.exists(job.relative):
+        compare = self._output.compare
+        if compare is not None and not compare.up_to_date(job.relative, job.source, self.made_with):
             return False
         return self._record.up_to_date(job.relative, job.source, job.destination, self.made_with)
 
@@ -102,13 +103,14 @@ class Pipeline:
             self._record.begin(job.relative for job in jobs)
 
     def _note(self, job: Job, outcome: Outcome) -> Result:
+        stamp, written = outcome.stamp, outcome.written
+        if stamp is not None and self._output.compare is not None:
+            self._output.compare.done(job.relative, job.source, stamp, self.made_with)
         if self._record is not None:
-            if outcome.stamp is None:
+            if stamp is None or written is None:
                 self._record.failed(job.relative)
             else:
-                self._record.done(
-                    job.relative, job.source, outcome.stamp, self.made_with, output_size=outcome.size
-                )
+                self._record.done(job.relative, job.source, stamp, self.made_with, written)
         return outcome.result
 
     def stream(self, content: bytes) -> tuple[bytes, Result]:

@@ -36,6 +36,7 @@ WINDOW = 16
 """So many tasks a worker may be done before the first of them that is not: what waits here is bounded."""
 
 REPORT_SECONDS = 0.1
+_PR_SET_PDEATHSIG = 1
 PATIENCE_SECONDS = 10.0
 
 
@@ -232,6 +233,7 @@ def _serve(pipe: Connection, others: Sequence[Connection], cleaner: Cleaner, job
         other.close()  # or a parent that is gone would never be noticed
     gc.freeze()  # what was there before stays shared
     parent = os.getppid()
+    _end_with_parent()
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             start, stop = pipe.recv()
@@ -249,6 +251,14 @@ def _serve(pipe: Connection, others: Sequence[Connection], cleaner: Cleaner, job
                 return
             finally:
                 teller.flush()
+
+
+def _end_with_parent() -> None:
+    """Have the system send SIGTERM when the parent dies, which may be in the middle of a large file."""
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
 class _Teller:
@@ -284,13 +294,13 @@ def _packed(outcome: Outcome) -> Packed:
         result.error,
         result.noise,
         result.seconds,
-        outcome.size,
+        outcome.written,
         None if stamp is None else (stamp.size, stamp.mtime_ns, stamp.sha256),
     )
 
 
 def _unpacked(job: Job, packed: Packed) -> Outcome:
-    pages, models, notes, error, noise, seconds, size, stamp = packed
+    pages, models, notes, error, noise, seconds, written, stamp = packed
     status = Status.DONE if error is None else Status.FAILED
     result = Result(job.source, job.destination, status, pages, models, notes, error, noise, seconds)
-    return Outcome(result, None if stamp is None else Stamp(*stamp), size)
+    return Outcome(result, None if stamp is None else Stamp(*stamp), written)

@@ -1,8 +1,10 @@
 """What each output was made from and with, so that a finished output is skipped next time as `make` would.
 
-The record is `.denoise.jsonl` in the output folder: one line appended for each finished file, so that a kill
-loses nothing and the cost of a long run stays linear. A line that says an output is *being* written comes
-first: it tells an output of ours, whose finishing line a kill prevented, from a stranger's file.
+The record is the folder `.denoise` in the output folder. Each run appends to a file of its own there, one
+line for each finished output, so that a kill loses nothing and the cost of a long run stays linear; whoever
+reads takes the lines of all files together. A line that says an output is *being* written comes first: it
+tells an output of ours, whose finishing line a kill prevented, from a stranger's file. An output is known by
+its size and modification time: what lies in the folder decides which line is true.
 """
 
 from __future__ import annotations
@@ -12,16 +14,30 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable
+import stat
+import sys
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from denoiser.errors import UsageError
+from denoiser.errors import UsageError, reason
+from denoiser.system import atomic
+from denoiser.system.atomic import Written
 
 log = logging.getLogger(__name__)
 
+FOLDER = ".denoise"
 NAME = ".denoise.jsonl"
+"""The record as one file, which earlier versions wrote."""
+
+_ENDING = ".jsonl"
+MOST_FILES = 16
+"""When there are more files, a run that begins merges those that no run is writing."""
+
+_KEPT = 4  # entries of one output that merging keeps, the newest; older ones can't be of what is there
+_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,9 @@ def _folder(path: str, _: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - a link is an input of its own
 
 
+_NO_DETOURS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+"""Without following a link, and without waiting for the other end of a pipe."""
+
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -56,129 +75,348 @@ def _line(entry: dict[str, Any]) -> str:
     return _ENCODER.encode(entry)
 
 
+class _Entry(NamedTuple):
+    """A finished output: what it was made from and with, and what it is known by.
+
+    Of outputs that earlier versions recorded, only the size is known.
+    """
+
+    source: str
+    size: int
+    mtime_ns: int
+    sha256: str | None
+    made_with: str
+    output_size: int
+    output_mtime_ns: int | None
+
+    def is_there(self, there: os.stat_result) -> bool:
+        return self.output_size == there.st_size and self.output_mtime_ns in (None, there.st_mtime_ns)
+
+    def line(self, output: str) -> str:
+        return _line({"output": output, **self._asdict()})
+
+
+class _Lines:
+    """The lines of all files of a record together."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, tuple[_Entry, ...]] = {}
+        self.begun: dict[str, int] = {}
+        """When outputs were begun that were not finished by who began them."""
+
+    def read(self, content: bytes, changed_ns: int) -> None:
+        """Take the lines of one file, which was last written to at `changed_ns`."""
+        begun: dict[str, int] = {}
+        for line in content.splitlines():
+            try:
+                fields = json.loads(line)
+                output = fields["output"]
+                if not isinstance(output, str):
+                    continue
+                if "begun" in fields:
+                    when = fields["begun"]
+                    begun[output] = changed_ns if isinstance(when, bool) else int(when)
+                    continue
+                begun.pop(output, None)
+                if "failed" not in fields:
+                    self.add(output, _entry(fields))
+            except (ValueError, KeyError, TypeError, RecursionError):
+                continue  # the torn end of a killed run's last line: that file is simply made again
+        for output, when in begun.items():
+            self.begun[output] = max(when, self.begun.get(output, 0))
+
+    def add(self, output: str, entry: _Entry) -> None:
+        """Take the line of a finished output."""
+        before = self.done.get(output, ())
+        self.done[output] = (*(each for each in before if each != entry), entry)
+
+    def entries(self, output: str, there: os.stat_result) -> list[_Entry]:
+        """Those entries of an output that are of the file which is there."""
+        known = self.done.get(output, ())
+        # A size alone tells little, and nothing where there is better to go by.
+        dated = [entry for entry in known if entry.output_mtime_ns is not None]
+        return [entry for entry in dated or known if entry.is_there(there)]
+
+    def half_way(self, output: str) -> bool:
+        """Whether an output was begun after all that is known to be finished."""
+        newest = max((entry.output_mtime_ns or 0 for entry in self.done.get(output, ())), default=0)
+        return self.begun.get(output, -1) > newest
+
+    def text(self) -> Iterator[str]:
+        """Give what of it can still matter, line by line."""
+        for output, entries in self.done.items():
+            newest = sorted(entries, key=lambda entry: entry.output_mtime_ns or 0)[-_KEPT:]
+            yield from (entry.line(output) for entry in newest)
+        yield from (_begun(output, when) for output, when in self.begun.items() if self.half_way(output))
+
+
+def _entry(fields: dict[str, Any]) -> _Entry:
+    numbers = [fields[key] for key in ("size", "mtime_ns", "output_size")]
+    texts = [fields["source"], fields["made_with"]]
+    known, checksum = fields.get("output_mtime_ns"), fields["sha256"]
+    whole = all(isinstance(number, int) for number in (*numbers, known or 0))
+    if not whole or not all(isinstance(text, str) for text in (*texts, checksum or "")):
+        raise ValueError("no entry of ours")
+    size, mtime_ns, output_size = numbers
+    return _Entry(texts[0], size, mtime_ns, checksum, sys.intern(texts[1]), output_size, known)
+
+
+def _begun(output: str, when: int) -> str:
+    return _line({"output": output, "begun": when})
+
+
 class Record:
     """The record of one output folder. Nothing is created before the first line is written.
 
-    Several runs may share a folder: every line is one `write` to a file opened for appending.
+    It is read when it is first asked, and again by `refresh`. Several runs may share a folder.
+
+    Args:
+        folder: the output folder.
+        sync: whether what is begun waits until the disk has the line.
+
+    Raises:
+        UsageError: something lies in the record's place that is no file of its own.
+
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
-        # Lines as they are written: a third of what they take as objects.
-        self._entries: dict[str, str] = {}
-        self._before: dict[str, str | None] = {}
+    def __init__(self, folder: Path, *, sync: bool = False) -> None:
+        self._out = folder
+        self._folder = folder / FOLDER
+        self._sync = sync
+        self._lines: _Lines | None = None
+        self._own: Path | None = None
         self._file: int | None = None
         self._torn = False
         self._failed = False
-        self._read()
+        for path in self._paths():
+            self._read(path)
 
-    def _read(self) -> None:
+    # --- reading ---
+
+    def _paths(self) -> list[Path]:
+        """All files of the record that there are."""
         try:
-            content = self._path.read_bytes()
+            if not stat.S_ISDIR(self._folder.lstat().st_mode):
+                raise self._refused(self._folder, "is no folder of its own")
+            names = os.listdir(self._folder)  # noqa: PTH208 - faster
         except (FileNotFoundError, NotADirectoryError):
-            return
+            names = []
         except OSError as error:
-            raise UsageError(
-                f"The record {self._path} can't be read: {error.strerror}.",
-                "Remove it, or use another folder.",
-            ) from error
-        self._torn = bool(content) and not content.endswith(b"\n")
-        for line in content.splitlines():
-            try:
-                entry = json.loads(line)
-                self._entries[entry["output"]] = _line(entry)
-            except (ValueError, KeyError, TypeError, RecursionError):
-                continue  # the torn end of a killed run's last line: that file is simply made again
+            raise self._refused(self._folder, f"can't be read: {error.strerror}") from error
+        paths = [self._folder / name for name in sorted(names) if name.endswith(_ENDING)]
+        old = self._out / NAME
+        return [old, *paths] if os.path.lexists(old) else paths
+
+    @staticmethod
+    def _refused(path: Path, why: str) -> UsageError:
+        return UsageError(f"The record {path} {why}.", "Remove it, or use another folder.")
+
+    def _open(self, path: Path, flags: int) -> int:
+        """Open a file of the record, and nothing that somebody has put there to lead elsewhere.
+
+        Raises UsageError for a link, a file that has another name too, and what is no file; OSError.
+        """
+        try:
+            number = os.open(path, flags | _NO_DETOURS, 0o644)
+        except OSError as error:
+            if path.is_symlink():
+                raise self._refused(path, "is a link") from error
+            raise
+        status = os.fstat(number)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink <= 1:
+            return number
+        os.close(number)
+        regular = stat.S_ISREG(status.st_mode)
+        raise self._refused(path, "has another name, too" if regular else "is no regular file")
+
+    def _read(self, path: Path, lines: _Lines | None = None) -> bool:
+        """Read one file into `lines`, if any; returns whether it was there."""
+        try:
+            with os.fdopen(self._open(path, os.O_RDONLY), "rb") as file:
+                if lines is not None:
+                    lines.read(file.read(), os.fstat(file.fileno()).st_mtime_ns)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise self._refused(path, f"can't be read: {error.strerror}") from error
+        return True
+
+    def refresh(self) -> None:
+        """Read what all runs have written by now."""
+        for _ in range(MOST_FILES):
+            lines, paths = _Lines(), self._paths()
+            if all(self._read(path, lines) for path in paths):
+                break  # else one was merged into another meanwhile: from the start
+        self._lines = lines
+
+    def _known(self) -> _Lines:
+        if self._lines is None:
+            self.refresh()
+        assert self._lines is not None  # noqa: S101 - just read
+        return self._lines
 
     def knows(self, output: str) -> bool:
         """Whether this output was written, or begun, by us."""
-        # Quotes within a name are escaped, so that this can only be the mark itself.
-        return '"failed":true' not in self._entries.get(output, '"failed":true')
+        return output in self._known().done or output in self._known().begun
 
     def ours(self, output: str, destination: Path) -> bool:
         """Whether what lies at `destination` is this output, as it was written or half-way to it.
 
-        A file of another size has come from somewhere else since; an empty one is what a power cut leaves.
+        A file of another size or time has come from somewhere else since; an empty one is what a power cut
+        leaves.
         """
         if not self.knows(output):
             return False
-        written = json.loads(self._entries[output]).get("output_size")
-        if written is None:  # begun, and a kill may have come between its renaming and its line
-            return True
         try:
-            return destination.stat().st_size in (written, 0)
+            there = destination.stat()
         except OSError:
             return True  # nothing there to lose
+        lines = self._known()
+        # Begun only: a kill may have come between its renaming and its line.
+        return not there.st_size or lines.half_way(output) or bool(lines.entries(output, there))
 
     def up_to_date(self, output: str, source: Path, destination: Path, made_with: str) -> bool:
-        """Whether the record says that `output` was made from `source` as it is now, with these settings.
+        """Whether the file at `destination` was made from `source` as it is now, with these settings.
 
-        The output must have the size at `destination` that was written: an emptied one is made again. The
-        same size and time is the same input; another time or place but the same content, as after a copy or
-        a checkout, is too.
+        The same size and time is the same input; another time or place but the same content, as after a copy
+        or a checkout, is too.
         """
-        entry: dict[str, Any] = json.loads(self._entries.get(output, "{}"))
-        if entry.get("made_with") != made_with:
+        known = self._known()
+        if output not in known.done:
             return False
         try:
-            status = source.stat()
-            if entry.get("size") != status.st_size or entry.get("output_size") != destination.stat().st_size:
+            there = destination.stat()
+            if not stat.S_ISREG(there.st_mode):
                 return False
-            if entry.get("mtime_ns") == status.st_mtime_ns and entry.get("source") == _absolute(source):
+            fitting = [each for each in known.entries(output, there) if each.made_with == made_with]
+            status = source.stat()
+            fitting = [each for each in fitting if each.size == status.st_size]
+            path = _absolute(source)
+            if any(each.mtime_ns == status.st_mtime_ns and each.source == path for each in fitting):
                 return True
+            if not fitting:
+                return False
             with source.open("rb") as file:
-                return bool(hashlib.file_digest(file, "sha256").hexdigest() == entry.get("sha256"))
+                checksum = hashlib.file_digest(file, "sha256").hexdigest()
+            return any(each.sha256 == checksum for each in fitting)
         except OSError:
             return False
+
+    # --- writing ---
 
     def begin(self, outputs: Iterable[str]) -> None:
         """Note that these outputs are about to be written."""
-        before = {output: self._entries.get(output) for output in outputs}
-        self._before |= before
-        self._append((output, _line({"output": output, "begun": True})) for output in before)
+        now = time.time_ns()
+        names = dict.fromkeys(outputs)
+        self._append([_begun(output, now) for output in names], sync=self._sync)
+        self._known().begun |= dict.fromkeys(names, now)
 
     def failed(self, output: str) -> None:
         """Note that an output that was begun was not written: what is there is what was there before."""
-        self._append([(output, self._before.pop(output, None) or _line({"output": output, "failed": True}))])
+        self._append([_line({"output": output, "failed": True})])
+        self._known().begun.pop(output, None)
 
-    def done(self, output: str, source: Path, stamp: Stamp, made_with: str, *, output_size: int) -> None:
-        """Note that an output is complete, and what it was made from and with."""
-        self._before.pop(output, None)
-        entry = {
-            "output": output,
-            "source": _absolute(source),
-            "size": stamp.size,
-            "mtime_ns": stamp.mtime_ns,
-            "sha256": stamp.sha256,
-            "made_with": made_with,
-            "output_size": output_size,
-        }
-        self._append([(output, _line(entry))])
+    def done(self, output: str, source: Path, stamp: Stamp, made_with: str, written: Written) -> None:
+        """Note that an output is complete, what it was made from and with, and what it is known by."""
+        entry = _Entry(_absolute(source), stamp.size, stamp.mtime_ns, stamp.sha256, made_with, *written)
+        self._append([entry.line(output)])
+        known = self._known()
+        known.begun.pop(output, None)
+        known.add(output, entry)
 
-    def _append(self, entries: Iterable[tuple[str, str]]) -> None:
-        lines = dict(entries)
+    def _append(self, lines: list[str], *, sync: bool = False) -> None:
         if not lines:
             return
-        self._entries |= lines
-        text = "\n".join(lines.values()) + "\n"
-        left = memoryview((("\n" if self._torn else "") + text).encode("ascii"))
         try:
+            if self._file is not None and not os.fstat(self._file).st_nlink:
+                self.close()  # somebody has removed the folder
+                self._own = None
             if self._file is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+                self._file = self._writer()
+            left = memoryview((("\n" if self._torn else "") + "\n".join(lines) + "\n").encode("ascii"))
             while left:
                 left = left[os.write(self._file, left) :]
                 self._torn = bool(left)
+            if sync:
+                os.fsync(self._file)
         except OSError as error:
             # The files themselves may still be written; what is lost is that they need not be done again.
             if not self._failed:
                 log.warning(
                     "The record %s can't be written (%s): files of this run may be done again in the next,"
                     " which may need --force.",
-                    self._path,
-                    error.strerror or error,
+                    self._folder,
+                    reason(error),
                 )
             self._failed = True
+
+    def _writer(self) -> int:
+        """Open the file of this run: that of a run that has ended, or a new one."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        paths = self._paths()
+        if self._own is not None and self._own in paths:
+            free = self._free([self._own])
+        else:
+            crowded = len(paths) > MOST_FILES or (self._out / NAME) in paths
+            free = self._free(paths, most=None if crowded else 1)
+            if crowded:
+                return self._merged(free)
+        if not free:
+            return self._new()
+        self._own, number = free[0]
+        self._torn = False
+        if os.fstat(number).st_size:
+            os.lseek(number, -1, os.SEEK_END)
+            self._torn = os.read(number, 1) != b"\n"
+        return number
+
+    def _free(self, paths: Iterable[Path], *, most: int | None = None) -> list[tuple[Path, int]]:
+        """Open and lock files that no run writes to, up to `most`."""
+        free: list[tuple[Path, int]] = []
+        for path in paths:
+            if most is not None and len(free) >= most:
+                break
+            try:
+                number = self._open(path, os.O_RDWR | os.O_APPEND)
+            except OSError:
+                continue  # read-only, or gone
+            status, locked = os.fstat(number), atomic.lock(number)
+            # Where there are no locks, one that nobody has written to for a day; the old one has none.
+            idle = time.time() - status.st_mtime > _DAY or path.name == NAME
+            if status.st_nlink and (locked or (locked is None and idle)):
+                free.append((path, number))
+            else:
+                os.close(number)
+        return free
+
+    def _new(self) -> int:
+        self._own = self._folder / f"{os.urandom(4).hex()}{_ENDING}"
+        number = self._open(self._own, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+        atomic.lock(number)
+        self._torn = False
+        return number
+
+    def _merged(self, files: list[tuple[Path, int]]) -> int:
+        """Begin a new file with what these hold, and remove them."""
+        number = self._new()
+        lines = _Lines()
+        try:
+            for path, _ in files:
+                self._read(path, lines)
+            content = "".join(f"{line}\n" for line in lines.text()).encode("ascii")
+            left = memoryview(content)
+            while left:
+                left = left[os.write(number, left) :]
+            os.fsync(number)
+            for path, _ in files:
+                path.unlink(missing_ok=True)
+        except BaseException:
+            os.close(number)
+            raise
+        finally:
+            for _, other in files:
+                os.close(other)
+        return number
 
     def close(self) -> None:
         """Close the file; the record can still be asked, and opens it again to write."""

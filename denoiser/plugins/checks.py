@@ -20,7 +20,8 @@ def blamed(plugin: str, where: str) -> Iterator[None]:
     """Turn whatever a plugin's code raises into a FileError that names it."""
     try:
         yield
-    except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises fails this file alone
+    except BaseException as error:  # somebody else's code: whatever it raises fails this file alone
+        let_interruptions_pass(error)
         log.debug("plugin %s", plugin, exc_info=True)
         raise FileError(
             f"plugin {plugin} failed in {where}: {type(error).__name__}: {first_line(error)}."
@@ -34,9 +35,19 @@ def read_only(image: Floats) -> Floats:
     return view
 
 
+def let_interruptions_pass(error: BaseException) -> None:
+    """Raise Ctrl-C and being told to end again: they are the user's, wherever they come."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, on one line and without a full stop; its type if it says nothing."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    try:
+        text = str(error)
+    except Exception:  # somebody else's code, too
+        text = ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if len(lines) < 2 else " ".join(lines)).rstrip(".") if lines else type(error).__name__
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from denoiser.errors import PluginError
-from denoiser.plugins.checks import first_line
+from denoiser.plugins.checks import first_line, let_interruptions_pass
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ def load_file(path: Path) -> tuple[ModuleType, str]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # somebody else's code, at import
+    except BaseException as error:  # somebody else's code, at import
+        let_interruptions_pass(error)
         del sys.modules[name]
         log.debug("plugin %s", path, exc_info=True)
         what = f"{type(error).__name__}: {first_line(error)}{_line_of(error, path)}"
@@ -90,7 +91,8 @@ def load_module(name: str) -> tuple[ModuleType, str]:
         raise PluginError(
             f"The plugin {name} fails on loading: {first_line(error)}.", "Install what it needs."
         ) from error
-    except (Exception, SystemExit) as error:  # somebody else's code, at import
+    except BaseException as error:  # somebody else's code, at import
+        let_interruptions_pass(error)
         log.debug("plugin %s", name, exc_info=True)
         raise PluginError(
             f"The plugin {name} fails on loading: {type(error).__name__}: {first_line(error)}."

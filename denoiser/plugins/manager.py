@@ -22,7 +22,7 @@ from denoiser._types import Floats
 from denoiser.errors import FileError, PluginError, UsageError
 from denoiser.plugins import loading
 from denoiser.plugins import options as plugin_options
-from denoiser.plugins.checks import blamed, checked, first_line, read_only
+from denoiser.plugins.checks import blamed, checked, first_line, let_interruptions_pass, read_only
 
 if TYPE_CHECKING:
     import pluggy
@@ -229,7 +229,8 @@ class Plugins:
                 self.add(point.load(), point.name, point.dist.version if point.dist else "", origin)
             except PluginError as error:
                 self.failed.append(Failed(point.name, origin, str(error)))
-            except (Exception, SystemExit) as error:  # somebody else's code, at import
+            except BaseException as error:  # somebody else's code, at import
+                let_interruptions_pass(error)
                 log.debug("plugin %s", point.name, exc_info=True)
                 self.failed.append(Failed(point.name, origin, f"{type(error).__name__}: {first_line(error)}"))
 

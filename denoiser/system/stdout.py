@@ -18,7 +18,10 @@ def stdout_for_data() -> Iterator[IO[bytes]]:
         raise UsageError("stdout is closed, and the results would go there.", "Redirect it into a file.")
     sys.stdout.flush()
     saved = os.dup(1)
-    os.dup2(2, 1)
+    messages = 2  # unless it is kept from libraries
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        messages = sys.stderr.fileno()
+    os.dup2(messages, 1)
     try:
         with os.fdopen(os.dup(saved), "wb") as data:
             yield data

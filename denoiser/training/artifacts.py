@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
+from denoiser.errors import reason
 from denoiser.system.atomic import replacing, replacing_path
 from denoiser.training.checkpoints import History
 from denoiser.training.evaluation import Seen
@@ -49,7 +50,7 @@ def write(model: Path, found: Seen, history: History) -> list[Path]:
                 continue
             made.append(path)
         except OSError as error:
-            log.warning("%s can't be written: %s", path, error.strerror or error)
+            log.warning("%s can't be written: %s", path, reason(error))
     return made
 
 
@@ -59,7 +60,7 @@ def _ours(path: Path) -> bool:
         if path.suffix == ".csv":
             with path.open("rb") as file:
                 return file.readline().decode(errors="replace").strip() == ",".join(COLUMNS)
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             return str(image.info.get("Software", "")) == SOFTWARE
     except (OSError, ValueError, SyntaxError):
         return False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from denoiser.errors import DeviceError, ImagesError, ModelError, TrainingError, UsageError
+from denoiser.errors import DeviceError, ImagesError, ModelError, TrainingError, UsageError, reason
 from denoiser.system import atomic
 from denoiser.system.stderr import quietly
 from denoiser.training import artifacts, checkpoints, evaluation, feed, losses, recipes
@@ -236,7 +236,7 @@ def _publish(model: Any, destination: Path, card: dict[str, Any], recipe: Recipe
         publish(model, destination, card, precision=recipe.saved_as)
     except OSError as error:
         raise ModelError(
-            f"{destination} can't be written: {error.strerror or error}.",
+            f"{destination} can't be written: {reason(error)}.",
             "Make room for it, and repeat the command: it goes on from its last minute.",
         ) from error
 

@@ -36,9 +36,11 @@ _PACKAGE = "denoiser>"
 _KERAS_OWN = frozenset({"name", "trainable", "dtype"})
 _LEFT = frozenset({"optimizer"})
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_MAX_DEPTH, _MAX_ARRAYS = 16, 10_000
+_MAX_DEPTH, _MAX_ARRAYS, _MAX_GROUPS = 16, 10_000, 10_000
+_ENTRY, _MAX_MEMBERS = b"PK\1\2", 1000  # a zip's directory repeats this signature for each of its members
 # What h5py raises for files that are damaged inside is not documented either.
 _HDF5_ERRORS = (OSError, KeyError, ValueError, RuntimeError, TypeError, OverflowError)
+_SHUFFLE, _DEFLATE = h5py.h5z.FILTER_SHUFFLE, (h5py.h5z.FILTER_DEFLATE,)
 _MAX_CONFIG = 4 << 20
 _MAX_OVERHEAD = 8 << 20
 # Adam keeps two more arrays for every weight, some optimizers three.
@@ -159,6 +161,8 @@ def _archive(content: bytes) -> zipfile.ZipFile:
         raise _FaultError("is an HDF5 file, not a .keras file", _OURS)
     if not content.startswith(b"PK"):
         raise _FaultError("is not a .keras file", _OURS)
+    if content.count(_ENTRY) > _MAX_MEMBERS:
+        raise _FaultError("is not to be trusted: it has members without end", _OURS)
     try:
         return zipfile.ZipFile(io.BytesIO(content))
     except _ZIP_ERRORS:
@@ -178,9 +182,14 @@ def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
             f"is not to be trusted: its {name} would unpack to {member.file_size:,} bytes", _OURS
         )
     try:
-        return archive.read(member)
+        with archive.open(member) as file:
+            # `archive.read` would unpack all there is, whatever size the member states.
+            content = file.read(member.file_size) if member.file_size else b""
+            if len(content) == member.file_size and not file.read(1):
+                return content
     except _ZIP_ERRORS:
-        raise _FaultError(f"is damaged: its {name} can't be unpacked") from None
+        pass
+    raise _FaultError(f"is damaged: its {name} can't be unpacked")
 
 
 def _network(content: bytes) -> tuple[Kind, dict[str, Any]]:
@@ -233,9 +242,12 @@ def _weights(content: bytes, slots: dict[str, Slot]) -> Weights:
 def _arrays(file: h5py.File) -> set[str]:
     """Names of all arrays outside of what is left; raises _FaultError where a link leads anywhere else."""
     found: set[str] = set()
+    groups = 0
 
     def visit(group: h5py.Group, below: str, depth: int) -> None:
-        if depth > _MAX_DEPTH:
+        nonlocal groups
+        groups += 1
+        if depth > _MAX_DEPTH or groups > _MAX_GROUPS:
             raise _FaultError(f"is not to be trusted: its {_WEIGHTS} has groups without end", _OURS)
         for name in group:
             if below == "" and name in _LEFT:
@@ -274,11 +286,47 @@ def _weight(name: str, array: Any, shape: tuple[int, ...]) -> npt.NDArray[np.flo
         raise _FaultError(f"is not to be trusted: its {_WEIGHTS} has arrays that are kept elsewhere", _OURS)
     if array.shape != shape:
         raise _FaultError(f"has weights of the wrong shape: {name} is {array.shape}, not {shape}")
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise _FaultError(f"has weights that are no floating-point numbers: {name}")
     with np.errstate(over="ignore"):
-        weight = np.array(array[()], np.float32)
+        weight = np.array(_values(name, array), np.float32)
     if not np.isfinite(weight).all():
         raise _FaultError(f"has weights that are not finite: {name}")
     weight.flags.writeable = False
     return weight
+
+
+def _values(name: str, array: h5py.Dataset) -> npt.NDArray[Any]:
+    """Read an array as Keras writes it, in one piece, or as `denoiser.models.publish` packs large ones.
+
+    HDF5's own unpacking believes the sizes that a file states for its chunks, so that it is done here.
+    """
+    kept = array.id.get_create_plist()
+    filters = tuple(kept.get_filter(index)[0] for index in range(kept.get_nfilters()))
+    chunked = kept.get_layout() == h5py.h5d.CHUNKED
+    if not chunked and not filters:
+        return np.asarray(array[()])
+    if not chunked or array.chunks != array.shape or filters not in ((), _DEFLATE, (_SHUFFLE, *_DEFLATE)):
+        raise _FaultError(f"is not to be trusted: its {_WEIGHTS} packs {name} in an unusual way", _OURS)
+    size = array.size * array.dtype.itemsize
+    damaged = _FaultError(f"is damaged: its {_WEIGHTS} can't be unpacked: {name}")
+    if array.id.get_num_chunks() != 1 or array.id.get_chunk_info(0).size > size + _MAX_CONFIG:
+        raise damaged
+    skipped, packed = array.id.read_direct_chunk((0,) * array.ndim)
+    if skipped:
+        raise damaged
+    if filters:
+        inflater = zlib.decompressobj()
+        try:
+            packed = inflater.decompress(packed, size + 1)
+        except zlib.error:
+            raise damaged from None
+        if not inflater.eof:
+            raise damaged
+    if len(packed) != size:
+        raise damaged
+    content = np.frombuffer(packed, np.uint8)
+    if filters[:1] == (_SHUFFLE,):
+        content = np.ascontiguousarray(content.reshape(array.dtype.itemsize, -1).T)
+    values: npt.NDArray[Any] = content.view(array.dtype).reshape(array.shape)
+    return values

@@ -130,7 +130,7 @@ def test_what_a_dead_run_left_is_removed_and_a_live_ones_is_not(
 ) -> None:
     out = tmp_path / "clean"
     out.mkdir()
-    dead = out / f".a.png.0123{atomic.SUFFIX}"
+    dead = out / f".a.png.0123456789ab{atomic.SUFFIX}"
     dead.write_bytes(b"half")
     with atomic.replacing(out / "other.png") as file:
         file.write(b"half")

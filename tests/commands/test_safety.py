@@ -19,6 +19,7 @@ from denoiser.errors import on_one_line
 from denoiser.pipeline import comparison, record
 from denoiser.pipeline.record import Record, Stamp
 from denoiser.system import atomic
+from denoiser.system.atomic import Written
 from tests.helpers import fakes
 from tests.helpers.command import Denoise
 from tests.helpers.files import pixels, tree
@@ -71,7 +72,8 @@ def test_a_record_written_in_pieces_is_whole(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "write", write)
     (tmp_path / "b.png").write_bytes(b"b")
     record.begin(["b.png"])
-    record.done("b.png", tmp_path / "b.png", Stamp(1, 1), "m", output_size=1)
+    record.done("b.png", tmp_path / "b.png", Stamp(1, 1), "m", Written(1, 1))
+    os.utime(tmp_path / "b.png", ns=(1, 1))
     record.close()
     again = Record(tmp_path)
     assert not again.knows("a.png")
@@ -288,7 +290,7 @@ def test_an_unset_variable_is_not_the_current_folder(
     monkeypatch.chdir(scans)
     assert denoise("", "--out", tmp_path / "o").code == 2
     assert denoise(scans, "--out", "").code == 2
-    assert not (scans / record.NAME).exists()
+    assert not (scans / record.FOLDER).exists()
 
 
 def test_names_that_are_no_text(denoise: Denoise, identity: Path, tmp_path: Path) -> None:
@@ -307,16 +309,21 @@ def test_names_that_are_no_text(denoise: Denoise, identity: Path, tmp_path: Path
     assert "1 up to date" in denoise(*common).err
 
 
-@pytest.mark.parametrize("where", ["file in the way", "loop", "record"])
+@pytest.mark.parametrize("where", ["file in the way", "loop", "record", "records"])
 def test_folders_that_can_not_be_are_one_line(
     denoise: Denoise, scans: Path, identity: Path, tmp_path: Path, where: str
 ) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "odd" / record.NAME).mkdir(parents=True)
-    out = {"file in the way": tmp_path / "file/sub", "loop": tmp_path / "loop", "record": tmp_path / "odd"}[
-        where
-    ]
+    (tmp_path / "strange").mkdir()
+    (tmp_path / "strange" / record.FOLDER).write_text("")
+    out = {
+        "file in the way": tmp_path / "file/sub",
+        "loop": tmp_path / "loop",
+        "record": tmp_path / "odd",
+        "records": tmp_path / "strange",
+    }[where]
     outcome = denoise(scans, "--out", out, "--model", identity)
     assert outcome.code in (2, 3)
     assert "Traceback" not in outcome.err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,19 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(image)
 
 
+def recorded(folder: Path) -> list[str]:
+    """The lines of the record of an output folder."""
+    files = sorted((folder / record.FOLDER).glob("*.jsonl"))
+    return [line for path in files for line in path.read_text("ascii").splitlines()]
+
+
 def tree(folder: Path) -> list[str]:
     """Every file below a folder but the record."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != record.NAME)
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in found if record.FOLDER not in path.parts)
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG file."""
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)

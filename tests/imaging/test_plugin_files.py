@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from denoiser.pipeline import record
 from tests.helpers.command import Denoise
 from tests.helpers.files import pixels
 from tests.helpers.plugins import plugin
@@ -60,7 +61,7 @@ def test_a_plugins_files_are_found_and_keep_their_ending(
         "one.npy",
         "three.npy",
         "plain.png",
-        ".denoise.jsonl",
+        record.FOLDER,
     }
     for name in ("one", "three"):
         given, made = np.load(stacks / f"{name}.npy"), np.load(tmp_path / f"o/{name}.npy")
@@ -179,7 +180,7 @@ def test_a_reader_at_fault_fails_its_file_alone(
     assert outcome.code == 1
     assert reason in outcome.err, outcome.err
     assert fault == "huge" or "plugin bad" in outcome.err
-    assert [path.name for path in sorted((tmp_path / "o").iterdir())] == [".denoise.jsonl", "plain.png"]
+    assert [path.name for path in sorted((tmp_path / "o").iterdir())] == [record.FOLDER, "plain.png"]
 
 
 WRITE_FAULTS = {
@@ -204,7 +205,7 @@ def test_a_writer_at_fault_leaves_no_output(
     assert outcome.code == 1
     assert "plugin bad" in outcome.err
     assert reason in outcome.err, outcome.err
-    assert [path.name for path in (tmp_path / "o").iterdir()] == [".denoise.jsonl"]
+    assert [path.name for path in (tmp_path / "o").iterdir()] == [record.FOLDER]
 
 
 @pytest.mark.parametrize("hiding", ["return True", "raise ValueError('something')"])
@@ -233,7 +234,7 @@ def test_a_writer_can_not_hide_a_page_that_failed(
     outcome = denoise(stacks / "three.npy", "--out", tmp_path / "o", "--model", identity, *steps)
     assert outcome.code == 1
     assert "plugin step failed in preprocess: AssertionError" in outcome.err
-    assert [path.name for path in (tmp_path / "o").iterdir()] == [".denoise.jsonl"]
+    assert [path.name for path in (tmp_path / "o").iterdir()] == [record.FOLDER]
 
 
 @pytest.mark.parametrize("declared", ["", "SUFFIXES = 'npy'\n", "SUFFIXES = ('npy',)\n"])

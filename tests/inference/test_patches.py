@@ -131,3 +131,28 @@ def test_context_is_the_mean_of_what_lies_around(shape: tuple[int, int], stride:
     banded = [patches.split(image, where, slice(row, row + 1), context) for row in range(down)]
     assert np.concatenate(banded).tobytes() == both.tobytes()
     assert patches.split(np.ones(shape, np.float32), where, slice(0, 1), context).min() == 1.0
+
+
+@pytest.mark.parametrize("stride", [5, 11, 21, 28])
+@pytest.mark.parametrize("context", [1, 2])
+def test_a_wide_page_in_strips_is_the_page_in_one(
+    monkeypatch: pytest.MonkeyPatch, stride: int, context: int
+) -> None:
+    rng = np.random.default_rng(3)
+    for shape in ((1, 700), (30, 901), (90, 1203)):
+        image = rng.random(shape, dtype=np.float32)
+        where = patches.grid(shape, stride)
+
+        def reconstruct(given: np.ndarray) -> np.ndarray:
+            own = given if given.ndim == 3 else given[..., 0] - given[..., 1]
+            squared: np.ndarray = (own * own).astype(np.float32)
+            return squared
+
+        # As for any page that is cut, a band is one row of patches.
+        monkeypatch.setattr(patches, "BAND_PATCHES", 4)
+        monkeypatch.setattr(patches, "STRIP_PATCHES", 10_000)
+        whole = patches.tile(image, where, reconstruct, context)
+        for width in (5, 8):
+            monkeypatch.setattr(patches, "STRIP_PATCHES", width)
+            assert len(list(patches.strips(where))) > 2
+            np.testing.assert_array_equal(patches.tile(image, where, reconstruct, context), whole)

@@ -18,6 +18,7 @@ from denoiser.inference import patches
 from denoiser.inference.denoiser import Denoiser
 from denoiser.weights import modelfile, store
 from tests.helpers import fakes
+from tests.helpers.files import recorded
 from tests.helpers.formula import formula
 
 Doubles = npt.NDArray[np.float64]
@@ -115,5 +116,5 @@ def test_memory_stays_flat_over_many_files(tmp_path: Path) -> None:
     )
     assert many[0] < few[0] + 20
     assert many[1] < few[1] + 20
-    lines = (tmp_path / "o6000/.denoise.jsonl").read_text().splitlines()
+    lines = recorded(tmp_path / "o6000")
     assert sum("sha256" in json.loads(line) for line in lines) == 6000

@@ -95,7 +95,7 @@ def test_files_have_the_rights_of_any_new_file(tmp_path: Path) -> None:
 
 
 def test_sweeping_takes_the_dead_and_spares_the_living(tmp_path: Path) -> None:
-    (tmp_path / f".a.0{atomic.SUFFIX}").write_bytes(b"dead")
+    (tmp_path / f".a.0123456789ab{atomic.SUFFIX}").write_bytes(b"dead")
     (tmp_path / "a.png").write_bytes(b"done")
     with atomic.replacing(tmp_path / "b.png") as file:
         file.write(b"living")

@@ -1,0 +1,118 @@
+"""Full disks: what has its final name is whole, and what has not is said in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.processes import Commands, Disk
+
+WRITABLE: dict[str, dict[str, Any]] = {
+    "x.png": {},
+    "x.jpg": {"quality": 95},
+    "x.bmp": {},
+    "x.pgm": {},
+    "x.webp": {"lossless": True},
+    "x.gif": {},
+    "x.jp2": {},
+    "raw.tif": {},
+    "deflate.tif": {"compression": "tiff_adobe_deflate"},
+    "lzw.tif": {"compression": "tiff_lzw"},
+    "deep.tif": {"compression": "tiff_adobe_deflate"},
+    "deep-raw.tif": {},
+    "deep.png": {},
+    "pages.tif": {"compression": "tiff_adobe_deflate"},
+}
+
+
+def picture(path: Path, side: int = 160) -> Path:
+    """Write noise in the format that the name says, which no encoder makes much smaller."""
+    rng = np.random.default_rng(5)
+    top, kind = (65536, np.uint16) if path.stem.startswith("deep") else (256, np.uint8)
+    first, second = (Image.fromarray(rng.integers(0, top, (side, side)).astype(kind)) for _ in range(2))
+    more: dict[str, Any] = {"save_all": True, "append_images": [second]} if path.stem == "pages" else {}
+    first.save(path, **WRITABLE[path.name], **more)
+    return path
+
+
+@pytest.mark.parametrize("name", WRITABLE)
+def test_no_format_leaves_a_truncated_file_on_a_full_disk(
+    command: Commands,
+    disk: Disk,
+    identity: Path,
+    tmp_path: Path,
+    name: str,
+    repeats: Callable[[str, int], int],
+) -> None:
+    source = picture(tmp_path / name)
+    common = (source, "--model", identity, "--out")
+    assert command(*common, tmp_path / "o").code == 0
+    whole = (tmp_path / "o" / name).read_bytes()
+    fits = len(whole) // 4096 + 3
+    sizes = (
+        range(2, fits + 3)
+        if repeats("fuzz", 0)
+        else sorted({2, 4, fits - 4, fits - 3, fits - 2, fits - 1, fits})
+    )
+    full = 0
+    for pages in sizes:
+        with disk(4 * pages) as folder:
+            ended = command(*common, folder / "o", timeout=20)
+            assert not ended.hung
+            written = folder / "o" / name
+            if ended.code == 0:
+                assert written.read_bytes() == whole
+            else:
+                full += 1
+                assert not written.exists()
+                assert [line for line in ended.errors if "the disk is full" in line] == ended.errors
+                assert len(ended.errors) == 1
+                assert name in ended.errors[0]
+            assert not list(folder.rglob("*.denoise-tmp*"))
+    assert 0 < full < len(sizes)
+
+
+def test_a_comparison_on_a_full_disk_is_whole_or_not_there(
+    command: Commands, disk: Disk, identity: Path, tmp_path: Path
+) -> None:
+    source = picture(tmp_path / "x.png", 100)
+    common = (source, "--model", identity, "--out", tmp_path / "o", "--force", "--compare")
+    assert command(*common, tmp_path / "look").code == 0
+    whole = (tmp_path / "look/x.png.png").read_bytes()
+    for kilobytes in (8, 16, 20, 24, 40):
+        with disk(kilobytes) as folder:
+            ended = command(*common, folder / "look", timeout=20)
+            made = folder / "look/x.png.png"
+            if ended.code:
+                assert "the disk is full" in ended.errors[0]
+                assert not made.exists()
+            else:
+                assert made.read_bytes() == whole
+
+
+def test_sync_flushes_the_file_and_its_folder_before_and_after_it_has_its_name(
+    command: Commands, scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    watch = f"""
+import os
+log = open({str(tmp_path / "log")!r}, "a", buffering=1)
+sync, replace = os.fsync, os.replace
+def fsync(number):
+    log.write("sync " + os.path.basename(os.readlink("/proc/self/fd/" + str(number))) + "\\n")
+    sync(number)
+def renamed(old, new):
+    log.write("rename " + os.path.basename(new) + "\\n")
+    replace(old, new)
+os.fsync, os.replace = fsync, renamed
+"""
+    ended = command(scans / "a.png", "--out", tmp_path / "o", "--model", identity, "--sync", patches=[watch])
+    assert ended.code == 0
+    steps = (tmp_path / "log").read_text().splitlines()
+    renamed = steps.index("rename a.png")
+    assert any(step.startswith("sync .a.png.") for step in steps[:renamed])
+    assert "sync o" in steps[renamed:]

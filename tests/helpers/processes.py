@@ -1,0 +1,88 @@
+"""The command in processes of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+Disk = Callable[[int], AbstractContextManager[Path]]
+"""Makes small disks: `with disk(kilobytes) as folder`."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process of the command that has ended. peak: MB of memory that it had at most."""
+
+    code: int
+    out: str
+    err: str
+    hung: bool
+    peak: float
+
+    @property
+    def errors(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line.startswith("Error")]
+
+
+class Commands:
+    """Calls the command in processes of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        environment["DENOISER_HOME"] = str(folder / "home")
+        self._zygote = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("zygote.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+        )
+
+    def __call__(
+        self,
+        *arguments: object,
+        timeout: float = 60.0,
+        patches: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Ended:
+        """Call it. `patches` is code that is run in the process first, for what can't be had otherwise."""
+        assert self._zygote.stdin is not None
+        assert self._zygote.stdout is not None
+        out, err = self._folder / "out", self._folder / "err"
+        request = {
+            "args": [
+                os.fsencode(os.fspath(each) if isinstance(each, Path) else str(each)).hex()
+                for each in arguments
+            ],
+            "env": dict(env or {}),
+            "cwd": str(cwd or self._folder),
+            "out": str(out),
+            "err": str(err),
+            "timeout": timeout,
+            "patches": list(patches),
+        }
+        self._zygote.stdin.write(json.dumps(request) + "\n")
+        self._zygote.stdin.flush()
+        answer = json.loads(self._zygote.stdout.readline())
+        said, told = (path.read_text("utf-8", "replace") for path in (out, err))
+        return Ended(answer["code"], said, told, answer["hung"], answer["peak_kb"] / 1024)
+
+    def close(self) -> None:
+        self._zygote.communicate()
+
+
+def children(process: int) -> list[int]:
+    with contextlib.suppress(OSError):
+        return [int(each) for each in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return []

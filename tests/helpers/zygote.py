@@ -1,0 +1,77 @@
+"""A process that has the command imported, and forks a child for each call of it.
+
+The children are real processes with the command's own entry point, and start in milliseconds. Requests and
+answers are JSON, one a line. Run as a script, by the fixture `command`.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any, NoReturn
+
+
+def _child(request: dict[str, Any]) -> NoReturn:
+    """Be the command, with output to files, in a process group of its own."""
+    code = 70
+    try:
+        os.setsid()
+        os.chdir(request["cwd"])
+        os.environ.update(request["env"])
+        for number, name in ((1, "out"), (2, "err")):
+            file = os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            os.dup2(file, number)
+            os.close(file)
+        import denoiser.__main__ as command
+
+        sys.argv = ["denoise", *map(os.fsdecode, map(bytes.fromhex, request["args"]))]
+        for patch in request["patches"]:
+            exec(patch, {})
+        command.main()
+    except SystemExit as ending:
+        code = int(ending.code or 0)
+    except BaseException:
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    child = os.fork()
+    if not child:
+        _child(request)
+    until, hung, ended, status, usage = time.monotonic() + request["timeout"], False, 0, 0, None
+    while not ended:
+        ended, status, usage = os.wait4(child, os.WNOHANG)
+        if not ended and not hung and time.monotonic() > until:
+            os.killpg(child, signal.SIGKILL)
+            hung = True
+        time.sleep(0.002)
+    assert usage is not None
+    return {"code": os.waitstatus_to_exitcode(status), "hung": hung, "peak_kb": usage.ru_maxrss}
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    from PIL import Image
+
+    import denoiser.commands.run_batch
+    import denoiser.inference.glyph_gate
+    import denoiser.inference.numpy_engine  # noqa: F401
+
+    Image.init()
+    gc.freeze()
+    for line in sys.stdin:
+        print(json.dumps(_answer(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
