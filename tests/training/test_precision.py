@@ -90,7 +90,13 @@ def test_what_is_no_precision_or_not_this_networks() -> None:
 def test_bfloat16_products_leave_everything_else_in_float32() -> None:
     from denoiser.models import PatchAutoencoder
 
-    config: dict[str, Any] = {"channels": 24, "groups": 3, "blocks": 2, "channel_hidden": 32, "use_bias": False}
+    config: dict[str, Any] = {
+        "channels": 24,
+        "groups": 3,
+        "blocks": 2,
+        "channel_hidden": 32,
+        "use_bias": False,
+    }
     exact, rough = PatchAutoencoder(**config), PatchAutoencoder(**config, dtype="mixed_bfloat16")
     rng = np.random.default_rng(2)
     exact.set_weights([0.2 * rng.normal(size=value.shape) for value in exact.get_weights()])
