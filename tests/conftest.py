@@ -12,6 +12,7 @@ from PIL import Image
 
 from denoiser import __main__ as command
 from denoiser import generator
+from denoiser.generator import fonts
 from tests.helpers import fakes
 from tests.helpers.command import Outcome
 
@@ -22,6 +23,16 @@ def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("DENOISER_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pillows_font_alone() -> Iterator[None]:
+    """Draw pages in Pillow's own font, so that no test depends on the fonts that a machine has."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fonts, "_folders", list)
+        fonts.system_fonts.cache_clear()
+        yield
+    fonts.system_fonts.cache_clear()
 
 
 @pytest.fixture

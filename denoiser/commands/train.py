@@ -99,6 +99,15 @@ PARAMETERS: list[click.Parameter] = [
         help="Where to compute.",
     ),
     GroupedOption(
+        ["--precision"],
+        type=click.Choice(["auto", "float32", "bfloat16"]),
+        default="auto",
+        show_default=True,
+        heading=HOW,
+        help="Precision of the products while learning. auto measures which is faster; with --epochs it is "
+        "float32.",
+    ),
+    GroupedOption(
         ["--seed"],
         metavar="N",
         type=click.IntRange(0, 2**32 - 1),
@@ -168,7 +177,8 @@ def _train(given: dict[str, Any]) -> None:
     name = task.network if given["name"] is None else given["name"]
     task.check_name(name)
     destination = store.path_for(name)
-    if destination.exists() and not given["force"]:
+    going_on = store.unfinished(destination).exists()  # what is there may be its best so far
+    if destination.exists() and not (given["force"] or going_on):
         raise ModelError(f"You have a model called {name} already.", "Choose another --name, or use --force.")
     plugins = load(**{each.name: given[each.name] for each in run_options.LOADING if each.name})
     insist(plugins)
@@ -214,6 +224,7 @@ def _task(given: dict[str, Any]) -> Task:
         epochs=given["epochs"],
         seed=given["seed"],
         device=given["device"],
+        precision=given["precision"],
     )
     task.check()
     return task

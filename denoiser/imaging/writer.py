@@ -44,7 +44,7 @@ def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
 
 
 def _is_plain(picture: Picture) -> bool:
-    """Whether a PNG of it needs no more than `png.encode` writes."""
+    """Whether a PNG of it needs no more than `small_png.encode` writes."""
     page, pixels = picture.page, picture.pixels
     told = picture.alpha, page.dpi, page.icc, page.exif
     return (

@@ -30,7 +30,7 @@ from denoiser.weights.modelfile import ModelFile, read
 Mode = Literal["whole", "tile"]
 
 
-PIXELS = 1
+PIXELS = 2
 """Version of the way from input to output. An output made by another version is not up to date."""
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from denoiser._types import Floats
+from denoiser._types import PATCH, Floats
 from denoiser.errors import DeviceError, UsageError
 from denoiser.system import hardware
+from denoiser.weights.architectures import planes, token_kernels
 
 if TYPE_CHECKING:
     from denoiser.weights.modelfile import ModelFile
@@ -117,6 +118,8 @@ def multiply_adds(model: ModelFile) -> int:
     config = model.config
     if model.kind == "Autoencoder":
         return model.parameters
-    tokens = (28 // config["token"]) ** 2
-    mixing = config["token_hidden"] + config["channel_hidden"]
-    return int(2 * tokens * config["channels"] * (config["token"] ** 2 + config["blocks"] * mixing))
+    tokens, channels = (PATCH // config["token"]) ** 2, config["channels"]
+    pixels = config["window"] ** 2 * (planes(config) + 1)
+    across = sum(inputs * outputs for inputs, outputs in token_kernels(config).values()) * channels
+    along = 2 * tokens * channels * config["channel_hidden"]
+    return int(tokens * channels * pixels + config["blocks"] * (across + along))

@@ -2,9 +2,8 @@
 
 A patch's result must not depend on its neighbours, its place among them or the number of threads, to the last
 bit, or an output could never be reproduced. A matrix product promises nothing of the kind: how its kernels
-round depends on where in the matrix a row lies. So the patch network multiplies each patch by itself, in
-calls of the same shape, and the plain one, which would be too slow so, works on blocks of fixed size in which
-the place of a patch has been seen not to matter.
+round depends on where in the matrix a row lies. So patches are computed in blocks of fixed size, in which the
+place of a patch has been tried and makes no difference.
 """
 
 from __future__ import annotations
@@ -16,22 +15,15 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from denoiser._types import PATCH, Floats
+from denoiser.inference.mixer import TOGETHER, Folded, Mixer
 from denoiser.system.blas import one_thread
 from denoiser.system.hardware import cores
-from denoiser.weights.architectures import input_shape, planes
+from denoiser.weights.architectures import input_shape
 from denoiser.weights.modelfile import ModelFile
 
-Doubles = npt.NDArray[np.float64]
-
-_WAYS = ("tokens", "channels")
-_FOLD_LIMIT = 4.0
 _PIXELS = PATCH * PATCH
-_MIXER_CHUNK = 12
-_TOGETHER = (3, 2, 1)
-_MIXER_FLOATS = 4 << 20
 _BLOCKS = (16, 8, 4, 1)
 
 
@@ -209,192 +201,19 @@ class _Plain:
 
 
 def _mixer(model: ModelFile) -> Callable[[], Work]:
-    folded = _Folded(model)
+    folded = Folded(model)
     together: list[int] = []
 
     def make() -> Work:
         if not together:
             with one_thread():  # as it will be when it counts: more threads cut the products up differently
-                together.append(next(each for each in _TOGETHER if _Mixer(model, folded, each).indifferent()))
-        return _Mixer(model, folded, together[0])
+                together.append(next(each for each in TOGETHER if _indifferent_mixer(each)))
+        return Mixer(model, folded, together[0])
+
+    def _indifferent_mixer(size: int) -> bool:
+        return size == 1 or _indifferent(Mixer(model, folded, size), input_shape(model.config))
 
     return make
-
-
-class _Step:
-    """One mixing: out(max(into(v), threshold)) is added to the state, then `constant`, if there is one."""
-
-    def __init__(self, into: Doubles, threshold: Doubles | None, out: Doubles) -> None:
-        self.into, self.out = _floats(into), _floats(out)
-        self.threshold = None if threshold is None else _floats(threshold)
-        self.constant: Floats | None = None
-
-
-class _Folded:
-    """A PatchAutoencoder's matrices, with what is additive folded into the ReLUs' thresholds.
-
-    relu(v + b) = max(v, -b) + b, and a constant added before a layer is another constant after it. So the
-    position and the biases travel through the network once, here, instead of with every patch. On the way
-    they grow, as no ReLU holds them back, and float32 would lose in them what they are added to: before they
-    exceed `_FOLD_LIMIT`, they are handed to the state and begin again at nothing. `end` is what is left to
-    add to the drawn tokens.
-    """
-
-    def __init__(self, model: ModelFile) -> None:
-        weights = {name: weight.astype(np.float64) for name, weight in model.weights.items()}
-        self.embed, self.draw = model.weights["embed/kernel"], model.weights["draw/kernel"]
-        self.steps: list[_Step] = []
-        self.end: Floats | None = None
-        biased = model.config["use_bias"]
-        constant = weights["position"] if biased else None
-        for name in (f"block{index}/{way}" for index in range(model.config["blocks"]) for way in _WAYS):
-            into, out = weights[f"{name}_in/kernel"], weights[f"{name}_out/kernel"]
-            columns = name.endswith("tokens")
-            if columns:
-                into, out = into.T, out.T
-            threshold = None
-            if constant is not None:
-                into_bias, out_bias = weights[f"{name}_in/bias"], weights[f"{name}_out/bias"]
-                if columns:
-                    inner = into @ constant + into_bias[:, None]
-                    grown = constant + out @ inner + out_bias[:, None]
-                else:
-                    inner = constant @ into + into_bias
-                    grown = constant + inner @ out + out_bias
-                threshold = -inner
-            self.steps.append(_Step(into, threshold, out))
-            if constant is not None:
-                constant = grown
-                if np.abs(constant).max() > _FOLD_LIMIT:
-                    self.steps[-1].constant = _floats(constant)
-                    constant = np.zeros_like(constant)
-        if constant is not None:
-            self.end = _floats(constant @ weights["draw/kernel"] + weights["draw/bias"])
-
-
-def _floats(array: Doubles) -> Floats:
-    return np.ascontiguousarray(array, np.float32)
-
-
-class _Mixer:
-    """decoder(encoder(x)) of a PatchAutoencoder.
-
-    `together` patches lie side by side, token by token: arrays are (groups, tokens, together, channels), and
-    one product mixes the channels of them all, which BLAS does faster than one at a time. Tokens are mixed
-    patch by patch.
-    """
-
-    def __init__(self, model: ModelFile, folded: _Folded, together: int) -> None:
-        config = model.config
-        token, channels = config["token"], config["channels"]
-        hidden, wide = config["token_hidden"], config["channel_hidden"]
-        side = PATCH // token
-        tokens = side * side
-        self._planes = shown = planes(config)
-        each = (1 + 2 * shown) * _PIXELS + 2 * tokens * channels + max(hidden * channels, wide * tokens)
-        size = max(1, min(_MIXER_CHUNK, _MIXER_FLOATS // each))
-        groups = max(1, size // together)
-        self.size = groups * together
-        self._folded = folded
-        self._residual, self._center = config["residual"], config["center"]
-        self._gain = np.float32(config["gain"])
-        self._side, self._token, self._together = side, token, together
-        self._own = np.empty((self.size, PATCH, PATCH), np.float32)
-        self._signal = np.zeros((self.size, *input_shape(config)), np.float32)
-        self._cells = np.empty((groups, tokens * together, token * token * shown), np.float32)
-        self._drawn = np.empty((groups, tokens * together, token * token), np.float32)
-        self._state = np.empty((groups, tokens * together, channels), np.float32)
-        self._change = np.empty((groups, tokens * together, channels), np.float32)
-        # The two kinds of mixing take turns in one buffer, which stays in the cache.
-        inner = np.empty(self.size * max(hidden * channels, wide * tokens), np.float32)
-        self._across = inner[: self.size * hidden * channels].reshape(groups, together, hidden, channels)
-        self._along = inner[: self.size * tokens * wide].reshape(groups, tokens * together, wide)
-        self._thresholds = [self._threshold(index, step) for index, step in enumerate(folded.steps)]
-
-    def _threshold(self, index: int, step: _Step) -> Floats:
-        """What a step's inner values are held above, in their layout."""
-        if index % 2 == 0:
-            # NumPy compares two arrays four times as fast as an array and a number.
-            return np.zeros(self._across.shape[2:], np.float32) if step.threshold is None else step.threshold
-        if step.threshold is None:
-            return np.zeros(self._along.shape[1:], np.float32)
-        return np.repeat(step.threshold, self._together, axis=0)
-
-    def run(self, given: Floats, result: Floats) -> None:
-        """See `Work`; a group that isn't full is filled up with zeros."""
-        count, folded, together = len(given), self._folded, self._together
-        groups = -(-count // together)
-        state, change = self._state[:groups], self._change[:groups]
-        across, along = self._across[:groups], self._along[:groups]
-        patches = given
-        if self._planes == 2:
-            patches = self._own[:count]
-            np.copyto(patches, given[..., 0])
-        means = patches.reshape(count, _PIXELS).mean(axis=1)[:, None, None] if self._center else None
-        np.matmul(self._cut(given, means), folded.embed, out=state)
-        apart, changed = self._apart(state), self._apart(change)
-        for index, (step, threshold) in enumerate(zip(folded.steps, self._thresholds, strict=True)):
-            if index % 2 == 0:
-                np.matmul(step.into, apart, out=across)
-                np.maximum(across, threshold, out=across)
-                np.matmul(step.out, across, out=changed)
-            else:
-                np.matmul(state, step.into, out=along)
-                np.maximum(along, threshold, out=along)
-                np.matmul(along, step.out, out=change)
-            np.add(state, change, out=state)
-            if step.constant is not None:
-                np.add(apart, step.constant, out=apart)
-        self._join(state, result)
-        if self._residual:
-            np.subtract(patches, result, out=result)
-        elif means is not None:
-            np.add(result, means, out=result)
-
-    def _apart(self, array: Floats) -> Floats:
-        """View (groups, tokens * together, channels) patch by patch: (groups, together, tokens, channels)."""
-        groups, rows, channels = array.shape
-        return array.reshape(groups, rows // self._together, self._together, channels).swapaxes(1, 2)
-
-    def _cut(self, given: Floats, means: Floats | None) -> Floats:
-        """Tokens of the centred and scaled input: (groups, tokens * together, pixels)."""
-        count, together, planes = len(given), self._together, self._planes
-        groups = -(-count // together)
-        signal, cells = self._signal[: groups * together], self._cells[:groups]
-        if means is None:
-            np.multiply(given, self._gain, out=signal[:count])
-        else:
-            np.subtract(given, means.reshape(count, *(1,) * (given.ndim - 1)), out=signal[:count])
-            np.multiply(signal[:count], self._gain, out=signal[:count])
-        signal[count:] = 0.0
-        side, token = self._side, self._token
-        grid = signal.reshape(groups, together, side, token, side, token, planes)
-        np.copyto(
-            cells.reshape(groups, side, side, together, token, token, planes),
-            grid.transpose(0, 2, 4, 1, 3, 5, 6),
-        )
-        return cells
-
-    def _join(self, state: Floats, result: Floats) -> None:
-        """Draw the pixels of all tokens into `result` (count, 28, 28)."""
-        folded, together, side, token = self._folded, self._together, self._side, self._token
-        groups = len(state)
-        drawn = self._drawn[:groups]
-        np.matmul(state, folded.draw, out=drawn)
-        if folded.end is not None:
-            apart = self._apart(drawn)
-            np.add(apart, folded.end, out=apart)
-        np.divide(drawn, self._gain, out=drawn)
-        grid = drawn.reshape(groups, side, side, together, token, token).transpose(0, 3, 1, 4, 2, 5)
-        full = len(result) // together
-        shape = (full, together, side, token, side, token)
-        np.copyto(result[: full * together].reshape(shape), grid[:full])
-        if left := len(result) - full * together:
-            np.copyto(result[full * together :].reshape(left, side, token, side, token), grid[full, :left])
-
-    def indifferent(self) -> bool:
-        """Whether one patch put in every place comes out the same, to the last bit, in all of them."""
-        return self._together == 1 or _indifferent(self, self._signal.shape[1:])
 
 
 def _indifferent(work: Work, shape: tuple[int, ...]) -> bool:

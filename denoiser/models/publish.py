@@ -45,7 +45,7 @@ def publish(
     can't be written.
     """
     path = Path(path)
-    config = model.get_config()
+    config = {key: value for key, value in model.get_config().items() if key != "dtype"}
     copy = type(model).from_config({**config, "card": model.card if card is None else card})
     limit = np.finfo(precision).max
     sources, targets = model.named_weights(), copy.named_weights()
@@ -62,13 +62,16 @@ def publish(
     return path
 
 
-def from_file(file: ModelFile) -> Any:
-    """Make the Keras model, weights and card, of a file that `denoiser.weights.modelfile.read` checked."""
+def from_file(file: ModelFile, *, dtype: str = "float32") -> Any:
+    """Make the Keras model, with weights and card, of a file that `denoiser.weights.modelfile.read` checked.
+
+    dtype: Keras's dtype policy for it; the variables are float32 in any.
+    """
     from denoiser.models.autoencoder import Autoencoder
     from denoiser.models.patch_autoencoder import PatchAutoencoder
 
     classes = {"Autoencoder": Autoencoder, "PatchAutoencoder": PatchAutoencoder}
-    model = classes[file.kind](**file.config, card=file.card)
+    model = classes[file.kind](**file.config, card=file.card, dtype=dtype)
     for name, variable in model.named_weights().items():
         variable.assign(file.weights[name])
     return model

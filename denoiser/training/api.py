@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from denoiser.errors import ModelError, UsageError
 from denoiser.training.run import train_network
 from denoiser.training.task import Task
+from denoiser.weights import store
 
 if TYPE_CHECKING:
     from denoiser.plugins.manager import Plugins
@@ -38,6 +39,7 @@ def train(
     validation: float = 0.1,
     seed: int = 0,
     device: str = "auto",
+    precision: str = "auto",
     plugins: Iterable[Name] = (),
     plugin_options: Mapping[str, Any] | None = None,
     keep_anyway: bool = False,
@@ -56,7 +58,8 @@ def train(
     latent_dim: the width of `digits`. minutes or epochs: how long; without either, as long as the recipe
     says. With epochs, the same seed gives the same weights on the same machine. batch_size: patches a step.
     validation: the share of the images, above 0 and up to 0.5, that is held out to judge by. device: `auto`,
-    `cpu` or `gpu`. plugins, plugin_options: as for `denoiser.Denoiser`; they add noises, and change the
+    `cpu` or `gpu`. precision: of the products, `float32` or `bfloat16`; `auto` measures which is faster.
+    plugins, plugin_options: as for `denoiser.Denoiser`; they add noises, and change the
     user's images before they are learnt from. keep_anyway: keep even what is worse than doing nothing. force:
     replace a model that is there, and an unfinished training with other settings; one with the same settings
     is gone on with.
@@ -66,7 +69,6 @@ def train(
     TrainingError as `train_network` does.
     """
     from denoiser.plugins.manager import load
-    from denoiser.weights import store
 
     if name is not None and destination is not None:
         raise UsageError("name and destination are two places for one model.", "Give one.")
@@ -84,6 +86,7 @@ def train(
         epochs=epochs,
         seed=seed,
         device=device,
+        precision=precision,
     )
     task.check()
     if name is not None:
@@ -109,7 +112,8 @@ def run(
 
     tell: gets sentences for people. Raises what `train` does.
     """
-    if destination.exists() and not force:
+    going_on = store.unfinished(destination).exists()  # what is there may be its best so far
+    if destination.exists() and not (force or going_on):
         raise ModelError(f"There is a model {destination} already.", "Choose another name, or use --force.")
     with plugins.noises():
         recipe, start = task.recipe(plugins), task.begin()
@@ -125,6 +129,7 @@ def run(
             start=start,
             recipe=recipe,
             device=task.device,
+            precision=task.precision,
             plugins=plugins.signature,
             progress=progress,
             tell=tell,

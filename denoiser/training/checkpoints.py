@@ -23,7 +23,7 @@ from denoiser.errors import TrainingError
 from denoiser.system.atomic import replacing
 from denoiser.training.feed import Source
 
-_FORMAT = "denoiser training 1"
+_FORMAT = "denoiser training 2"
 _PARTS = ("weights", "average", "best", "optimizer")
 _FAULTS = (OSError, EOFError, KeyError, ValueError, TypeError, zlib.error, zipfile.BadZipFile, MemoryError)
 
@@ -32,7 +32,7 @@ _FAULTS = (OSError, EOFError, KeyError, ValueError, TypeError, zlib.error, zipfi
 class Point:
     """Training at one moment: share of the budget spent, seconds, patches seen, loss, and dB on validation.
 
-    db is None between the checks.
+    db is None between the checks. branch: whether it is the end of a branch, on which the learning rate fell.
     """
 
     fraction: float
@@ -40,6 +40,7 @@ class Point:
     loss: float
     db: float | None
     seconds: float = 0.0
+    branch: bool = False
 
 
 @dataclass
@@ -63,7 +64,8 @@ class State:
     """A training between two steps: everything that it needs to go on. fraction: of the budget that is spent.
 
     weights, average, best: the model's, in Keras's order; best is empty before the first check, and score its
-    figure. optimizer: its variables. source: where the feed of patches stood.
+    figure. optimizer: its variables. source: where the feed of patches stood. scale: what is left of the
+    learning rate after steps that went wrong.
     """
 
     step: int
@@ -75,6 +77,7 @@ class State:
     optimizer: list[npt.NDArray[Any]]
     source: Source
     history: History
+    scale: float = 1.0
 
 
 def write(path: Path, state: State, made_with: Mapping[str, Any]) -> None:
@@ -92,6 +95,7 @@ def write(path: Path, state: State, made_with: Mapping[str, Any]) -> None:
         "step": state.step,
         "fraction": state.fraction,
         "score": state.score,
+        "scale": state.scale,
         "counts": {part: len(getattr(state, part)) for part in _PARTS},
         "generator": state.source.generator,
         "history": asdict(state.history),
@@ -121,6 +125,7 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
         state = State(
             step=int(about["step"]),
             fraction=float(about["fraction"]),
+            scale=float(about["scale"]),
             score=None if about["score"] is None else float(about["score"]),
             source=Source(dict(about["generator"]), memory),
             history=_history(about["history"]),

@@ -233,7 +233,7 @@ def _pictures(
 
 
 def _pairs(recipe: Recipe, data: Path, noisy: Path | None, *, least: int = PATCH) -> list[Pair]:
-    """The user's images, noisy and clean, refused where they teach nothing; least: see `images.images`."""
+    """The user's images, noisy and clean, refused where they teach nothing; least: as in `image_folders`."""
     if noisy is not None:
         pairs = images.pairs(data, noisy, recipe.reader)
         if all(np.array_equal(given, clean) for given, clean in pairs):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from denoiser._types import Floats
-from denoiser.errors import TrainingError
 from denoiser.training.checkpoints import History, Point, State
 from denoiser.training.metrics import errors_of, psnr, weights_of
 
@@ -23,8 +24,10 @@ EVERY = 20
 class Averages:
     """Kept in NumPy, every `EVERY` steps: the same on every backend; what lies between is worth nothing."""
 
-    def __init__(self, model: Any, validation: tuple[Floats, Floats], floor: float) -> None:
-        self._model = model
+    def __init__(
+        self, model: Any, validation: tuple[Floats, Floats], floor: float, averaging: float = AVERAGING
+    ) -> None:
+        self._model, self._averaging = model, averaging
         self._noisy, self._clean = validation
         self._weights = weights_of(*validation, floor)
         self.average: list[Floats] = []
@@ -46,30 +49,45 @@ class Averages:
             self.average = current
             return
         # Early on the average would still be made of the first weights: let it forget them faster.
-        keep = np.float32(min(AVERAGING, (1 + step) / (10 + step)) ** EVERY)
+        keep = np.float32(min(self._averaging, (1 + step) / (10 + step)) ** EVERY)
         for average, value in zip(self.average, current, strict=True):
             value -= average
             value *= np.float32(1.0) - keep
             average += value
 
-    def check(self, history: History, fraction: float, loss: float, seconds: float) -> None:
-        """Measure the average on the validation patches, note it, and keep it if it is the best so far."""
+    def check(
+        self, history: History, fraction: float, patches: int, loss: float, seconds: float, *, branch: bool
+    ) -> bool:
+        """Measure the average on the validation patches, note it, and keep it if it is the best so far.
+
+        Returns True if it is. What gives no number is neither noted nor kept.
+        """
         current = self.current()
         self._model.set_weights(self.average)
         errors = errors_of(self._model, self._noisy, self._clean)
         self._model.set_weights(current)
         score, db = float(np.mean(self._weights * errors)), psnr(float(np.mean(errors)))
-        point = Point(fraction, history.patches, loss, db, seconds)
+        if not math.isfinite(score):
+            return False
+        point = Point(fraction, patches, loss, db, seconds, branch)
         history.points.append(point)
         history.curve.append(point)
-        if not math.isfinite(score):
-            raise TrainingError(
-                "The training diverged: its loss is no longer a number.", "Use a lower learning rate."
-            )
-        if self.score is None or score < self.score:
+        log.info("%3.0f %%: %d patches, loss %.3g, %.2f dB", 100 * fraction, point.patches, loss, db)
+        better = self.score is None or score < self.score
+        if better:
             self.score, self.best = score, [average.copy() for average in self.average]
             history.best = point
-        log.info("%3.0f %%: %d patches, loss %.3g, %.2f dB", 100 * fraction, point.patches, loss, db)
+        return better
+
+    @contextmanager
+    def best_weights(self) -> Iterator[None]:
+        """Lend the model the best average."""
+        current = self.current()
+        self.restore_best()
+        try:
+            yield
+        finally:
+            self._model.set_weights(current)
 
     def restore_best(self) -> None:
         """Give the model the best average."""

@@ -81,10 +81,12 @@ def card(
     seed: int,
     started_from: str | None,
     plugins: Iterable[Any] = (),
+    precision: str = "float32",
 ) -> dict[str, Any]:
     """What a user of the model must be able to look up; plain JSON.
 
     started_from: digest of the model it went on from. plugins: as `Plugins.signature` has them.
+    precision: of the products while it learnt.
     """
     import keras
 
@@ -105,7 +107,8 @@ def card(
         "plugins": [
             {"name": name, "version": version, "options": options} for name, version, options in plugins
         ],
-        "patches": history.patches,
+        "precision": precision,
+        "patches": history.best.patches if history.best and history.best.branch else history.patches,
         "minutes": round(history.seconds / 60.0, 1),
         "interrupted": history.interrupted,
         "continued": history.continued,

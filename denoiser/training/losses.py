@@ -16,13 +16,9 @@ def optimizer(name: str, learning_rate: float) -> Any:
         return keras.optimizers.Adam(learning_rate, global_clipnorm=1.0)
     if name == "nadam":
         return keras.optimizers.Nadam(learning_rate, beta_2=0.97, global_clipnorm=1.0)
-    return keras.optimizers.Muon(
-        learning_rate,
-        global_clipnorm=1.0,
-        weight_decay=None,
-        adam_weight_decay=None,
-        exclude_layers=["embed", "draw"],
-    )
+    from denoiser.training.muon import Muon
+
+    return Muon(learning_rate)
 
 
 def _paper(target: Any, drawn: Any) -> Any:

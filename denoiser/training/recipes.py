@@ -24,12 +24,12 @@ CLEAN, DIRT = "clean", "dirt"
 class Recipe:
     """The settings of one network's training.
 
-    network: a name of `denoiser.weights.store.NETWORKS`, which says what is built; `config` overrides its
-    arguments.
-    judged: the noise of the validation patches, where it is another piece of the same. floor, optimizer,
-    loss, fused: see `denoiser.training.loop.fit`. minutes: the budget when none is given. precision: of the
-    published weights. levels: the noises whose figures go on the model card; CLEAN is the clean image, DIRT
-    the drawn dirt alone. reader: what reads the user's images, where plugins have a say in it.
+    network: a name of `denoiser.weights.store.NETWORKS`, which says what is built; `config` overrides
+    its arguments. judged: the noise of the validation patches, where it is another piece of the same. floor,
+    optimizer, loss, schedule, averaging, branch_every, fused: see `denoiser.training.loop.fit`. minutes: the
+    budget when none is given. saved_as: the type of the published weights. levels: the noises whose figures
+    go on the model card; CLEAN is the clean image, DIRT the drawn dirt alone. reader: what reads the user's
+    images, where plugins have a say in it.
 
     For glyphs, shift: half of them are moved by up to so many pixels, as crops in real life are not centred.
     For pictures and pages, side: of a tile, in pixels; look: how tiles vary; drawn: the share of tiles that
@@ -44,6 +44,9 @@ class Recipe:
     floor: float = 3 / 255
     optimizer: Literal["adam", "nadam", "muon"] = "adam"
     loss: Literal["mse", "paper"] = "mse"
+    schedule: Literal["cosine", "constant"] = "cosine"
+    averaging: float = 0.999
+    branch_every: int | None = None
     fused: bool = False
     shift: int = 0
     side: int = 128
@@ -51,7 +54,7 @@ class Recipe:
     drawn: float = 0.0
     dirt: bool = False
     minutes: float = 20.0
-    precision: Literal["float32", "float16"] = "float16"
+    saved_as: Literal["float32", "float16"] = "float16"
     levels: tuple[str, ...] = ()
     reader: images.Reader | None = None
     judged: Spoiler | None = None
@@ -91,20 +94,24 @@ RECIPES: dict[str, Recipe] = {
     "general": Recipe(
         network="general",
         noise=_mixed(
-            ("gaussian:sigma=0..0.22", 0.54),
+            ("gaussian:sigma=0..0.22", 0.45),
             ("poisson:peak=5..50", 0.05),
             ("poisson:peak=50..500", 0.05),
             ("speckle:sigma=0..0.35", 0.05),
-            ("correlated:sigma=0..0.12,blur=0.3..1.2", 0.12),
+            ("correlated:sigma=0..0.12,blur=0.3..1.2", 0.1),
+            ("correlated:sigma=0..0.12,blur=1..3", 0.08),
             ("jpeg:quality=15..90", 0.07),
             ("gaussian:sigma=0..0.1+jpeg:quality=30..95", 0.04),
-            ("salt_pepper:amount=0..0.06", 0.04),
+            ("salt_pepper:amount=0..0.06", 0.07),
             ("quantize:levels=8..64", 0.02),
             ("stripes:sigma=0..0.06", 0.02),
             levels=256,
         ),
-        learning_rate=1e-3,
+        learning_rate=0.012,
         optimizer="muon",
+        schedule="constant",
+        averaging=0.998,
+        branch_every=3_000_000,
         look=crops.Look(scales=(0.5, 1.0), gain=0.2, inverted=0.1),
         drawn=0.1,
         levels=(*(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)), CLEAN),
@@ -119,9 +126,12 @@ RECIPES: dict[str, Recipe] = {
             clean=0.4,
             levels=256,
         ),
-        learning_rate=1e-3,
+        learning_rate=0.012,
         floor=0.05,
         optimizer="muon",
+        schedule="constant",
+        averaging=0.998,
+        branch_every=3_000_000,
         loss="paper",
         side=224,
         look=crops.Look(scales=(0.7, 1.6)),

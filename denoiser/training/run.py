@@ -15,16 +15,17 @@ import numpy as np
 from denoiser.errors import DeviceError, ImagesError, ModelError, TrainingError, UsageError
 from denoiser.system import atomic
 from denoiser.system.stderr import quietly
-from denoiser.training import artifacts, checkpoints, evaluation, feed, recipes
+from denoiser.training import artifacts, checkpoints, evaluation, feed, losses, recipes
+from denoiser.training import precision as precisions
 from denoiser.training.crops import own
 from denoiser.training.datasets import Lesson, lesson_for
 from denoiser.training.loop import Tick, fit
 from denoiser.training.recipes import Recipe
-from denoiser.weights import store
+from denoiser.weights import architectures, store
 
 if TYPE_CHECKING:
     from denoiser.progress import Progress
-    from denoiser.training.checkpoints import State
+    from denoiser.training.checkpoints import History, State
     from denoiser.weights.modelfile import ModelFile
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ def train_network(
     start: ModelFile | None = None,
     recipe: Recipe | None = None,
     device: str = "auto",
+    precision: str = "auto",
     plugins: Iterable[Any] = (),
     progress: Progress | None = None,
     tell: Callable[[str], None] = log.info,
@@ -62,7 +64,8 @@ def train_network(
     MNIST); without it DENOISER_DATA and Keras's cache are looked through for MNIST, and what is missing is
     drawn by the generator. noisy: a folder of noisy images for the clean ones in `data`. validation: the
     share of images that is held out. minutes or epochs: the budget; without either, the recipe's minutes.
-    start: weights to go on from. device: `auto`, `cpu` or `gpu`. plugins: as `Plugins.signature` has them,
+    start: weights to go on from. device: `auto`, `cpu` or `gpu`. precision: `auto`, `float32` or `bfloat16`,
+    see `denoiser.training.precision`. plugins: as `Plugins.signature` has them,
     for the card. tell: gets sentences for people. download: let Keras fetch MNIST. keep_on_interrupt: Ctrl-C
     keeps the best so far instead of raising.
 
@@ -89,8 +92,12 @@ def train_network(
         minutes = recipe.minutes
     if start is not None:
         _same_kind(recipe, start)
+        shape = _other_shape(recipe, start)
         recipe = dataclasses.replace(recipe, config=start.config)  # what it is shown depends on what it is
+    else:
+        shape = ""
     progress, plugins = progress or NullProgress(), list(plugins)
+    precisions.check(precision, recipe.kind)
     if destination.suffix != store.SUFFIX:
         raise UsageError(f"{destination} can't be a model's file.", f"Let it end in {store.SUFFIX}")
     store.require_place(destination)
@@ -109,6 +116,8 @@ def train_network(
     _refuse_no_noise(recipe, lesson)
     begin = f"from {start.name}" if start else "from scratch"
     tell(f"Training {network} {begin} on {lesson.data}. Noise: {recipe.noise.name}.")
+    if shape:
+        tell(shape)
     steps = None if epochs is None else max(1, epochs * lesson.epoch // recipe.batch_size)
     with quietly():  # the first weights wake TensorFlow, which looks for GPUs and talks about it
         import keras
@@ -116,6 +125,17 @@ def train_network(
         place = _place(device)
     budget = {"minutes": minutes, "epochs": epochs}
     origin = start.digest if start else None
+    with quietly():
+        products, why = precisions.choose(
+            precision,
+            lambda policy: _compiled(recipe, start, policy),
+            feed.looked_at(lesson.feed, recipe.batch_size, seed),
+            kind=recipe.kind,
+            minutes=minutes,
+            before=unfinished.precision,
+        )
+    if recipe.kind == "PatchAutoencoder":
+        tell(f"Products in {products} ({why}).")
     made_with = {
         **_settings(recipe, lesson, data, noisy),
         **budget,
@@ -124,6 +144,7 @@ def train_network(
         "start": origin,
         "plugins": plugins,
         "backend": keras.backend.backend(),
+        "precision": products,
     }
     resume = unfinished.fitting(made_with)
     with contextlib.ExitStack() as stack:
@@ -136,9 +157,34 @@ def train_network(
                 from denoiser.training.preconditioning import Conditioned
 
                 learner = Conditioned(model, *feed.looked_at(lesson.feed, _LOOKED_AT, seed))
+            elif products != "float32":
+                learner = _model(recipe, start, precisions.POLICIES[products])
+                learner.set_weights(model.get_weights())
         progress.start(100.0, "%", f"training {network}")
         stack.callback(progress.finish)
         before = evaluation.look(model, *lesson.validation).db if start is not None else None
+
+        def publish_better(history: History) -> None:
+            """Write the best so far: a training may go on for days."""
+            model.set_weights(learner.get_weights())
+            found = evaluation.look(model, *lesson.validation)
+            if found.gain > 0:
+                _publish(model, destination, carded(history, found), recipe)
+                tell(f"The best so far, {found.db:.2f} dB, is in {destination}.")
+
+        def carded(history: History, found: evaluation.Seen) -> dict[str, Any]:
+            return evaluation.card(
+                recipe,
+                lesson,
+                model,
+                history,
+                found,
+                seed=seed,
+                started_from=origin,
+                plugins=plugins,
+                precision=products,
+            )
+
         history = fit(
             learner,
             lesson.feed,
@@ -150,15 +196,21 @@ def train_network(
             floor=recipe.floor,
             optimizer=recipe.optimizer,
             loss=recipe.loss,
+            schedule=recipe.schedule,
+            averaging=recipe.averaging,
+            branch_every=recipe.branch_every,
             seed=seed,
             keep_on_interrupt=keep_on_interrupt,
             on_progress=lambda tick: progress.update(100.0 * tick.fraction, _line(tick)),
+            on_better=publish_better,
             resume=resume,
             keep=lambda state: unfinished.keep(state, made_with),
             fused=recipe.fused,
         )
-        if learner is not model:
+        if recipe.kind == "Autoencoder" and learner is not model:
             learner.fold()
+        elif learner is not model:
+            model.set_weights(learner.get_weights())
         found = evaluation.look(model, *lesson.validation)
         if before is not None and start is not None:
             tell(f"{start.name}, which it went on from: {before:.2f} dB, now: {found.db:.2f} dB.")
@@ -169,21 +221,24 @@ def train_network(
                 f" seen); {destination} was not written.",
                 "Train for longer, or on images more like yours.",
             )
-        card = evaluation.card(
-            recipe, lesson, model, history, found, seed=seed, started_from=origin, plugins=plugins
-        )
-        from denoiser.models import publish
-
-        try:
-            publish(model, destination, card, precision=recipe.precision)
-            artifacts.write(destination, found, history)
-        except OSError as error:
-            raise ModelError(
-                f"{destination} can't be written: {error.strerror or error}.",
-                "Make room for it, and repeat the command: it goes on from its last minute.",
-            ) from error
+        card = carded(history, found)
+        _publish(model, destination, card, recipe)
+        artifacts.write(destination, found, history)
         unfinished.remove()
     return card
+
+
+def _publish(model: Any, destination: Path, card: dict[str, Any], recipe: Recipe) -> None:
+    """Write the model file. Raises ModelError where it can't be written."""
+    from denoiser.models import publish
+
+    try:
+        publish(model, destination, card, precision=recipe.saved_as)
+    except OSError as error:
+        raise ModelError(
+            f"{destination} can't be written: {error.strerror or error}.",
+            "Make room for it, and repeat the command: it goes on from its last minute.",
+        ) from error
 
 
 def _refuse_no_noise(recipe: Recipe, lesson: Lesson) -> None:
@@ -205,6 +260,8 @@ class _Unfinished:
         self._tell, self._anew = tell, anew
         self._failed = False
         self._found: tuple[State, dict[str, Any]] | None = None
+        self.precision: precisions.Precision | None = None
+        """Of the unfinished training, if there is one."""
 
     def read(self) -> None:
         """Read what there is. Raises TrainingError where it is damaged."""
@@ -212,6 +269,7 @@ class _Unfinished:
             return
         try:
             self._found = checkpoints.read(self._path)
+            self.precision = self._found[1].get("precision")
         except TrainingError as error:
             if not self._anew:
                 raise
@@ -304,12 +362,37 @@ def _same_kind(recipe: Recipe, start: ModelFile) -> None:
         )
 
 
-def _model(recipe: Recipe, start: ModelFile | None) -> Any:
+def _other_shape(recipe: Recipe, start: ModelFile) -> str:
+    """Return a sentence if the weights to go on from have another shape than the network has from scratch."""
+    expected = architectures.validate(recipe.kind, recipe.arguments)
+    other = [name for name, value in expected.items() if start.config[name] != value]
+    if not other:
+        return ""
+    has = ", ".join(f"{name} {start.config[name]}" for name in other)
+    wanted = ", ".join(f"{name} {expected[name]}" for name in other)
+    return (
+        f"{start.name} has another shape than {recipe.network} has now: {has}; expected: {wanted}."
+        " It keeps its shape; --from scratch trains the new one."
+    )
+
+
+def _model(recipe: Recipe, start: ModelFile | None, policy: str = "float32") -> Any:
     from denoiser import models
 
     if start is not None:
-        return models.from_file(start)
-    return getattr(models, recipe.kind)(**recipe.arguments)
+        return models.from_file(start, dtype=policy)
+    return getattr(models, recipe.kind)(**recipe.arguments, dtype=policy)
+
+
+def _compiled(recipe: Recipe, start: ModelFile | None, policy: str) -> Any:
+    """Make a network to measure a step of the training with."""
+    model = _model(recipe, start, policy)
+    model.compile(
+        optimizer=losses.optimizer(recipe.optimizer, recipe.learning_rate),
+        loss=losses.LOSSES[recipe.loss],
+        jit_compile="auto",
+    )
+    return model
 
 
 def _line(tick: Tick) -> str:

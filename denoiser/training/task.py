@@ -12,6 +12,7 @@ from denoiser.errors import ModelError, UsageError
 from denoiser.inference import engine
 from denoiser.noise import Mixture, Nothing, Spoiler, parse
 from denoiser.training import blank_scans, recipes
+from denoiser.training import precision as precisions
 from denoiser.training.recipes import CLEAN, Recipe
 from denoiser.weights import architectures, modelfile, store
 
@@ -51,6 +52,7 @@ class Task:
     epochs: int | None = None
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
 
     def check(self) -> None:
         """Raise UsageError or DeviceError for what can't be meant or done, as far as it shows at once."""
@@ -89,6 +91,7 @@ class Task:
             self._check_latent_dim(self.latent_dim)
         if self.as_released:
             self._check_released()
+        precisions.check(self.precision, recipes.RECIPES[self.network].kind)
         engine.require(device=self.device)
 
     def check_name(self, name: str) -> None:

@@ -59,11 +59,13 @@ PARAMETERS: dict[Kind, dict[str, Parameter]] = {
     "Autoencoder": {"latent_dim": Parameter(64, 1, 8192)},
     "PatchAutoencoder": {
         "token": Parameter(4, 1, PATCH),
+        "window": Parameter(8, 1, 2 * PATCH),
         "context": Parameter(1, 1, 8),
         "channels": Parameter(96, 1, 2048),
-        "blocks": Parameter(4, 1, 64),
-        "token_hidden": Parameter(96, 1, 4096),
-        "channel_hidden": Parameter(192, 1, 4096),
+        "blocks": Parameter(7, 1, 64),
+        "groups": Parameter(12, 1, 2048),
+        "token_hidden": Parameter(0, 0, 4096),
+        "channel_hidden": Parameter(128, 1, 4096),
         "residual": Parameter(True),
         "center": Parameter(True),
         "gain": Parameter(4.0, 1e-3, 1e3),
@@ -80,11 +82,22 @@ class Slot:
     shape: tuple[int, ...]
 
 
+def saved(kind: Kind, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete the arguments that a model file holds: version 0.1 had no windows and no groups.
+
+    Its tokens did not overlap, and one pair of kernels mixed the tokens of all channels. Returns a new dict.
+    """
+    if kind == "PatchAutoencoder":
+        return {"window": config.get("token", 4), "groups": 1, **config}
+    return dict(config)
+
+
 def validate(kind: Kind, config: Mapping[str, Any]) -> dict[str, Any]:
     """Check a network's constructor arguments and fill in the defaults.
 
-    Raises ValueError, one line, for an unknown name, a wrong type, a value out of range, or a network of
-    more than `MAX_WEIGHTS` weights.
+    Raises ValueError, one line, for an unknown name, a wrong type, a value out of range, a window that is
+    not its token plus an even number, groups that don't divide the channels, or a network of more than
+    `MAX_WEIGHTS` weights.
     """
     known = PARAMETERS[kind]
     for name in config:
@@ -95,10 +108,20 @@ def validate(kind: Kind, config: Mapping[str, Any]) -> dict[str, Any]:
     }
     if PATCH % checked.get("token", 1):
         raise ValueError(f"token must divide {PATCH}, not {checked['token']}")
+    if kind == "PatchAutoencoder":
+        _check_mixer(checked)
     count = parameters(kind, checked)
     if count > MAX_WEIGHTS:
         raise ValueError(f"{count:,} weights are more than the {MAX_WEIGHTS:,} allowed")
     return checked
+
+
+def _check_mixer(config: Mapping[str, Any]) -> None:
+    token, window, channels, groups = (config[name] for name in ("token", "window", "channels", "groups"))
+    if window < token or (window - token) % 2:
+        raise ValueError(f"window must be token ({token}) plus an even number, not {window}")
+    if channels % groups:
+        raise ValueError(f"groups must divide channels ({channels}), and {groups} doesn't")
 
 
 def parameters(kind: Kind, config: Mapping[str, Any]) -> int:
@@ -121,11 +144,30 @@ def encoder_blocks(blocks: int) -> int:
     return (blocks + 1) // 2
 
 
+def margin(config: Mapping[str, Any]) -> int:
+    """How many pixels a token's window reaches beyond the token on each side."""
+    return int(config["window"] - config["token"]) // 2
+
+
+def shares_token_mixing(config: Mapping[str, Any]) -> bool:
+    """Return True for the token mixing of version 0.1: two Dense layers, with biases, for all channels."""
+    return bool(config["groups"] == 1 and config["token_hidden"])
+
+
+def token_kernels(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Name the kernels that mix the tokens of one block, each with its numbers of inputs and outputs."""
+    tokens, hidden = (PATCH // config["token"]) ** 2, config["token_hidden"]
+    if hidden:
+        return {"tokens_in": (tokens, hidden), "tokens_out": (hidden, tokens)}
+    return {"tokens": (tokens, tokens)}
+
+
 def layout(kind: Kind, config: Mapping[str, Any]) -> dict[str, Slot]:
     """Name every weight of a network with a complete config, in the order of computation.
 
-    A Dense layer called `x` has `x/kernel`, shape (inputs, outputs), and, with biases, `x/bias`. The paths
-    follow the attribute and class names of `denoiser.models`, as Keras 3 writes them.
+    A Dense layer called `x` has `x/kernel`, shape (inputs, outputs), and, with biases, `x/bias`; a kernel a
+    group makes that (groups, inputs, outputs), without biases. The paths follow the attribute and class names
+    of `denoiser.models`, as Keras 3 writes them.
     """
     if kind == "Autoencoder":
         pixels, latent = PATCH * PATCH, config["latent_dim"]
@@ -135,20 +177,23 @@ def layout(kind: Kind, config: Mapping[str, Any]) -> dict[str, Slot]:
         }
     token, channels, bias = config["token"], config["channels"], config["use_bias"]
     tokens, split = (PATCH // token) ** 2, encoder_blocks(config["blocks"])
-    slots = _dense("embed", "encoder/embed", planes(config) * token * token, channels, bias=False)
+    pixels = config["window"] ** 2
+    slots = _dense("embed", "encoder/embed", planes(config) * pixels, channels, bias=False)
     if bias:
         slots["position"] = Slot("encoder/vars/0", (tokens, channels))
     for index in range(config["blocks"]):
         part, place = ("encoder", index) if index < split else ("decoder", index - split)
         path = f"{part}/blocks/mixer_block{f'_{place}' if place else ''}"
-        for name, inputs, outputs in (
-            ("tokens_in", tokens, config["token_hidden"]),
-            ("tokens_out", config["token_hidden"], tokens),
-            ("channels_in", channels, config["channel_hidden"]),
-            ("channels_out", config["channel_hidden"], channels),
-        ):
-            slots |= _dense(f"block{index}/{name}", f"{path}/{name}", inputs, outputs, bias=bias)
-    return slots | _dense("draw", "decoder/draw", channels, token * token, bias=bias)
+        for name, shape in token_kernels(config).items():
+            if shares_token_mixing(config):
+                slots |= _dense(f"block{index}/{name}", f"{path}/{name}", *shape, bias=bias)
+            else:
+                kernel = (config["groups"], *shape)
+                slots[f"block{index}/{name}/kernel"] = Slot(f"{path}/{name}/vars/0", kernel)
+        hidden = config["channel_hidden"]
+        for name, shape in {"channels_in": (channels, hidden), "channels_out": (hidden, channels)}.items():
+            slots |= _dense(f"block{index}/{name}", f"{path}/{name}", *shape, bias=bias)
+    return slots | _dense("draw", "decoder/draw", channels, pixels, bias=bias)
 
 
 def _dense(name: str, path: str, inputs: int, outputs: int, *, bias: bool = True) -> dict[str, Slot]:

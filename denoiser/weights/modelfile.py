@@ -214,7 +214,7 @@ def _settings(kind: Kind, settings: dict[str, Any]) -> tuple[dict[str, Any], dic
         raise _FaultError("has a model card that is no JSON object")
     config = {key: value for key, value in settings.items() if key != "card" and key not in _KERAS_OWN}
     try:
-        return card or {}, architectures.validate(kind, config)
+        return card or {}, architectures.validate(kind, architectures.saved(kind, config))
     except ValueError as error:
         raise _FaultError(
             f"has impossible settings: {error}", "It may be damaged, or made by a newer denoiser."

@@ -41,7 +41,7 @@ NETWORKS: Mapping[str, Network] = {
     "general": Network(
         "PatchAutoencoder",
         "photographs, micrographs, pages: removes noise, keeps the rest",
-        {"use_bias": False, "context": 2},
+        {"use_bias": False},
     ),
     "document": Network(
         "PatchAutoencoder",

@@ -309,7 +309,7 @@ def test_the_same_bytes_whatever_the_jobs_the_order_and_the_neighbours(
     model = fakes.write_model(
         tmp_path / "random.keras",
         "PatchAutoencoder",
-        {"channels": 24, "blocks": 2, "token_hidden": 24, "channel_hidden": 40},
+        {"channels": 24, "blocks": 2, "groups": 12, "channel_hidden": 40},
         lambda name, shape: rng.normal(0, 0.2, shape),
     )
     folder = tmp_path / "in"

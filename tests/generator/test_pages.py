@@ -27,6 +27,9 @@ EFFECTS = [
     marks.stains,
     marks.prints,
 ]
+FOLDERS = fonts._folders
+"""Where the machine keeps its fonts: while tests run, nowhere is looked."""
+
 #: Those that are shares of light or ink; the others go both ways.
 SHARES = [paper.uneven_light, paper.shadow, paper.wear, paper.other_side, marks.stains, marks.prints]
 
@@ -127,8 +130,8 @@ def _own_font() -> bytes:
 
 
 def test_a_system_font_is_used(no_fonts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fonts, "_folders", FOLDERS)
     fonts.system_fonts.cache_clear()
-    monkeypatch.undo()
     there = fonts.system_fonts()
     if not there:
         pytest.skip("no fonts are installed here")

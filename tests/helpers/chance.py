@@ -13,7 +13,10 @@ from denoiser.inference.numpy_engine import NumpyEngine
 from denoiser.weights import architectures
 from denoiser.weights.modelfile import ModelFile
 
-SMALL = {"channels": 10, "blocks": 2, "token_hidden": 7, "channel_hidden": 9}
+SMALL = {"channels": 10, "blocks": 2, "groups": 5, "channel_hidden": 9}
+OLD = {"window": 4, "groups": 1, "token_hidden": 7}
+"""What version 0.1 made: tokens that don't overlap, and one pair of kernels that mixes them."""
+
 Floats = npt.NDArray[np.float32]
 
 
@@ -30,7 +33,7 @@ def random_model(kind: Any, config: dict[str, Any], *, bias: float = 0.3, seed: 
     rng = np.random.default_rng(seed)
     weights = {}
     for name, slot in architectures.layout(kind, complete).items():
-        size = bias if len(slot.shape) == 1 or name == "position" else 0.7 * slot.shape[0] ** -0.5
+        size = bias if len(slot.shape) == 1 or name == "position" else 0.7 * slot.shape[-2] ** -0.5
         weights[name] = (size * rng.standard_normal(slot.shape)).astype(np.float32)
     return with_weights(ModelFile("random", Path("random.keras"), kind, complete, {}, "0" * 64, b""), weights)
 
@@ -43,8 +46,8 @@ def some_patches(count: int, seed: int = 1, model: ModelFile | None = None) -> F
 CONTEXT = "PatchAutoencoder with context"
 ALONE = {
     "Autoencoder": random_model("Autoencoder", {"latent_dim": 65}),
-    "PatchAutoencoder": random_model("PatchAutoencoder", {"blocks": 1, "channels": 31}),
-    CONTEXT: random_model("PatchAutoencoder", {"blocks": 1, "channels": 31, "context": 2}),
+    "PatchAutoencoder": random_model("PatchAutoencoder", {"blocks": 1, "channels": 33, "groups": 3}),
+    CONTEXT: random_model("PatchAutoencoder", {**OLD, "blocks": 1, "channels": 31, "context": 2}),
 }
 POOL = some_patches(130, seed=9)
 POOLS = dict.fromkeys(ALONE, POOL) | {CONTEXT: some_patches(130, seed=9, model=ALONE[CONTEXT])}

@@ -14,7 +14,7 @@ import numpy as np
 
 from denoiser.weights import architectures
 
-SMALL = {"channels": 4, "blocks": 1, "token_hidden": 4, "channel_hidden": 4}
+SMALL = {"channels": 4, "blocks": 1, "groups": 2, "channel_hidden": 4}
 Fill = Callable[[str, tuple[int, ...]], Any]
 
 

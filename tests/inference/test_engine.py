@@ -91,5 +91,5 @@ class TestChoosing:
 
     def test_cost_of_a_patch(self) -> None:
         model = random_model("PatchAutoencoder", {})
-        assert multiply_adds(model) == 2 * 49 * 96 * (16 + 4 * (96 + 192))
+        assert multiply_adds(model) == 49 * 96 * (2 * 64 + 7 * (49 + 2 * 128))
         assert multiply_adds(ALONE["Autoencoder"]) == ALONE["Autoencoder"].parameters

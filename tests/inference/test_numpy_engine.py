@@ -23,6 +23,7 @@ from tests.helpers import fakes
 from tests.helpers.chance import (
     ALONE,
     CONTEXT,
+    OLD,
     POOL,
     POOLS,
     SINGLY,
@@ -37,16 +38,22 @@ from tests.helpers.formula import formula
 VARIANTS: list[tuple[Any, dict[str, Any]]] = [
     ("Autoencoder", {"latent_dim": 33}),
     ("PatchAutoencoder", {}),
-    ("PatchAutoencoder", {**SMALL, "token": 7, "blocks": 3}),
-    ("PatchAutoencoder", {**SMALL, "residual": False, "gain": 2.0}),
+    ("PatchAutoencoder", SMALL),
+    ("PatchAutoencoder", {**SMALL, "token_hidden": 6}),
+    ("PatchAutoencoder", {**SMALL, "groups": 1}),
+    ("PatchAutoencoder", {**SMALL, "groups": 10, "window": 6}),
+    ("PatchAutoencoder", {**SMALL, "window": 12, "use_bias": False, "context": 2}),
+    ("PatchAutoencoder", {**SMALL, "window": 18, "token_hidden": 5, "residual": False}),
+    ("PatchAutoencoder", {**SMALL, **OLD, "token": 7, "window": 7, "blocks": 3}),
+    ("PatchAutoencoder", {**SMALL, **OLD, "residual": False, "gain": 2.0}),
     ("PatchAutoencoder", {**SMALL, "residual": False, "center": False, "gain": 1.0, "token": 2}),
     ("PatchAutoencoder", {**SMALL, "center": False, "blocks": 1}),
-    ("PatchAutoencoder", {**SMALL, "use_bias": False}),
-    ("PatchAutoencoder", {**SMALL, "use_bias": False, "context": 2}),
+    ("PatchAutoencoder", {**SMALL, **OLD, "use_bias": False}),
+    ("PatchAutoencoder", {**SMALL, **OLD, "use_bias": False, "context": 2}),
     ("PatchAutoencoder", {**SMALL, "residual": False, "center": False, "context": 4}),
-    ("PatchAutoencoder", {**SMALL, "use_bias": False, "residual": False, "token": 14}),
-    ("PatchAutoencoder", {**SMALL, "token": 28}),
-    ("PatchAutoencoder", {**SMALL, "token": 1, "channels": 3}),
+    ("PatchAutoencoder", {**SMALL, "use_bias": False, "residual": False, "token": 14, "window": 20}),
+    ("PatchAutoencoder", {**SMALL, "token": 28, "window": 28}),
+    ("PatchAutoencoder", {**SMALL, "token": 1, "window": 3, "channels": 3, "groups": 3}),
 ]
 IDS = [f"{kind}-{','.join(f'{k}={v}' for k, v in config.items())}" for kind, config in VARIANTS]
 

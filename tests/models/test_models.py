@@ -20,17 +20,36 @@ from denoiser import models  # noqa: E402 - imports Keras
 
 pytestmark = pytest.mark.slow
 
-SMALL: dict[str, Any] = {"channels": 8, "blocks": 2, "token_hidden": 8, "channel_hidden": 8}
+SMALL: dict[str, Any] = {
+    "channels": 8,
+    "blocks": 2,
+    "window": 4,
+    "groups": 1,
+    "token_hidden": 8,
+    "channel_hidden": 8,
+}
 VARIANTS: list[tuple[Any, dict[str, Any]]] = [
     ("Autoencoder", {}),
     ("Autoencoder", {"latent_dim": 8}),
     ("PatchAutoencoder", {}),
-    ("PatchAutoencoder", {"channels": 32, "blocks": 3, "token": 7, "token_hidden": 5, "channel_hidden": 9}),
+    (
+        "PatchAutoencoder",
+        {
+            "channels": 32,
+            "blocks": 3,
+            "token": 7,
+            "window": 9,
+            "groups": 4,
+            "token_hidden": 5,
+            "channel_hidden": 9,
+        },
+    ),
+    ("PatchAutoencoder", {"channels": 8, "blocks": 2, "groups": 2, "channel_hidden": 8}),
     ("PatchAutoencoder", {**SMALL, "residual": False, "gain": 2.0}),
     ("PatchAutoencoder", {**SMALL, "residual": False, "center": False, "gain": 1.0}),
     ("PatchAutoencoder", {**SMALL, "center": False, "blocks": 1}),
-    ("PatchAutoencoder", {**SMALL, "use_bias": False, "token": 14}),
-    ("PatchAutoencoder", {**SMALL, "token": 28}),
+    ("PatchAutoencoder", {**SMALL, "use_bias": False, "token": 14, "window": 14}),
+    ("PatchAutoencoder", {**SMALL, "token": 28, "window": 28}),
     ("PatchAutoencoder", {**SMALL, "context": 4}),
 ]
 IDS = [f"{kind}-{','.join(f'{k}={v}' for k, v in config.items())}" for kind, config in VARIANTS]
@@ -188,7 +207,10 @@ def test_mixed_precision_comes_back(tmp_path: Path) -> None:
         ("PatchAutoencoder", {"token": 5}, "token must divide 28"),
         ("PatchAutoencoder", {"gain": float("nan")}, "gain must be from"),
         ("PatchAutoencoder", {"residual": 1}, "residual must be true or false"),
-        ("PatchAutoencoder", {"channels": 2048, "channel_hidden": 4096}, "more than the"),
+        ("PatchAutoencoder", {"channels": 2048, "groups": 16, "channel_hidden": 4096}, "more than the"),
+        ("PatchAutoencoder", {"groups": 7}, r"groups must divide channels \(96\), and 7 doesn't"),
+        ("PatchAutoencoder", {"window": 9}, r"window must be token \(4\) plus an even number, not 9"),
+        ("PatchAutoencoder", {"window": 2}, r"window must be token \(4\) plus an even number, not 2"),
     ],
 )
 def test_impossible_arguments(kind: str, config: dict[str, Any], words: str) -> None:

@@ -42,7 +42,7 @@ def digits(tmp_path: Path) -> Path:
 def model(tmp_path: Path) -> Path:
     """A network whose results depend on every bit of what it is given."""
     rng = np.random.default_rng(3)
-    config = {"channels": 12, "blocks": 1, "token_hidden": 12, "channel_hidden": 16}
+    config = {"channels": 12, "blocks": 1, "groups": 3, "channel_hidden": 16}
     return fakes.write_model(
         tmp_path / "random.keras", "PatchAutoencoder", config, lambda name, shape: rng.normal(0, 0.2, shape)
     )

@@ -161,6 +161,66 @@ def test_divergence_is_an_error() -> None:
 
 
 @pytest.mark.slow
+def test_a_branch_is_judged_and_the_training_goes_on_from_before_it() -> None:
+    settings: dict[str, Any] = {"validation": VALIDATION, "batch_size": 64, "schedule": "constant", "seed": 4}
+    told: list[tuple[int, float]] = []
+    model = small()
+
+    def better(history: loop.History) -> None:
+        assert history.best is not None
+        told.append(
+            (history.best.patches, metrics.psnr(float(np.mean(metrics.errors_of(model, *VALIDATION)))))
+        )
+
+    history = loop.fit(model, feed, steps=225, branch_every=6400, on_better=better, **settings)
+    branches = [point for point in history.points if point.branch]
+    # Blocks of 25 steps pass 6,400 patches at step 100 and 12,800 at step 200; 15 % of 6,400 is 15 steps.
+    assert [point.patches for point in branches] == [6400 + 960, 12_800 + 960]
+    assert history.patches == 225 * 64
+    assert [patches for patches, _ in told] == [point.patches for point in branches]
+    assert [db for _, db in told] == pytest.approx([point.db for point in branches], abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_branch_leaves_no_trace_in_what_follows() -> None:
+    """With a feed that always gives the same patches, a branch changes nothing but the best weights."""
+    fixed = feed(64 * 25, np.random.default_rng(1))
+    settings: dict[str, Any] = {
+        "validation": VALIDATION,
+        "batch_size": 64,
+        "schedule": "constant",
+        "steps": 200,
+    }
+    plain = loop.fit(small(), lambda number, rng: fixed, **settings)
+    branched = loop.fit(small(), lambda number, rng: fixed, branch_every=3200, **settings)
+    assert any(point.branch for point in branched.points)
+    kept = [(point.patches, point.loss, point.db) for point in branched.points if not point.branch]
+    assert kept == [(point.patches, point.loss, point.db) for point in plain.points]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wrong", [np.nan, 1e4])
+def test_a_step_that_goes_wrong_is_taken_back(wrong: float, caplog: pytest.LogCaptureFixture) -> None:
+    calls = 0
+
+    def stumbling(number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal calls
+        calls += 1
+        noisy, clean = feed(number, rng)
+        return noisy, (clean * np.float32(wrong) if calls in (4, 6) else clean)
+
+    model = small()
+    history = loop.fit(model, stumbling, validation=VALIDATION, steps=300, batch_size=64)
+    first, last = history.points[0].db, history.points[-1].db
+    assert first is not None
+    assert last is not None
+    assert last > first
+    assert np.isfinite(np.concatenate([value.ravel() for value in model.get_weights()])).all()
+    told = [record.message for record in caplog.records if "went astray" in record.message]
+    assert len(told) == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [False, True])
 def test_interrupted(keep: bool) -> None:
     def stop(tick: loop.Tick) -> None:
@@ -202,7 +262,7 @@ def test_general_from_nothing_but_the_generator(alone: Path) -> None:
     path = alone / "general.keras"
     recipe = replace(
         recipes.RECIPES["general"],
-        config={"channels": 32, "blocks": 2, "token_hidden": 32, "channel_hidden": 64},
+        config={"channels": 32, "blocks": 2, "groups": 4, "channel_hidden": 64},
     )
     card = run.train_network("general", path, minutes=0.05, recipe=recipe)
     assert modelfile.read(path).kind == "PatchAutoencoder"

@@ -318,19 +318,19 @@ class TestImpossibleWeights:
         error = refusal(with_weights(good, lambda file: file.__setitem__("encoder/spare", np.ones(3))))
         assert "no place for: encoder/spare" in error.message
 
-    @pytest.mark.parametrize("shape", [(4, 16), (16,), (16, 4, 1), (16, 5), (0, 4), ()])
+    @pytest.mark.parametrize("shape", [(4, 64), (64,), (64, 4, 1), (64, 5), (0, 4), ()])
     def test_of_another_shape(self, good: Path, shape: tuple[int, ...]) -> None:
         error = refusal(with_weights(good, replace(EMBED, np.zeros(shape, np.float32))))
-        assert f"wrong shape: embed/kernel is {shape}, not (16, 4)" in error.message
+        assert f"wrong shape: embed/kernel is {shape}, not (64, 4)" in error.message
 
     @pytest.mark.parametrize("dtype", ["i4", "?", "c8", "S3"])
     def test_of_another_type(self, good: Path, dtype: str) -> None:
-        error = refusal(with_weights(good, replace(EMBED, np.zeros((16, 4), dtype))))
+        error = refusal(with_weights(good, replace(EMBED, np.zeros((64, 4), dtype))))
         assert "no floating-point numbers: embed/kernel" in error.message
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
     def test_not_finite(self, good: Path, value: float) -> None:
-        values = np.zeros((16, 4))
+        values = np.zeros((64, 4))
         values[3, 2] = value
         error = refusal(with_weights(good, replace(EMBED, values)))
         assert "not finite: embed/kernel" in error.message
@@ -356,19 +356,19 @@ class TestAHostileFile:
 
     def test_values_kept_in_another_file(self, good: Path, tmp_path: Path) -> None:
         secret = tmp_path / "secret.bin"
-        secret.write_bytes(bytes(256))
+        secret.write_bytes(bytes(1024))
 
         def change(file: Any) -> None:
             del file[EMBED]
-            file.create_dataset(EMBED, (16, 4), "f4", external=[(os.fspath(secret), 0, 256)])
+            file.create_dataset(EMBED, (64, 4), "f4", external=[(os.fspath(secret), 0, 1024)])
 
         assert "is not to be trusted" in refusal(with_weights(good, change)).message
 
     def test_values_made_of_other_files(self, good: Path) -> None:
         def change(file: Any) -> None:
             del file[EMBED]
-            layout = h5py.VirtualLayout((16, 4), "f4")
-            layout[:] = h5py.VirtualSource("other.h5", "y", (16, 4))
+            layout = h5py.VirtualLayout((64, 4), "f4")
+            layout[:] = h5py.VirtualSource("other.h5", "y", (64, 4))
             file.create_virtual_dataset(EMBED, layout)
 
         assert "is not to be trusted" in refusal(with_weights(good, change)).message
