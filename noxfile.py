@@ -44,6 +44,7 @@ def docs(session: nox.Session) -> None:
     """Build the pages strictly, without TensorFlow and Keras."""
     light = [each for each in PROJECT["dependencies"] if not each.startswith("tensorflow")]
     session.install(*light, "h5py", *PROJECT["optional-dependencies"]["docs"])
+    session.install("--no-deps", "-e", ".")
     session.run("python", "docs/_ext/tables.py", "--check")
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
     session.run("python", ".ci/check_docs.py", "build/docs")
