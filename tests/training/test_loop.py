@@ -211,10 +211,8 @@ def test_a_step_that_goes_wrong_is_taken_back(wrong: float, caplog: pytest.LogCa
 
     model = small()
     history = loop.fit(model, stumbling, validation=VALIDATION, steps=300, batch_size=64)
-    first, last = history.points[0].db, history.points[-1].db
-    assert first is not None
-    assert last is not None
-    assert last > first
+    scores = [point.db for point in history.points if point.db is not None]
+    assert scores[-1] > scores[0]
     assert np.isfinite(np.concatenate([value.ravel() for value in model.get_weights()])).all()
     told = [record.message for record in caplog.records if "went astray" in record.message]
     assert len(told) == 1

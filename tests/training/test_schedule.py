@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-from typing import Literal
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from denoiser.training.schedule import share
+from denoiser.training.schedule import Schedule, share
 
 LONG = 10_000
 
 
 @given(st.sampled_from(["cosine", "constant"]), st.integers(0, LONG), st.floats(0.0, 1.0))
-def test_a_share_is_a_share(schedule: Literal["cosine", "constant"], step: int, fraction: float) -> None:
+def test_a_share_is_a_share(schedule: Schedule, step: int, fraction: float) -> None:
     assert 0.0 <= share(schedule, step, fraction) <= 1.0
 
 
