@@ -11,7 +11,7 @@ nox.options.sessions = ["lint", "tests-3.11"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
-UNDECLARED_LOWEST = ("keras==3.12.0", "h5py==3.11.0")
+UNDECLARED_LOWEST = ("keras==3.15.1", "h5py==3.11.0")
 """What is imported and comes with TensorFlow, at the lowest versions that work."""
 
 
