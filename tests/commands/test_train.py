@@ -100,6 +100,7 @@ BAD = {
     "batch": (("--batch-size", 0), 2, "--batch-size"),
     "validation": (("--validation", 0.9), 2, "up to 0.5"),
     "device": (("--device", "gpu"), 3, "no GPU"),
+    "precision": (("--model", "digits", "--precision", "bfloat16"), 2, "float32 only"),
     "plugin": (("--plugin", "nowhere.py"), 3, "nowhere.py"),
     "not blank": (("--noise-from", "PAGES"), 2, "is not blank"),
     "partner": (("--noisy", "OTHERS"), 2, "has no partner"),
