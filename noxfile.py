@@ -11,7 +11,7 @@ nox.options.sessions = ["lint", "tests-3.11"]
 nox.options.reuse_existing_virtualenvs = True
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
-UNDECLARED_LOWEST = ("keras==3.13.0", "h5py==3.11.0")
+UNDECLARED_LOWEST = ("keras==3.15.1", "h5py==3.11.0")
 """What is imported and comes with TensorFlow, at the lowest versions that work."""
 
 
@@ -44,6 +44,7 @@ def docs(session: nox.Session) -> None:
     """Build the pages strictly, without TensorFlow and Keras."""
     light = [each for each in PROJECT["dependencies"] if not each.startswith("tensorflow")]
     session.install(*light, "h5py", *PROJECT["optional-dependencies"]["docs"])
+    session.install("--no-deps", "-e", ".")
     session.run("python", "docs/_ext/tables.py", "--check")
     session.run("sphinx-build", "-W", "--keep-going", "-q", "-b", "html", "docs", "build/docs")
     session.run("python", ".ci/check_docs.py", "build/docs")

@@ -1,11 +1,12 @@
-"""Which shape of `general` learns most, at equal cost of inference and from equally many patches.
+"""Which shape of `general` learns most from equally many patches, and how trained models compare.
 
-    python benchmarks/explore.py [--patches 200000] [--only NAME ...] [--json FILE]
+    python benchmarks/explore.py [--patches 300000] [--only NAME ...] [--precision bfloat16] [--json FILE]
+    python benchmarks/explore.py --judge general FILE.keras ...
 
-Every network starts from scratch by the recipe of `general` (bsds400/ in DENOISER_DATA) and is judged on
-photographs that the recipe holds out: by its patches under all noises of the recipe, and by eight whole ones
-with sigma 25, cleaned at `balanced`. Short trainings favour what learns fast: this says which shapes deserve
-a long one. The rate is that of the NumPy engine on all cores, so leave the machine alone to compare rates.
+Every shape starts from scratch by the recipe of `general` (bsds400/ in DENOISER_DATA). Shapes and models are
+judged alike: by 2,048 patches of photographs that training leaves out, under every noise of `NOISES`, which
+the networks see patch by patch; nothing is merged. `--judge` trains nothing. Short trainings favour what
+learns fast: they say which shapes deserve a long one. The last digit of a figure is not certain.
 """
 
 from __future__ import annotations
@@ -14,87 +15,123 @@ import argparse
 import dataclasses
 import json
 import os
-import statistics
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-os.environ["OPENBLAS_NUM_THREADS"] = "1"
-
-import numpy as np
 from machine import describe
 
 from denoiser._types import PATCH
-from denoiser.inference.denoiser import Denoiser
-from denoiser.inference.numpy_engine import NumpyEngine
-from denoiser.training import datasets, image_folders, recipes
+from denoiser.training import recipes
+from denoiser.training.datasets import EPOCH, lesson_for
+from denoiser.training.evaluation import figure, look
 from denoiser.training.run import train_network
-from denoiser.weights import modelfile
-from denoiser.weights.architectures import input_shape, parameters, planes, validate
+from denoiser.weights import modelfile, store
+from denoiser.weights.architectures import parameters, planes, token_kernels, validate
 
 SHAPES: dict[str, dict[str, Any]] = {
-    "as released": {},
-    "without context": {"context": 1},
-    "wider context": {"context": 4},
-    "wide and shallow": {"channels": 144, "blocks": 2, "channel_hidden": 288},
-    "narrow and deep": {"channels": 64, "blocks": 8, "token_hidden": 80, "channel_hidden": 128},
-    "more mixing of tokens": {"token_hidden": 192, "channel_hidden": 96},
-    "large tokens": {"token": 7, "channels": 192, "token_hidden": 64, "channel_hidden": 384},
-    "small tokens": {"token": 2, "channels": 48, "blocks": 3, "token_hidden": 128, "channel_hidden": 64},
+    "as chosen": {},
+    "as in 0.1": {"window": 4, "groups": 1, "token_hidden": 96, "blocks": 4, "channel_hidden": 192},
+    "windows of 12": {"window": 12},
+    "6 groups": {"groups": 6},
+    "24 groups": {"groups": 24},
+    "48 groups": {"groups": 48},
+    "a hidden layer across tokens": {"token_hidden": 49},
+    "5 blocks, wider": {"blocks": 5, "channel_hidden": 192},
+    "9 blocks, narrower": {"blocks": 9, "channel_hidden": 96},
+    "12 blocks, narrower": {"blocks": 12, "channel_hidden": 64},
+    "64 channels, 12 blocks": {"channels": 64, "groups": 8, "blocks": 12, "channel_hidden": 96},
+    "128 channels, 5 blocks": {"channels": 128, "groups": 16, "blocks": 5, "channel_hidden": 128},
+    "with context": {"context": 2},
     "with additive constants": {"use_bias": True},
 }
-TIMED, PHOTOGRAPHS = 1536, 8
-HEAD = """\
-| what | multiply-adds | weights | validation patches | photographs | rate |
-| --- | --- | --- | --- | --- | --- |"""
+NOISES = (
+    *(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)),
+    *(f"correlated:sigma=0.08,blur={blur}" for blur in (0.8, 1.5, 3)),
+    "poisson:peak=30",
+    "speckle:sigma=0.2",
+    "jpeg:quality=30",
+    "salt_pepper:amount=0.02",
+    "stripes:sigma=0.04",
+    "quantize:levels=16",
+    recipes.CLEAN,
+)
 
 
 def main() -> None:
-    """Train them all and print a table."""
+    """Train or judge them all and print a table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--patches", type=int, default=200_000, help="so many are learnt from, to the epoch")
-    parser.add_argument("--only", nargs="+", choices=sorted(SHAPES), default=list(SHAPES))
+    parser.add_argument("--patches", type=int, default=300_000, help="learnt from, to the next 100,000")
+    parser.add_argument("--only", nargs="+", choices=list(SHAPES), default=list(SHAPES))
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--judge", nargs="+", metavar="MODEL", help="judge these instead of training")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     given = parser.parse_args()
     folder = os.environ.get("DENOISER_DATA")
     if not folder:
         parser.error("DENOISER_DATA must name a folder with bsds400/ in it")
-    print(f"{describe('keras', 'tensorflow')}\n\n{HEAD}", flush=True)
-    rows = [_row(name, Path(folder, "bsds400"), given.patches) for name in given.only]
+    photographs = Path(folder, "bsds400")
+    names = [noise.replace(":", " ").replace("sigma=", "").replace("0.", ".") for noise in NOISES]
+    print(f"{describe('keras', 'tensorflow')}\n")
+    print(f"| what | multiply-adds | weights | patches | all | {' | '.join(names)} |")
+    print("| --- |" + " --- |" * (4 + len(names)), flush=True)
+    if given.judge:
+        rows = [_judged(name, photographs) for name in given.judge]
+    else:
+        rows = [_trained(name, photographs, given.patches, given.precision) for name in given.only]
     if given.json:
         given.json.write_text(json.dumps(rows, indent=2))
 
 
-def _row(name: str, photographs: Path, patches: int) -> dict[str, Any]:
-    recipe = dataclasses.replace(recipes.RECIPES["general"], config=SHAPES[name])
-    config = validate("PatchAutoencoder", recipe.arguments)
+def _judged(name: str, photographs: Path) -> dict[str, Any]:
+    from denoiser import models
+
+    model = modelfile.read(store.find(name) or Path(name), name=name)
+    recipe = dataclasses.replace(recipes.RECIPES["general"], config=model.config, levels=NOISES)
+    dataset = lesson_for(recipe, data=photographs, seed=0)
+    network = models.from_file(model)
+    everything = figure("all", look(network, *dataset.validation))["output_db"]
+    each = [figure(noise, look(network, *pair))["output_db"] for noise, *pair in dataset.levels()]
+    return _row(name, model.config, int(model.card.get("patches", 0)), everything, each)
+
+
+def _trained(name: str, photographs: Path, patches: int, precision: str) -> dict[str, Any]:
+    recipe = dataclasses.replace(
+        recipes.RECIPES["general"], config={"use_bias": False, **SHAPES[name]}, levels=NOISES
+    )
     with tempfile.TemporaryDirectory() as place:
-        path = Path(place, "explored.keras")
         card = train_network(
             "general",
-            path,
+            Path(place, "explored.keras"),
             data=photographs,
             recipe=recipe,
-            epochs=max(1, round(patches / datasets.EPOCH)),
+            epochs=-(-patches // EPOCH),
+            precision=precision,
             keep_anyway=True,
         )
-        whole = _whole(path, photographs)
-        rate = _rate(modelfile.read(path, name="explored"))
+    each = [row["output_db"] for row in card["figures"]]
+    config = validate("PatchAutoencoder", recipe.arguments)
+    return _row(name, config, card["patches"], card["validation"]["output_db"], each)
+
+
+def _row(
+    name: str, config: dict[str, Any], patches: int, everything: float, each: list[float]
+) -> dict[str, Any]:
+    macs, weights = multiply_adds(config), parameters("PatchAutoencoder", config)
     row = {
         "shape": name,
-        "macs": multiply_adds(config),
-        "weights": parameters("PatchAutoencoder", config),
-        "patches": card["patches"],
-        "db": card["validation"]["output_db"],
-        "whole_db": whole,
-        "rate": rate,
+        "macs": macs,
+        "weights": weights,
+        "patches": patches,
+        "all": everything,
+        "each": dict(zip(NOISES, each, strict=True)),
     }
+    figures = " | ".join(f"{value:.2f}" for value in (everything, *each))
     print(
-        f"| {name} | {row['macs'] / 1e6:.1f} M | {row['weights'] / 1e6:.2f} M | {row['db']:.2f} dB"
-        f" | {whole:.2f} dB | {rate:,.0f} patches/s |",
+        f"| {name} | {macs / 1e6:.1f} M | {weights / 1e6:.2f} M | {patches / 1e6:.1f} M"
+        f" | {figures} |",
         flush=True,
     )
     return row
@@ -102,36 +139,11 @@ def _row(name: str, photographs: Path, patches: int) -> dict[str, Any]:
 
 def multiply_adds(config: dict[str, Any]) -> int:
     """Count the multiplications of one patch's matrix products."""
-    pixels, channels = config["token"] ** 2, config["channels"]
-    tokens = PATCH**2 // pixels
-    mixed = 2 * tokens * channels * (config["token_hidden"] + config["channel_hidden"])
-    ends = tokens * pixels * channels * (planes(config) + 1)
-    return int(config["blocks"] * mixed + ends)
-
-
-def _whole(model: Path, photographs: Path) -> float:
-    """Mean PSNR in dB of held-out photographs."""
-    found = image_folders.images(photographs)
-    kept = [found[index] for index in image_folders.held_out(len(found), 0.1)[:PHOTOGRAPHS]]
-    rng = np.random.default_rng(25)
-    noisy = [np.rint(255 * np.clip(each + rng.normal(0, 25 / 255, each.shape), 0, 1)) for each in kept]
-    with Denoiser(model) as denoiser:
-        cleaned = denoiser.reconstruct([each.astype(np.uint8) for each in noisy])
-    return statistics.mean(
-        float(-10 * np.log10(np.mean(np.square(one / 255 - other))))
-        for one, other in zip(cleaned, kept, strict=True)
-    )
-
-
-def _rate(model: modelfile.ModelFile) -> float:
-    engine = NumpyEngine(model)
-    given = np.random.default_rng(0).random((TIMED, *input_shape(model.config)), dtype=np.float32)
-    seconds = []
-    for _ in range(6):
-        begun = time.perf_counter()
-        engine.reconstruct(given)
-        seconds.append(time.perf_counter() - begun)
-    return TIMED / statistics.median(seconds[1:])  # the first makes the buffers
+    tokens, channels = (PATCH // config["token"]) ** 2, config["channels"]
+    across = channels * sum(inputs * outputs for inputs, outputs in token_kernels(config).values())
+    along = 2 * tokens * channels * config["channel_hidden"]
+    ends = tokens * channels * config["window"] ** 2 * (planes(config) + 1)
+    return int(config["blocks"] * (across + along) + ends)
 
 
 if __name__ == "__main__":

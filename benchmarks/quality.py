@@ -6,11 +6,13 @@
 Noise with a fixed seed is added to clean images, rounded and clipped to 8 bits and saved as PNG; `denoise`
 cleans the folder; what it wrote is compared with the clean images. The images are `set12/` of DENOISER_DATA
 unless --images names others; --held-out takes the photographs of `bsds400/` that training leaves out, every
-tenth. Peers (OpenCV's non-local means, a median filter, scikit-image's non-local means, total variation and
-wavelets) run where the extra `bench` is installed, each at the setting that is best for it on these very
-images, which is more than a user could know. Times are of one run on a machine that may be busy with other
-things; see them as orders of magnitude, and benchmarks/speed.py for ratios. --pictures writes, for each
-noise, the images that came out best, worst and in the middle: clean, noisy and cleaned side by side.
+tenth. For the last quality of each model there are also SSIM and the structure that an image has gained: the
+correlation of output minus clean with itself one pixel on. An error without structure has none; worms and
+blotches have much. Peers (OpenCV's non-local means, a median filter, scikit-image's non-local means, total
+variation and wavelets) run where the extra `bench` is installed, each at the setting that is best for it on
+these very images, which is more than a user could know. Times are of one run on a machine that may be busy
+with other things; see them as orders of magnitude, and benchmarks/speed.py for ratios. --pictures writes, for
+each noise, the images that came out best, worst and in the middle: clean, noisy and cleaned side by side.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from machine import describe
 
 from denoiser import noise
+from denoiser.training import metrics
 
 Bytes = npt.NDArray[np.uint8]
 Filter = Callable[[Bytes, float], npt.NDArray[Any]]
@@ -164,6 +167,23 @@ def held_out(folder: Path) -> dict[str, Bytes]:
 Row = dict[str, tuple[float, float]]
 
 
+def ssim(first: Bytes, second: Bytes) -> float:
+    """Structural similarity of two 8-bit images, 1 where they are equal; see `denoiser.training.metrics`."""
+    one, other = (image[None].astype(np.float32) / np.float32(255.0) for image in (first, second))
+    return float(metrics.ssim(one, other)[0])
+
+
+def structure(result: Bytes, clean: Bytes) -> float:
+    """Correlation of output minus clean with itself one pixel to the right and one down, mean of both."""
+    error = result.astype(np.float64) - clean
+    error -= error.mean()
+    power = float(np.mean(np.square(error)))
+    if power == 0.0:
+        return 0.0
+    right, down = error[:, 1:] * error[:, :-1], error[1:] * error[:-1]
+    return float((right.mean() + down.mean()) / 2 / power)
+
+
 def measure(images: dict[str, Bytes], chosen: argparse.Namespace) -> dict[str, Row]:
     """Figures and seconds by noise and method."""
     table: dict[str, Row] = {}
@@ -187,6 +207,9 @@ def measure(images: dict[str, Bytes], chosen: argparse.Namespace) -> dict[str, R
                     results = [found[name] for name in images]
                     label = "denoise" if len(chosen.model) == 1 else Path(model).stem
                     row[f"{label} {quality}"] = (mean_psnr(results, clean), seconds)
+                pairs = list(zip(results, clean, strict=True))
+                row[f"{label} SSIM"] = (float(np.mean([ssim(*pair) for pair in pairs])), 0.0)
+                row[f"{label} structure"] = (float(np.mean([structure(*pair) for pair in pairs])), 0.0)
             if chosen.pictures:
                 draw(chosen.pictures, noise_name, images, noisy, results)
             if not chosen.no_peers and NOISES[noise_name] is not untouched:
@@ -213,6 +236,13 @@ def draw(
         row = np.concatenate([images[names[index]], noisy[index], results[index]], axis=1)
         plain = "".join(letter if letter.isalnum() else "-" for letter in noise_name)
         Image.fromarray(row).save(folder / f"{plain}-{word}-{names[index]}.png")
+
+
+def cell(method: str, value: float, seconds: float) -> str:
+    """One figure of the table: dB and seconds, or what has neither."""
+    if method.endswith(("SSIM", "structure")):
+        return f"{value:.3f}"
+    return f"{value:.2f} ({seconds:.1f})" if seconds else f"{value:.2f}"
 
 
 def main() -> None:
@@ -242,7 +272,7 @@ def main() -> None:
     print("| noise | " + " | ".join(methods) + " |")
     print("| --- |" + " --- |" * len(methods))
     for noise_name, row in table.items():
-        cells = [f"{row[name][0]:.2f} ({row[name][1]:.1f})" if name in row else "" for name in methods]
+        cells = [cell(name, *row[name]) if name in row else "" for name in methods]
         print(f"| {noise_name} | " + " | ".join(cells) + " |")
     if options.json:
         options.json.write_text(json.dumps(table, indent=2))

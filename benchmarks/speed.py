@@ -39,9 +39,11 @@ from denoiser import generator
 from denoiser._types import PATCH, Bytes
 from denoiser.inference import patches
 from denoiser.inference.denoiser import QUALITIES
+from denoiser.inference.mixer import TOGETHER
 from denoiser.system.hardware import cores
 from denoiser.training import mnist
 from denoiser.weights import modelfile, store
+from denoiser.weights.architectures import planes, token_kernels
 
 A4 = (3508, 2480)
 PATCHES_TIMED = 3072
@@ -218,33 +220,35 @@ def rate(job: Callable[[], float], count: int) -> float:
 
 
 def bare_products(model: modelfile.ModelFile) -> float:
-    """Patches a second through nothing but the products, three patches at a time, a thread for each core."""
-    config, together = model.config, 3
-    token, channels = config["token"], config["channels"]
-    tokens = (PATCH // token) ** 2
+    """Patches a second through nothing but the products, on all cores, in packs as large as the engine's."""
+    config = model.config
+    channels, groups, wide = config["channels"], config["groups"], config["channel_hidden"]
+    tokens, pixels = (PATCH // config["token"]) ** 2, config["window"] ** 2
+    together = TOGETHER[0]
     count = max(1, PATCHES_TIMED // together)
+    width = together * channels // groups
 
     def array(*shape: int) -> npt.NDArray[np.float32]:
         return np.random.default_rng(0).random(shape, dtype=np.float32)
 
     def work() -> None:
-        cells, state = array(tokens * together, token**2), array(tokens * together, channels)
-        apart = state.reshape(tokens, together, channels).swapaxes(0, 1)
-        across = array(together, config["token_hidden"], channels)
-        along = array(tokens * together, config["channel_hidden"])
-        embed, draw = array(token**2, channels), array(channels, token**2)
-        into, out = array(config["token_hidden"], tokens), array(tokens, config["token_hidden"])
-        up, down = array(channels, config["channel_hidden"]), array(config["channel_hidden"], channels)
+        windows, state = array(tokens * together, pixels * planes(config)), array(tokens * together, channels)
+        embed, draw = array(pixels * planes(config), channels), array(channels, pixels)
+        drawn, along = array(tokens * together, pixels), array(tokens * together, wide)
+        up, down = array(channels, wide), array(wide, channels)
+        kernels = [array(groups, outputs, inputs) for inputs, outputs in token_kernels(config).values()]
+        sizes = [kernels[0].shape[2], *(kernel.shape[1] for kernel in kernels)]
+        columns = [array(groups, size, width) for size in sizes]
         ready.wait()
         for _ in range(count):
-            np.matmul(cells, embed, out=state)
+            np.matmul(windows, embed, out=state)
             for _ in range(config["blocks"]):
-                np.matmul(into, apart, out=across)
-                np.matmul(out, across, out=apart)
+                for kernel, given, made in zip(kernels, columns, columns[1:], strict=False):
+                    np.matmul(kernel, given, out=made)
                 np.matmul(state, up, out=along)
                 np.matmul(along, down, out=state)
                 state.fill(0.5)  # products of products would soon be infinite
-            np.matmul(state, draw, out=cells)
+            np.matmul(state, draw, out=drawn)
 
     ready = threading.Barrier(cores() + 1)
     threads = [threading.Thread(target=work) for _ in range(cores())]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from denoiser import generator
+from denoiser.errors import TrainingError
+from denoiser.training import api
+from denoiser.training.task import Task
 from denoiser.weights import modelfile
 from tests.helpers import fakes
 from tests.helpers.command import Denoise
@@ -50,6 +54,22 @@ def test_a_noise_is_learnt_kept_under_its_name_and_used(
     outcome = denoise("train", pictures, *options)
     assert outcome.code == 3
     assert "--force" in outcome.err
+
+
+def test_precision_is_handed_on(
+    denoise: Denoise, store: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def run(task: Task, *_: object, **__: object) -> NoReturn:
+        seen.append(task.precision)
+        raise TrainingError("enough")
+
+    monkeypatch.setattr(api, "run", run)
+    for given, expected in ((("--precision", "bfloat16"), "bfloat16"), ((), "auto")):
+        assert denoise("train", pictures, "--name", "mine", *given).code == 3
+        assert seen.pop() == expected
+    assert denoise("train", pictures, "--precision", "half").code == 2
 
 
 @pytest.mark.slow
