@@ -130,8 +130,7 @@ def _row(
     }
     figures = " | ".join(f"{value:.2f}" for value in (everything, *each))
     print(
-        f"| {name} | {macs / 1e6:.1f} M | {weights / 1e6:.2f} M | {patches / 1e6:.1f} M"
-        f" | {figures} |",
+        f"| {name} | {macs / 1e6:.1f} M | {weights / 1e6:.2f} M | {patches / 1e6:.1f} M | {figures} |",
         flush=True,
     )
     return row
