@@ -77,8 +77,13 @@ def open_engine(
     require(engine=engine, device=device, jobs=jobs, batch_size=batch_size)
     if engine == "numpy" or (engine is None and device == "cpu"):
         return _numpy(model, jobs)
-    if engine is None and device == "auto" and (not _worth(model, patches) or not hardware.may_have_gpu()):
+    if (
+        engine is None
+        and device == "auto"
+        and (not _worth(model, patches) or not hardware.may_have_gpu() or not hardware.has_keras())
+    ):
         return _numpy(model, jobs)
+    hardware.require_keras("The keras engine" if engine == "keras" else f"The device {device}")
     from denoiser.inference.keras_engine import KerasEngine, gpu
 
     if engine is None and device == "auto" and gpu() is None:

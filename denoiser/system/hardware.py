@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from typing import Any
+
+from denoiser.errors import DeviceError
 
 
 def cores() -> int:
@@ -11,6 +14,23 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def has_keras() -> bool:
+    """Return True if Keras is installed; it is not imported."""
+    return importlib.util.find_spec("keras") is not None
+
+
+def require_keras(purpose: str) -> None:
+    """Raise DeviceError if Keras is not installed: cleaning works without it, but not all else does.
+
+    purpose: what needs it, as the subject of a sentence.
+    """
+    if not has_keras():
+        raise DeviceError(
+            f"{purpose} needs Keras, which is not installed.",
+            "Install TensorFlow, which brings it: python -m pip install tensorflow",
+        )
 
 
 def may_have_gpu() -> bool:

@@ -97,8 +97,8 @@ def fit(
     `History.interrupted` says so.
 
     branch_every: after so many patches, and again after as many more, the learning rate falls to nothing over
-    15 % as many. If the outcome is the best so far by validation, `on_better` is called while the model has
-    those weights. The training then goes on from before the branch.
+    15 % of the patches seen until then. If the outcome is the best so far by validation, `on_better` is
+    called while the model has those weights. The training then goes on from before the branch.
 
     A step whose loss is no number, or many times the usual one, takes the training back to its last good
     state, and halves the learning rate from there on.
@@ -148,7 +148,7 @@ def fit(
                 if keep and (branch or late or len(history.points) > checks):
                     keep(run.state(block.after))
                     last_kept, checks = time.monotonic(), len(history.points)
-                if branch_every and branch and run.branch(blocks, int(DECAY * branch_every), tell):
+                if branch_every and branch and run.branch(blocks, int(DECAY * history.patches), tell):
                     with averages.best_weights():
                         (on_better or (lambda _: None))(history)
         except KeyboardInterrupt:

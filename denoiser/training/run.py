@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from denoiser.errors import DeviceError, ImagesError, ModelError, TrainingError, UsageError, reason
-from denoiser.system import atomic
+from denoiser.system import atomic, hardware
 from denoiser.system.stderr import quietly
 from denoiser.training import artifacts, checkpoints, evaluation, feed, losses, recipes
 from denoiser.training import precision as precisions
@@ -82,6 +82,7 @@ def train_network(
     """
     from denoiser.progress import NullProgress
 
+    hardware.require_keras("Training")
     if recipe is None:
         if network not in recipes.RECIPES:
             raise TrainingError(

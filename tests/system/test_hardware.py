@@ -1,50 +1,65 @@
-"""Whether a machine may have a GPU."""
+"""Where Keras is not installed: what works without it works, and what doesn't says so in one line."""
 
 from __future__ import annotations
 
-import os
+import importlib.util
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from denoiser.system.hardware import _cuda_devices, may_have_gpu
+from denoiser.system import hardware
+from tests.helpers.command import Denoise
 
 
-class TestLookingForAGpu:
-    @pytest.fixture(autouse=True)
-    def machine(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+@pytest.fixture
+def without_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
 
-    def put(self, monkeypatch: pytest.MonkeyPatch, *, traces: set[str], devices: int) -> None:
-        monkeypatch.setattr(os.path, "exists", lambda path: path in traces)
-        monkeypatch.setattr("denoiser.system.hardware._cuda_devices", lambda: devices)
+    def found(name: str, package: str | None = None) -> Any:
+        return None if name == "keras" else find(name, package)
 
-    @pytest.mark.parametrize(
-        ("traces", "devices", "expected"),
-        [
-            (set(), 1, False),
-            ({"/dev/nvidiactl"}, 1, True),
-            ({"/proc/driver/nvidia"}, 0, False),
-            ({"/dev/dxg"}, 1, True),
-            ({"/dev/kfd"}, 0, True),
-        ],
-    )
-    def test_by_its_driver(
-        self, traces: set[str], devices: int, expected: bool, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        self.put(monkeypatch, traces=traces, devices=devices)
-        assert may_have_gpu() is expected
+    monkeypatch.setattr(importlib.util, "find_spec", found)
 
-    @pytest.mark.parametrize(("visible", "expected"), [("", False), ("-1", False), (" ", False), ("0", True)])
-    def test_that_is_hidden(self, visible: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.put(monkeypatch, traces={"/dev/nvidiactl"}, devices=1)
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        assert may_have_gpu() is expected
 
-    def test_without_a_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        import ctypes
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)).save(path)
+    return path
 
-        def missing(_: str) -> None:
-            raise OSError("no such library")
 
-        monkeypatch.setattr(ctypes, "CDLL", missing)
-        assert _cuda_devices() == 0
+def test_training_without_keras_says_what_to_install(
+    denoise: Denoise, without_keras: None, store: Path
+) -> None:
+    outcome = denoise("train", "--name", "mine", "--minutes", 1)
+    assert outcome.code == 3
+    assert len(outcome.err.strip().splitlines()) == 1
+    assert "Training needs Keras" in outcome.err
+    assert "pip install tensorflow" in outcome.err
+
+
+def test_the_keras_engine_without_keras_says_what_to_install(
+    denoise: Denoise, without_keras: None, picture: Path, tmp_path: Path
+) -> None:
+    options = ("--out", tmp_path / "out", "--model", "general", "--engine", "keras")
+    outcome = denoise(picture, *options)
+    assert outcome.code == 3
+    assert "The keras engine needs Keras" in outcome.err
+    assert not (tmp_path / "out" / "picture.png").exists()
+
+
+def test_auto_computes_with_numpy_where_there_is_a_gpu_but_no_keras(
+    denoise: Denoise,
+    without_keras: None,
+    monkeypatch: pytest.MonkeyPatch,
+    picture: Path,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(hardware, "may_have_gpu", lambda: True)
+    monkeypatch.setattr("denoiser.inference.engine.GPU_WORTH", 0.0)
+    outcome = denoise(picture, "--out", tmp_path / "out", "--model", "general")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "out" / "picture.png").exists()

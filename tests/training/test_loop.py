@@ -174,8 +174,8 @@ def test_a_branch_is_judged_and_the_training_goes_on_from_before_it() -> None:
 
     history = loop.fit(model, feed, steps=225, branch_every=6400, on_better=better, **settings)
     branches = [point for point in history.points if point.branch]
-    # Blocks of 25 steps pass 6,400 patches at step 100 and 12,800 at step 200; 15 % of 6,400 is 15 steps.
-    assert [point.patches for point in branches] == [6400 + 960, 12_800 + 960]
+    # Blocks of 25 steps pass 6,400 patches at step 100 and 12,800 at step 200; 15 % are 15 and 30 steps.
+    assert [point.patches for point in branches] == [6400 + 960, 12_800 + 1920]
     assert history.patches == 225 * 64
     assert [patches for patches, _ in told] == [point.patches for point in branches]
     assert [db for _, db in told] == pytest.approx([point.db for point in branches], abs=1e-3)
