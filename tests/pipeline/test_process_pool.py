@@ -201,9 +201,11 @@ def test_a_bad_file_fails_alone_and_fail_fast_stops(digits: Path, model: Path, t
     *each, last = rows(outcome)
     assert [row["status"] for row in each[:91]] == ["done"] * 90 + ["failed"]
     assert last["summary"]["failed"] == 1
-    # What the processes had finished beyond it is told of, and not made again.
-    done = len(tree(tmp_path / "f"))
-    assert last["summary"]["done"] == done == sum(row["status"] == "done" for row in each)
+    # What the processes had finished beyond it is told of, and not made again. Each of the two may have been
+    # stopped between giving a file its name and telling of it.
+    done = sum(row["status"] == "done" for row in each)
+    assert last["summary"]["done"] == done
+    assert done <= len(tree(tmp_path / "f")) <= done + 2
     again = run(digits, "--out", tmp_path / "f", "--model", model, "--jobs", 2)
     assert f"{done} up to date" in again.stderr
 
