@@ -95,7 +95,7 @@ def parameters() -> str:
             limits = "" if isinstance(parameter.default, bool) else f"{parameter.low:g} to {parameter.high:g}"
             own = ", ".join(f"{key}: {_shown(value)}" for key, value in values.items())
             rows.append((f"`{kind}`", f"`{name}`", _shown(parameter.default), limits, own))
-    return table(("network", "argument", "default", "allowed", "bundled models"), rows)
+    return table(("network", "argument", "default", "allowed", "networks from scratch"), rows)
 
 
 def _shown(value: object) -> str:
