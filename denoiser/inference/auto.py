@@ -26,3 +26,18 @@ def glyphs_among(indices: Sequence[int], patches: Floats, reconstructions: Float
 
     looks = looks_like_glyph(patches, reconstructions)
     return [index for index, yes in zip(indices, looks, strict=True) if yes]
+
+
+def whole_pictures(indices: Sequence[int], channels: Sequence[int]) -> list[int]:
+    """Return those of `indices` that belong to pictures all of whose channels are among them.
+
+    channels: how many consecutive images each picture has. A colour of a glyph's picture that is no glyph by
+    itself makes the picture none: its channels must come back alike in size and kind.
+    """
+    chosen, whole, start = set(indices), list[int](), 0
+    for count in channels:
+        picture = range(start, start + count)
+        if chosen.issuperset(picture):
+            whole.extend(picture)
+        start += count
+    return whole

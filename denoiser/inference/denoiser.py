@@ -238,12 +238,16 @@ class Denoiser:
         finished = (self.plugins.postprocess(*each) for each in zip(cleaned, floats, pages, strict=True))
         return [_as_dtype(result, image.dtype) for result, image in zip(finished, images, strict=True)]
 
-    def clean(self, images: Sequence[Floats]) -> list[Cleaned]:
-        """Clean float32 (H, W) images in 0..1 without plugins; small ones share batches."""
+    def clean(self, images: Sequence[Floats], *, channels: Sequence[int] = ()) -> list[Cleaned]:
+        """Clean float32 (H, W) images in 0..1 without plugins; small ones share batches.
+
+        channels: how many consecutive images are the channels of one picture, for each picture; without it,
+        each image is a picture. The channels of a picture go to the same model.
+        """
         results: list[Cleaned | None] = [None] * len(images)
         if self.auto:
             small = auto.small_enough(images)
-            self._glyphs(images, small, results)
+            self._glyphs(images, small, results, channels or [1] * len(images))
         rest = [index for index, result in enumerate(results) if result is None]
         if rest:
             model = self._load(self._main)
@@ -251,15 +255,21 @@ class Denoiser:
             by_mode(images, rest, results, model)
         return [result for result in results if result is not None]
 
-    def _glyphs(self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None]) -> None:
-        """Give the images that look like glyphs to their model; the others keep None."""
+    def _glyphs(
+        self,
+        images: Sequence[Floats],
+        indices: list[int],
+        results: list[Cleaned | None],
+        channels: Sequence[int],
+    ) -> None:
+        """Give the pictures that look like glyphs to their model; the others keep None."""
         if not indices:
             return
         model = self._load(auto.GLYPHS)
         fitted = [patches.whole_from_image(images[index]) for index in indices]
         given = np.stack([patch for patch, _ in fitted])
         reconstructed = self._reconstruct(auto.GLYPHS, given)
-        glyphs = auto.glyphs_among(indices, given, reconstructed)
+        glyphs = auto.whole_pictures(auto.glyphs_among(indices, given, reconstructed), channels)
         if self._mode == "tile":
             self._tiled(images, glyphs, results, model)
             return

@@ -216,7 +216,7 @@ class Cleaner:
         rest.clear()
         planes = [plane for _, _, mine in batch for plane in mine]
         try:
-            cleaned = iter(self._denoiser.clean(planes))
+            cleaned = iter(self._denoiser.clean(planes, channels=[len(mine) for _, _, mine in batch]))
         except Exception as error:
             yield from (failed(work.job, error, work.started) for work, _, _ in batch)
             return
@@ -284,7 +284,9 @@ class Cleaner:
 
     def _pages(self, work: _Work) -> Iterator[Picture]:
         for picture in work.source.pages() if work.ahead is None else work.ahead:
-            cleaned = self._denoiser.clean(self._prepare(picture))
+            planes = self._prepare(picture)
+            cleaned = self._denoiser.clean(planes, channels=[len(planes)])
+            del planes
             done = self._complete(work, picture, cleaned)
             del picture, cleaned  # or a large page would stay in memory while it is written
             yield done

@@ -214,7 +214,7 @@ def test_damaged_weights_found_by_a_worker_stop_everything(digits: Path, tmp_pat
     body = """
 from denoiser.errors import ModelError
 from denoiser.inference import denoiser
-def broken(*_):
+def broken(*_, **__):
     raise ModelError("The model is broken.")
 denoiser.Denoiser.clean = broken
 
