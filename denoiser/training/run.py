@@ -82,7 +82,6 @@ def train_network(
     """
     from denoiser.progress import NullProgress
 
-    hardware.require_keras("Training")
     if recipe is None:
         if network not in recipes.RECIPES:
             raise TrainingError(
@@ -115,6 +114,7 @@ def train_network(
         download=download,
     )
     _refuse_no_noise(recipe, lesson)
+    hardware.require_keras("Training")
     begin = f"from {start.name}" if start else "from scratch"
     tell(f"Training {network} {begin} on {lesson.data}. Noise: {recipe.noise.name}.")
     if shape:

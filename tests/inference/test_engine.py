@@ -33,6 +33,7 @@ class Choice:
         module.KerasEngine, module.gpu = Fake, lambda: "A GPU" if usable else None
         monkeypatch.setitem(sys.modules, "denoiser.inference.keras_engine", module)
         monkeypatch.setattr("denoiser.system.hardware.may_have_gpu", lambda: driver)
+        monkeypatch.setattr("denoiser.system.hardware.has_keras", lambda: True)  # or what stands for it
 
     def open(self, **options: Any) -> Any:
         return open_engine(ALONE["PatchAutoencoder"], **options)
