@@ -91,15 +91,15 @@ def feeder(network: str, seconds: float, rounds: int) -> dict[str, Any]:
     recipe = recipes.RECIPES[network]
     home = mnist.home()
     images = home / "bsds400" if home and network == "general" else None
-    lesson = datasets.lesson_for(recipe, data=images, seed=0, minutes=None)
+    dataset = datasets.dataset_for(recipe, data=images, seed=0, minutes=None)
     size = recipe.batch_size
-    inputs, clean = lesson.feed(size, np.random.default_rng(0))
+    inputs, clean = dataset.feed(size, np.random.default_rng(0))
     ready = [keras.ops.convert_to_tensor(each) for each in (inputs, clean, np.ones((size, 28), np.float32))]
     bare, whole = [], []
     for _ in range(rounds):
         model = getattr(models, recipe.kind)(**recipe.arguments)
         optimizer = losses.optimizer(recipe.optimizer, recipe.learning_rate)
-        jit = True if recipe.fused else "auto"
+        jit = True if recipe.jit_compile else "auto"
         model.compile(optimizer=optimizer, loss=losses.LOSSES[recipe.loss], jit_compile=jit)
         for _ in range(WARM):
             model.train_on_batch(*ready)
@@ -108,10 +108,10 @@ def feeder(network: str, seconds: float, rounds: int) -> dict[str, Any]:
             model.train_on_batch(*ready)
             count += 1
         bare.append(count * size / (time.perf_counter() - begun))
-        whole.append(_fitting(recipe, lesson, seconds))
+        whole.append(_fitting(recipe, dataset, seconds))
     begun, count = time.perf_counter(), 0
     while time.perf_counter() - begun < seconds / 2:
-        count += len(lesson.feed(25 * size, np.random.default_rng(count))[1])
+        count += len(dataset.feed(25 * size, np.random.default_rng(count))[1])
     feed = count / (time.perf_counter() - begun)
     share = float(np.median(whole) / np.median(bare))
     return {
@@ -125,7 +125,7 @@ def feeder(network: str, seconds: float, rounds: int) -> dict[str, Any]:
     }
 
 
-def _fitting(recipe: recipes.Recipe, lesson: datasets.Lesson, seconds: float) -> float:
+def _fitting(recipe: recipes.Recipe, dataset: datasets.Dataset, seconds: float) -> float:
     """Patches a second of the second half of a training, when what was made ahead is used up.
 
     Its checks, ten whatever its length, are put off until after that.
@@ -144,15 +144,15 @@ def _fitting(recipe: recipes.Recipe, lesson: datasets.Lesson, seconds: float) ->
     loop.CHECKS = 1
     loop.fit(
         model,
-        lesson.feed,
-        validation=lesson.validation,
+        dataset.feed,
+        validation=dataset.validation,
         minutes=2.0 * seconds / 60.0,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
-        floor=recipe.floor,
+        weight_floor=recipe.weight_floor,
         optimizer=recipe.optimizer,
         loss=recipe.loss,
-        fused=recipe.fused,
+        jit_compile=recipe.jit_compile,
     )
     late = [begin for begin in begins if begin - begins[0] >= seconds]
     return (len(late) - 1) * recipe.batch_size / (late[-1] - late[0])

@@ -10,9 +10,12 @@ Only NumPy and Pillow are needed here: the command reads this package without pa
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 from denoiser._types import Floats as Array
 from denoiser.noise import paper, pixels
-from denoiser.noise.chain import Chain, Mixture, Nothing, Spoiler, Step, parse
+from denoiser.noise.chain import Chain, Corruption, Mixture, NoCorruption, Step, parse
 from denoiser.noise.registry import (
     STRENGTH,
     Function,
@@ -30,13 +33,13 @@ __all__ = [
     "STRENGTH",
     "Array",
     "Chain",
+    "Corruption",
     "Function",
     "Mixture",
+    "NoCorruption",
     "Noise",
-    "Nothing",
     "Parameter",
     "Register",
-    "Spoiler",
     "Step",
     "Value",
     "get",
@@ -47,3 +50,16 @@ __all__ = [
     "register",
     "unregister",
 ]
+
+_RENAMED = {"Spoiler": Corruption, "Nothing": NoCorruption}
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a name of an earlier version, with a DeprecationWarning."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    renamed = _RENAMED[name]
+    warnings.warn(
+        f"denoiser.noise.{name} is now denoiser.noise.{renamed.__name__}.", DeprecationWarning, stacklevel=2
+    )
+    return renamed

@@ -15,7 +15,7 @@ from denoiser.errors import UsageError
 from denoiser.noise.registry import STRENGTH, Noise, get
 
 
-class Spoiler(Protocol):
+class Corruption(Protocol):
     """Something that makes clean images noisy; `name` says what it does in the syntax of `parse`."""
 
     @property
@@ -24,7 +24,7 @@ class Spoiler(Protocol):
         ...
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
         ...
 
 
@@ -45,7 +45,7 @@ class Step:
         return f"{self.noise.name}:{','.join(texts)}" if texts else self.noise.name
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
         values: dict[str, Any] = {}
         for key, (low, high) in self.settings.items():
             if low == high:
@@ -67,7 +67,7 @@ class Chain:
         return "+".join(step.name for step in self.steps)
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
         result = clean
         for step in self.steps:
             result = step(result, rng)
@@ -121,12 +121,12 @@ def _range(noise: Noise, key: str, value: str) -> tuple[float, float]:
     return low, high
 
 
-class Nothing:
+class NoCorruption:
     """No noise: for images that bring their own."""
 
     name = "that of the images"
 
-    def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:  # noqa: ARG002 - it is a Spoiler
+    def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:  # noqa: ARG002 - as in Corruption
         """Give `clean` back, float32 (N, H, W), as it is."""
         return clean
 
@@ -135,7 +135,7 @@ class Mixture:
     """One of several noises for every image, drawn by weight; the noise of training recipes."""
 
     def __init__(
-        self, noises: Sequence[tuple[Spoiler, float]], *, clean: float = 0.0, levels: int | None = None
+        self, noises: Sequence[tuple[Corruption, float]], *, clean: float = 0.0, levels: int | None = None
     ) -> None:
         """Weights need not add up to 1.
 
@@ -156,7 +156,7 @@ class Mixture:
         return ", ".join(parts) + (f"; {self._levels} levels" if self._levels else "")
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
         kinds = np.searchsorted(self._edges[:-1], rng.random(len(clean)), side="right")
         result = clean.copy()
         for kind, noise in enumerate(self._noises, start=1):

@@ -53,7 +53,7 @@ class CutNoise:
         return self._name
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Spoil float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
         side = max(clean.shape[1:])
         result = clean.copy()
         # One smaller than this has few places to cut from: its reflections are cut too.

@@ -24,7 +24,7 @@ Source = Callable[[int, np.random.Generator], Pair]
 
 
 @dataclass(frozen=True)
-class Look:
+class Augmentation:
     """How a tile may differ from the image it comes from.
 
     scales: the range of sizes that half of the tiles are resized to, 1 being the image's own. turn: flips and
@@ -38,7 +38,7 @@ class Look:
     inverted: float = 0.0
 
 
-PLAIN = Look(turn=False)
+PLAIN = Augmentation(turn=False)
 
 
 class Images:
@@ -48,7 +48,7 @@ class Images:
     edges. Raises TrainingError if there are none.
     """
 
-    def __init__(self, pairs: Sequence[Pair], side: int, look: Look = PLAIN) -> None:
+    def __init__(self, pairs: Sequence[Pair], side: int, augmentation: Augmentation = PLAIN) -> None:
         if not pairs:
             raise TrainingError("There are no images to cut tiles from.")
         self._pairs = [
@@ -56,7 +56,7 @@ class Images:
             for given, clean in pairs
             for first in (at_least(given, side),)
         ]
-        self._side, self._look = side, look
+        self._side, self._augmentation = side, augmentation
         places = np.array([given.size for given, _ in self._pairs], dtype=np.float64)
         self._shares = places / places.sum()
 
@@ -71,9 +71,9 @@ class Images:
         return result[0], result[1]
 
     def _cut(self, parts: list[Floats], rng: np.random.Generator) -> list[Floats]:
-        look, side = self._look, self._side
+        augmentation, side = self._augmentation, self._side
         height, width = parts[0].shape
-        low, high = look.scales
+        low, high = augmentation.scales
         scale = float(rng.uniform(low, high)) if low < high and rng.random() < 0.5 else 1.0
         span = min(max(1, round(side / scale)), height, width)
         top, left = int(rng.integers(0, height - span + 1)), int(rng.integers(0, width - span + 1))
@@ -82,14 +82,14 @@ class Images:
             way = Image.Resampling.BOX if span > 1.5 * side else Image.Resampling.BICUBIC
             resized = (Image.fromarray(part).resize((side, side), way) for part in cut)
             cut = [np.clip(np.asarray(part), 0.0, 1.0) for part in resized]
-        if look.turn:
+        if augmentation.turn:
             turns, flips = int(rng.integers(4)), bool(rng.integers(2))
             cut = [np.rot90(part[:, ::-1] if flips else part, turns) for part in cut]
-        if look.gain and rng.random() < look.gain:
+        if augmentation.gain and rng.random() < augmentation.gain:
             gain = rng.uniform(0.4, 1.0)
             offset = rng.uniform(0.0, 1.0 - gain)
             cut = [np.float32(offset) + np.float32(gain) * part for part in cut]
-        if look.inverted and rng.random() < look.inverted:
+        if augmentation.inverted and rng.random() < augmentation.inverted:
             cut = [np.float32(1.0) - part for part in cut]
         return cut
 
@@ -105,12 +105,12 @@ class Drawn:
         self,
         draw: Callable[[np.random.Generator], Pair],
         side: int,
-        look: Look = PLAIN,
+        augmentation: Augmentation = PLAIN,
         *,
         pool: int = 32,
         uses: int = 8,
     ) -> None:
-        self._draw, self._side, self._look = draw, side, look
+        self._draw, self._side, self._augmentation = draw, side, augmentation
         self._pool, self._uses = pool, uses
         self._pairs: list[Pair] = []
         self._due = 0.0
@@ -124,7 +124,7 @@ class Drawn:
             self._pairs.pop(0)
             self._pairs.append(self._draw(rng))
         self._due -= int(self._due)
-        return Images(self._pairs, self._side, self._look)(number, rng)
+        return Images(self._pairs, self._side, self._augmentation)(number, rng)
 
 
 class Mixed:

@@ -21,7 +21,7 @@ from denoiser.imaging.open import open_image
 from denoiser.imaging.picture import Picture
 from denoiser.imaging.reader import ImageFile
 from denoiser.inference.patches import whole_from_image
-from denoiser.noise import Nothing, Spoiler, parse
+from denoiser.noise import Corruption, NoCorruption, parse
 from denoiser.plugins.manager import Plugins
 from denoiser.training import crops, mnist
 from denoiser.training import image_folders as images
@@ -43,7 +43,7 @@ _PAGE = (480, 384)
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Dataset:
     """A recipe's data, ready to learn from.
 
     feed: `feed(number, rng)` -> (inputs, clean): what the network is shown, float32 (number, 28, 28) or, with
@@ -60,7 +60,7 @@ class Lesson:
     levels: Callable[[], Iterator[tuple[str, Floats, Floats]]]
 
 
-def lesson_for(
+def dataset_for(
     recipe: Recipe,
     *,
     data: Path | None,
@@ -69,7 +69,7 @@ def lesson_for(
     minutes: float | None = None,
     validation: float = 0.1,
     download: bool = False,
-) -> Lesson:
+) -> Dataset:
     """Find or draw what a recipe's network learns from.
 
     data: the user's folder, or None. noisy: a folder with a noisy image for each clean one in `data`, of the
@@ -97,7 +97,7 @@ def _digits(
     *,
     validation: float,
     download: bool,
-) -> Lesson:
+) -> Dataset:
     if data is not None and noisy is not None:
         return _glyph_pairs(recipe, data, noisy, validation)
     found = mnist.mnist("train", folder=data, download=download and data is None)
@@ -119,13 +119,13 @@ def _digits(
         raise _too_few(data)
     held_out = min(_DIGITS_HELD_OUT, max(1, int(len(found) * validation)))
     held, taught = found[order[:held_out]], found[order[held_out:]]
-    feed = _Deck(taught, recipe)
+    feed = _EpochSampler(taught, recipe)
     clean = held.astype(np.float32) / np.float32(255.0)
     about = about.format(held=f"{held_out:,}")
-    return _lesson(recipe, feed, (clean, clean), len(taught), about, terms)
+    return _dataset(recipe, feed, (clean, clean), len(taught), about, terms)
 
 
-def _glyph_pairs(recipe: Recipe, data: Path, noisy: Path, validation: float) -> Lesson:
+def _glyph_pairs(recipe: Recipe, data: Path, noisy: Path, validation: float) -> Dataset:
     """Pairs of glyphs, every tenth of them clean on both sides."""
     pairs = _pairs(recipe, data, noisy)
     sized = []
@@ -148,7 +148,7 @@ def _glyph_pairs(recipe: Recipe, data: Path, noisy: Path, validation: float) -> 
         return recipe.noise(given, rng), clean
 
     about = f"{len(sized)} pairs of noisy and clean images of the user's own"
-    return _lesson(recipe, feed, (held[0], held[1]), len(taught[0]), about, "the user's")
+    return _dataset(recipe, feed, (held[0], held[1]), len(taught[0]), about, "the user's")
 
 
 def _too_few(data: Path | None) -> ImagesError:
@@ -157,7 +157,7 @@ def _too_few(data: Path | None) -> ImagesError:
     )
 
 
-class _Deck:
+class _EpochSampler:
     """Glyphs, uint8 (N, 28, 28), each shown once before any is shown again."""
 
     def __init__(self, glyphs: Bytes, recipe: Recipe) -> None:
@@ -178,7 +178,7 @@ class _Deck:
 
 def _pictures(
     recipe: Recipe, data: Path | None, noisy: Path | None, *, share: float, validation: float
-) -> Lesson:
+) -> Dataset:
     """Tiles of the user's pictures or pages, or of drawn ones, or of both."""
     learnt: list[tuple[crops.Source, float]] = []
     held: list[crops.Source] = []
@@ -189,19 +189,21 @@ def _pictures(
             raise _too_few(data)
         taught, kept = _split(pairs, validation)
         dirty = recipe.dirt and noisy is None
-        learnt.append((_tiles(recipe, taught, recipe.look, dirty=dirty), 1.0 - recipe.drawn))
+        learnt.append(
+            (_tiles(recipe, taught, recipe.augmentation, dirty=dirty), 1.0 - recipe.generated_share)
+        )
         if noisy is not None:  # so that what is clean stays so
             unspoiled = [(clean, clean) for _, clean in taught]
-            learnt.append((crops.Images(unspoiled, recipe.side, recipe.look), _CLEAN_SHARE))
+            learnt.append((crops.Images(unspoiled, recipe.side, recipe.augmentation), _CLEAN_SHARE))
         held.append(_tiles(recipe, kept, crops.PLAIN, dirty=dirty))
         what = "pairs of noisy and clean images" if noisy is not None else "images"
         abouts.append(f"{len(pairs)} {what} of the user's own" + (", made dirty" if dirty else ""))
         terms = "the user's"
-    if data is None or recipe.drawn:
+    if data is None or recipe.generated_share:
         draw = _drawn_page if recipe.dirt else _drawn_picture
         pool = max(8, int(60 * share))
-        drawn = crops.Drawn(draw, recipe.side, recipe.look, pool=pool, uses=32 if recipe.dirt else 16)
-        learnt.append((drawn, recipe.drawn or 1.0))
+        drawn = crops.Drawn(draw, recipe.side, recipe.augmentation, pool=pool, uses=32 if recipe.dirt else 16)
+        learnt.append((drawn, recipe.generated_share or 1.0))
         # A single odd page among few would decide which weights are the best.
         held.append(crops.Drawn(draw, recipe.side, pool=pool))
         abouts.append("pictures drawn by the built-in generator")
@@ -218,18 +220,20 @@ def _pictures(
     parts = [each(_TILES_HELD_OUT // len(held), fixed) for each in held]
     given, clean = (np.concatenate([part[half] for part in parts]) for half in (0, 1))
 
-    def spoiled(noise: Spoiler, given: Floats = given) -> Pair:
+    def spoiled(noise: Corruption, given: Floats = given) -> Pair:
         chance = np.random.default_rng(_SPLIT_SEED)
         return crops.cut(noise(given, chance), clean, _CROPS_HELD_OUT, chance, context=context)
 
     def levels() -> Iterator[tuple[str, Floats, Floats]]:
         for text in recipe.levels:
             if text in (CLEAN, DIRT):
-                yield text, *spoiled(Nothing(), clean if text == CLEAN else given)
+                yield text, *spoiled(NoCorruption(), clean if text == CLEAN else given)
             else:
                 yield text, *spoiled(parse(text))
 
-    return Lesson(feed, spoiled(recipe.judged or recipe.noise), EPOCH, " and ".join(abouts), terms, levels)
+    return Dataset(
+        feed, spoiled(recipe.validation_noise or recipe.noise), EPOCH, " and ".join(abouts), terms, levels
+    )
 
 
 def _pairs(recipe: Recipe, data: Path, noisy: Path | None, *, least: int = PATCH) -> list[Pair]:
@@ -252,10 +256,12 @@ def _pairs(recipe: Recipe, data: Path, noisy: Path | None, *, least: int = PATCH
     return pairs
 
 
-def _tiles(recipe: Recipe, pairs: Sequence[Pair], look: crops.Look, *, dirty: bool) -> crops.Source:
+def _tiles(
+    recipe: Recipe, pairs: Sequence[Pair], augmentation: crops.Augmentation, *, dirty: bool
+) -> crops.Source:
     if dirty:
-        return crops.Drawn(partial(_dirty, pairs), recipe.side, look, pool=min(40, 2 * len(pairs)))
-    return crops.Images(pairs, recipe.side, look)
+        return crops.Drawn(partial(_dirty, pairs), recipe.side, augmentation, pool=min(40, 2 * len(pairs)))
+    return crops.Images(pairs, recipe.side, augmentation)
 
 
 def _dirty(pages: Sequence[Pair], rng: np.random.Generator) -> Pair:
@@ -283,14 +289,14 @@ def _split(found: Sequence[Any], share: float = 0.1) -> tuple[list[Any], list[An
     )
 
 
-def _lesson(
+def _dataset(
     recipe: Recipe,
     feed: Callable[[int, np.random.Generator], Pair],
     held: Pair,
     epoch: int,
     about: str,
     terms: str,
-) -> Lesson:
+) -> Dataset:
     given, clean = held
 
     def levels() -> Iterator[tuple[str, Floats, Floats]]:
@@ -298,9 +304,9 @@ def _lesson(
             noisy = clean if text == CLEAN else parse(text)(given, np.random.default_rng(_SPLIT_SEED))
             yield text, noisy, clean
 
-    noise = recipe.judged or recipe.noise
+    noise = recipe.validation_noise or recipe.noise
     validation = noise(given, np.random.default_rng(_SPLIT_SEED)), clean
-    return Lesson(feed, validation, epoch, about, terms, levels)
+    return Dataset(feed, validation, epoch, about, terms, levels)
 
 
 def prepared(recipe: Recipe, plugins: Plugins) -> Recipe:

@@ -25,11 +25,11 @@ class Averages:
     """Kept in NumPy, every `EVERY` steps: the same on every backend; what lies between is worth nothing."""
 
     def __init__(
-        self, model: Any, validation: tuple[Floats, Floats], floor: float, averaging: float = AVERAGING
+        self, model: Any, validation: tuple[Floats, Floats], weight_floor: float, averaging: float = AVERAGING
     ) -> None:
         self._model, self._averaging = model, averaging
         self._noisy, self._clean = validation
-        self._weights = weights_of(*validation, floor)
+        self._weights = weights_of(*validation, weight_floor)
         self.average: list[Floats] = []
         self.best: list[Floats] = []
         self.score: float | None = None

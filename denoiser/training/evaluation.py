@@ -16,7 +16,7 @@ from denoiser.training.metrics import psnr, restored, ssim
 
 if TYPE_CHECKING:
     from denoiser.training.checkpoints import History
-    from denoiser.training.datasets import Lesson
+    from denoiser.training.datasets import Dataset
     from denoiser.training.recipes import Recipe
 
 
@@ -73,7 +73,7 @@ def _db(value: float) -> float | None:
 
 def card(
     recipe: Recipe,
-    lesson: Lesson,
+    dataset: Dataset,
     model: Any,
     history: History,
     validation: Seen,
@@ -90,7 +90,7 @@ def card(
     """
     import keras
 
-    figures = [figure(noise, look(model, *pair)) for noise, *pair in lesson.levels()]
+    figures = [figure(noise, look(model, *pair)) for noise, *pair in dataset.levels()]
     overall = figure("validation", validation)
     noisy = [row for row in figures if row["input_db"] is not None]
     shown = noisy[len(noisy) // 2] if noisy else overall
@@ -99,8 +99,8 @@ def card(
     return {
         "network": recipe.network,
         "summary": f"{before} to {after} dB ({shown['noise']})",
-        "trained_on": lesson.data,
-        "terms": lesson.terms,
+        "trained_on": dataset.data,
+        "terms": dataset.terms,
         "noise": recipe.noise.name,
         "seed": seed,
         "started_from": started_from,

@@ -70,7 +70,7 @@ def fit(
     steps: int | None = None,
     batch_size: int = 256,
     learning_rate: float = 2e-3,
-    floor: float = 3 / 255,
+    weight_floor: float = 3 / 255,
     optimizer: str = "adam",
     loss: str = "mse",
     schedule: Schedule = "cosine",
@@ -82,19 +82,19 @@ def fit(
     on_better: Callable[[History], None] | None = None,
     resume: State | None = None,
     keep: Callable[[State], None] | None = None,
-    fused: bool = False,
+    jit_compile: bool = False,
 ) -> History:
     """Train a Keras model of patches, with or without context; it ends with the best averaged weights seen.
 
     The budget is `steps` or `minutes`, counted from the end of the first step, which compiles. validation:
-    (noisy, clean), checked ten times on the way. floor: see `weights_of`. optimizer: "adam" (Kingma and Ba,
-    2015), "nadam" (Dozat, 2016, with a short memory of how large gradients were), or "muon"
+    (noisy, clean), checked ten times on the way. weight_floor: see `weights_of`. optimizer: "adam" (Kingma
+    and Ba, 2015), "nadam" (Dozat, 2016, with a short memory of how large gradients were), or "muon"
     (`denoiser.training.muon`) for the kernels between the first and the last. loss: "mse", or "paper", which
     is content with more than white where white is wanted, so that clipping makes it exact. schedule: see
-    `denoiser.training.schedule.share`. averaging: how much of the average of weights a step keeps. fused:
-    compile the step with XLA, which on 2 cores makes a network of two kernels a quarter to a half faster, and
-    the mixer a fifth slower. With `keep_on_interrupt` Ctrl-C ends the training early instead of raising;
-    `History.interrupted` says so.
+    `denoiser.training.schedule.share`. averaging: how much of the average of weights a step keeps.
+    jit_compile: compile the step with XLA, which on 2 cores makes a network of two kernels a quarter to a
+    half faster, and the mixer a fifth slower. With `keep_on_interrupt`
+    Ctrl-C ends the training early instead of raising; `History.interrupted` says so.
 
     branch_every: after so many patches, and again after as many more, the learning rate falls to nothing over
     15 % of the patches seen until then. If the outcome is the best so far by validation, `on_better` is
@@ -116,9 +116,9 @@ def fit(
     model.compile(
         optimizer=losses.optimizer(optimizer, learning_rate),
         loss=losses.LOSSES[loss],
-        jit_compile=_compiled() if fused else "auto",
+        jit_compile=_compiled() if jit_compile else "auto",
     )
-    history, averages = History(), Averages(model, validation, floor, averaging)
+    history, averages = History(), Averages(model, validation, weight_floor, averaging)
     rng = np.random.default_rng(seed)
     clock = _Clock(minutes, steps)
     if resume is not None:
@@ -126,7 +126,7 @@ def fit(
         history = replace(resume.history, continued=resume.history.continued + 1)
         averages.resume(resume)
         clock = _Clock(minutes, steps, done=resume.step, seconds=history.seconds)
-    run = _Run(model, clock, history, averages, learning_rate, schedule, batch_size, floor)
+    run = _Run(model, clock, history, averages, learning_rate, schedule, batch_size, weight_floor)
     if resume is not None:
         run.scale = resume.scale
     block_size = batch_size * min(_BLOCK, max(1, _PATCHES_AT_ONCE // batch_size))
@@ -210,11 +210,11 @@ class _Run:
         learning_rate: float,
         schedule: Schedule,
         batch_size: int,
-        floor: float,
+        weight_floor: float,
     ) -> None:
         self._model, self._clock, self._history, self._averages = model, clock, history, averages
         self._learning_rate, self._schedule = learning_rate, schedule
-        self._batch_size, self._floor = batch_size, floor
+        self._batch_size, self._weight_floor = batch_size, weight_floor
         self.loss = math.nan
         self.due = False
         self.scale = 1.0
@@ -226,7 +226,7 @@ class _Run:
         """Learn from the batches of a block until the budget is spent."""
         clock, history = self._clock, self._history
         loss = math.nan
-        for batch in _batches(block, self._batch_size, self._floor):
+        for batch in _batches(block, self._batch_size, self._weight_floor):
             rate = share(self._schedule, clock.done, clock.fraction)
             loss = self._step(*batch, rate, first=clock.done % _BLOCK == 0)
             clock.step()
@@ -249,7 +249,7 @@ class _Run:
         """
         before, done, steps = self._snapshot(), 0, max(1, patches // self._batch_size)
         while done < steps:
-            for batch in _batches(next(blocks), self._batch_size, self._floor):
+            for batch in _batches(next(blocks), self._batch_size, self._weight_floor):
                 self.loss = self._step(*batch, 1.0 - done / steps, first=done % _BLOCK == 0)
                 done += 1
                 self.due = done % EVERY == 1
@@ -370,10 +370,10 @@ class _Clock:
         self.fraction = self._spent()
 
 
-def _batches(block: feeder.Block, size: int, floor: float) -> Iterator[tuple[Floats, Floats, Floats]]:
+def _batches(block: feeder.Block, size: int, weight_floor: float) -> Iterator[tuple[Floats, Floats, Floats]]:
     inputs, clean = block.inputs, block.clean
     # Keras averages a loss over its last axis and then weights what is left: (N, 28).
-    weights = np.repeat(weights_of(inputs, clean, floor)[:, None], clean.shape[1], axis=1)
+    weights = np.repeat(weights_of(inputs, clean, weight_floor)[:, None], clean.shape[1], axis=1)
     for start in range(0, len(clean) - size + 1, size):
         stop = start + size
         yield inputs[start:stop], clean[start:stop], weights[start:stop]

@@ -16,15 +16,15 @@ _WINDOW, _SIGMA = 11, 1.5
 _STEADY = (0.01**2, 0.03**2)
 
 
-def weights_of(noisy: Floats, clean: Floats, floor: float) -> Floats:
-    """How much each patch counts: 1 / (noise + floor), so that every noise level counts about alike.
+def weights_of(noisy: Floats, clean: Floats, weight_floor: float) -> Floats:
+    """How much each patch counts: 1 / (noise + weight_floor), so that every noise level counts about alike.
 
     A good denoiser's error grows with the noise, and without this the noisiest patches would decide
-    everything. noisy: (N, 28, 28) or (N, 28, 28, 2), clean: (N, 28, 28); floor: 0..1 scale. Returns float32
-    (N,), about 1 at noise 0.2.
+    everything. noisy: (N, 28, 28) or (N, 28, 28, 2), clean: (N, 28, 28); weight_floor: 0..1 scale.
+    Returns float32 (N,), about 1 at noise 0.2.
     """
     noise = np.sqrt(np.mean(np.square(own(noisy) - clean), axis=(1, 2)))
-    return np.asarray((0.2 + floor) / (noise + floor), dtype=np.float32)
+    return np.asarray((0.2 + weight_floor) / (noise + weight_floor), dtype=np.float32)
 
 
 def psnr(error: float) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from denoiser.noise import Chain, Mixture, Spoiler, parse
+from denoiser.noise import Chain, Corruption, Mixture, parse
 from denoiser.training import crops
 from denoiser.training import image_folders as images
 from denoiser.weights.architectures import Kind
@@ -25,39 +25,41 @@ class Recipe:
     """The settings of one network's training.
 
     network: a name of `denoiser.weights.store.NETWORKS`, which says what is built; `config` overrides
-    its arguments. judged: the noise of the validation patches, where it is another piece of the same. floor,
-    optimizer, loss, schedule, averaging, branch_every, fused: see `denoiser.training.loop.fit`. minutes: the
-    budget when none is given. saved_as: the type of the published weights. levels: the noises whose figures
+    its arguments. validation_noise: the noise of the validation patches, if another than `noise`.
+    weight_floor, optimizer, loss, schedule, averaging, branch_every, jit_compile: see
+    `denoiser.training.loop.fit`. minutes: the budget when none is given.
+    saved_as: the type of the published weights. levels: the noises whose figures
     go on the model card; CLEAN is the clean image, DIRT the drawn dirt alone. reader: what reads the user's
     images, where plugins have a say in it.
 
     For glyphs, shift: half of them are moved by up to so many pixels, as crops in real life are not centred.
-    For pictures and pages, side: of a tile, in pixels; look: how tiles vary; drawn: the share of tiles that
-    the built-in generator draws even where there are images; dirt: whether clean pages are made dirty first.
+    For pictures and pages, side: of a tile, in pixels; augmentation: how tiles vary; generated_share: the
+    share of tiles that the built-in generator draws even where there are images; dirt: whether
+    clean pages are made dirty first.
     """
 
     network: str
-    noise: Spoiler
+    noise: Corruption
     config: Mapping[str, Any] = field(default_factory=dict)
     batch_size: int = 256
     learning_rate: float = 2e-3
-    floor: float = 3 / 255
+    weight_floor: float = 3 / 255
     optimizer: Literal["adam", "nadam", "muon"] = "adam"
     loss: Literal["mse", "paper"] = "mse"
     schedule: Literal["cosine", "constant"] = "cosine"
     averaging: float = 0.999
     branch_every: int | None = None
-    fused: bool = False
+    jit_compile: bool = False
     shift: int = 0
     side: int = 128
-    look: crops.Look = crops.PLAIN
-    drawn: float = 0.0
+    augmentation: crops.Augmentation = crops.PLAIN
+    generated_share: float = 0.0
     dirt: bool = False
     minutes: float = 20.0
     saved_as: Literal["float32", "float16"] = "float16"
     levels: tuple[str, ...] = ()
     reader: images.Reader | None = None
-    judged: Spoiler | None = None
+    validation_noise: Corruption | None = None
 
     @property
     def kind(self) -> Kind:
@@ -84,9 +86,9 @@ RECIPES: dict[str, Recipe] = {
         ),
         batch_size=512,
         learning_rate=6e-3,
-        floor=0.2,
+        weight_floor=0.2,
         optimizer="nadam",
-        fused=True,
+        jit_compile=True,
         shift=2,
         minutes=2.0,
         levels=tuple(f"gaussian:sigma={sigma}" for sigma in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
@@ -112,8 +114,8 @@ RECIPES: dict[str, Recipe] = {
         schedule="constant",
         averaging=0.998,
         branch_every=3_000_000,
-        look=crops.Look(scales=(0.5, 1.0), gain=0.2, inverted=0.1),
-        drawn=0.1,
+        augmentation=crops.Augmentation(scales=(0.5, 1.0), gain=0.2, inverted=0.1),
+        generated_share=0.1,
         levels=(*(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)), CLEAN),
     ),
     "document": Recipe(
@@ -127,15 +129,15 @@ RECIPES: dict[str, Recipe] = {
             levels=256,
         ),
         learning_rate=0.012,
-        floor=0.05,
+        weight_floor=0.05,
         optimizer="muon",
         schedule="constant",
         averaging=0.998,
         branch_every=3_000_000,
         loss="paper",
         side=224,
-        look=crops.Look(scales=(0.7, 1.6)),
-        drawn=0.6,
+        augmentation=crops.Augmentation(scales=(0.7, 1.6)),
+        generated_share=0.6,
         dirt=True,
         levels=(DIRT, CLEAN),
     ),

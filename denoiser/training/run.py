@@ -18,7 +18,7 @@ from denoiser.system.stderr import quietly
 from denoiser.training import artifacts, checkpoints, evaluation, feed, losses, recipes
 from denoiser.training import precision as precisions
 from denoiser.training.crops import own
-from denoiser.training.datasets import Lesson, lesson_for
+from denoiser.training.datasets import Dataset, dataset_for
 from denoiser.training.loop import Tick, fit
 from denoiser.training.recipes import Recipe
 from denoiser.weights import architectures, store
@@ -104,7 +104,7 @@ def train_network(
     atomic.sweep({destination.parent})
     unfinished = _Unfinished(destination, tell, anew=anew)
     unfinished.read()  # a damaged one must not show after minutes of drawing images
-    lesson = lesson_for(
+    dataset = dataset_for(
         recipe,
         data=data,
         noisy=noisy,
@@ -113,13 +113,13 @@ def train_network(
         validation=validation,
         download=download,
     )
-    _refuse_no_noise(recipe, lesson)
+    _refuse_no_noise(recipe, dataset)
     hardware.require_keras("Training")
     begin = f"from {start.name}" if start else "from scratch"
-    tell(f"Training {network} {begin} on {lesson.data}. Noise: {recipe.noise.name}.")
+    tell(f"Training {network} {begin} on {dataset.data}. Noise: {recipe.noise.name}.")
     if shape:
         tell(shape)
-    steps = None if epochs is None else max(1, epochs * lesson.epoch // recipe.batch_size)
+    steps = None if epochs is None else max(1, epochs * dataset.epoch // recipe.batch_size)
     with quietly():  # the first weights wake TensorFlow, which looks for GPUs and talks about it
         import keras
 
@@ -130,7 +130,7 @@ def train_network(
         products, why = precisions.choose(
             precision,
             lambda policy: _compiled(recipe, start, policy),
-            feed.looked_at(lesson.feed, recipe.batch_size, seed),
+            feed.looked_at(dataset.feed, recipe.batch_size, seed),
             kind=recipe.kind,
             minutes=minutes,
             before=unfinished.precision,
@@ -138,7 +138,7 @@ def train_network(
     if recipe.kind == "PatchAutoencoder":
         tell(f"Products in {products} ({why}).")
     made_with = {
-        **_settings(recipe, lesson, data, noisy),
+        **_settings(recipe, dataset, data, noisy),
         **budget,
         "seed": seed,
         "validation": validation,
@@ -157,18 +157,18 @@ def train_network(
             if start is None and recipe.kind == "Autoencoder":
                 from denoiser.training.preconditioning import Conditioned
 
-                learner = Conditioned(model, *feed.looked_at(lesson.feed, _LOOKED_AT, seed))
+                learner = Conditioned(model, *feed.looked_at(dataset.feed, _LOOKED_AT, seed))
             elif products != "float32":
                 learner = _model(recipe, start, precisions.POLICIES[products])
                 learner.set_weights(model.get_weights())
         progress.start(100.0, "%", f"training {network}")
         stack.callback(progress.finish)
-        before = evaluation.look(model, *lesson.validation).db if start is not None else None
+        before = evaluation.look(model, *dataset.validation).db if start is not None else None
 
         def publish_better(history: History) -> None:
             """Write the best so far: a training may go on for days."""
             model.set_weights(learner.get_weights())
-            found = evaluation.look(model, *lesson.validation)
+            found = evaluation.look(model, *dataset.validation)
             if found.gain > 0:
                 _publish(model, destination, carded(history, found), recipe)
                 tell(f"The best so far, {found.db:.2f} dB, is in {destination}.")
@@ -176,7 +176,7 @@ def train_network(
         def carded(history: History, found: evaluation.Seen) -> dict[str, Any]:
             return evaluation.card(
                 recipe,
-                lesson,
+                dataset,
                 model,
                 history,
                 found,
@@ -188,13 +188,13 @@ def train_network(
 
         history = fit(
             learner,
-            lesson.feed,
-            validation=lesson.validation,
+            dataset.feed,
+            validation=dataset.validation,
             minutes=minutes,
             steps=steps,
             batch_size=recipe.batch_size,
             learning_rate=recipe.learning_rate,
-            floor=recipe.floor,
+            weight_floor=recipe.weight_floor,
             optimizer=recipe.optimizer,
             loss=recipe.loss,
             schedule=recipe.schedule,
@@ -206,13 +206,13 @@ def train_network(
             on_better=publish_better,
             resume=resume,
             keep=lambda state: unfinished.keep(state, made_with),
-            fused=recipe.fused,
+            jit_compile=recipe.jit_compile,
         )
         if recipe.kind == "Autoencoder" and learner is not model:
             learner.fold()
         elif learner is not model:
             model.set_weights(learner.get_weights())
-        found = evaluation.look(model, *lesson.validation)
+        found = evaluation.look(model, *dataset.validation)
         if before is not None and start is not None:
             tell(f"{start.name}, which it went on from: {before:.2f} dB, now: {found.db:.2f} dB.")
         if not found.gain > 0 and not keep_anyway:
@@ -242,9 +242,9 @@ def _publish(model: Any, destination: Path, card: dict[str, Any], recipe: Recipe
         ) from error
 
 
-def _refuse_no_noise(recipe: Recipe, lesson: Lesson) -> None:
+def _refuse_no_noise(recipe: Recipe, dataset: Dataset) -> None:
     """Raise ImagesError where what is judged by is clean: there would be nothing to gain."""
-    inputs, clean = lesson.validation
+    inputs, clean = dataset.validation
     if np.array_equal(own(inputs), clean):
         raise ImagesError(
             f"The noise ({recipe.noise.name}) leaves the images that are judged by as they are.",
@@ -309,7 +309,7 @@ class _Unfinished:
         self._path.unlink(missing_ok=True)
 
 
-def _settings(recipe: Recipe, lesson: Lesson, *folders: Path | None) -> dict[str, Any]:
+def _settings(recipe: Recipe, dataset: Dataset, *folders: Path | None) -> dict[str, Any]:
     """What decides a training, as plain JSON: the recipe, and the data by their files."""
     plain: dict[str, Any] = {}
     for each in dataclasses.fields(recipe):
@@ -318,7 +318,7 @@ def _settings(recipe: Recipe, lesson: Lesson, *folders: Path | None) -> dict[str
             plain[each.name] = list(value) if isinstance(value, tuple) else value
     plain |= {"noise": recipe.noise.name, "network": recipe.network, "config": recipe.arguments}
     listings = [None if folder is None else listing(folder) for folder in folders]
-    return plain | {"trained on": lesson.data, "images": listings}
+    return plain | {"trained on": dataset.data, "images": listings}
 
 
 def listing(folder: Path) -> str:

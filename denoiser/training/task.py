@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from denoiser.errors import ModelError, UsageError
 from denoiser.inference import engine
-from denoiser.noise import Mixture, Nothing, Spoiler, parse
+from denoiser.noise import Corruption, Mixture, NoCorruption, parse
 from denoiser.training import blank_scans, recipes
 from denoiser.training import precision as precisions
 from denoiser.training.recipes import CLEAN, Recipe
@@ -135,7 +135,7 @@ class Task:
 
         recipe = prepared(recipes.RECIPES[self.network], plugins)
         if not self.as_released and (self.noises or self.noisy or self.noise_from):
-            taught: list[Spoiler] = [parse(text) for text in self.noises]
+            taught: list[Corruption] = [parse(text) for text in self.noises]
             judged = list(taught)
             if self.noise_from:
                 cut = blank_scans.cut_from(self.noise_from, recipe.reader, validation=self.validation)
@@ -143,9 +143,9 @@ class Task:
             recipe = dataclasses.replace(
                 recipe,
                 noise=self._mixed(taught),
-                judged=self._mixed(judged),
+                validation_noise=self._mixed(judged),
                 levels=(*self.noises, CLEAN),
-                drawn=0.0,
+                generated_share=0.0,
                 dirt=False,
             )
         if self.latent_dim is not None:
@@ -154,10 +154,10 @@ class Task:
             recipe = dataclasses.replace(recipe, batch_size=self.batch_size)
         return recipe
 
-    def _mixed(self, noises: list[Spoiler]) -> Spoiler:
+    def _mixed(self, noises: list[Corruption]) -> Corruption:
         """One of these noises for each image, and for some none; pairs bring clean ones themselves."""
         if not noises:
-            return Nothing()
+            return NoCorruption()
         return Mixture([(noise, 1.0) for noise in noises], clean=0.0 if self.noisy else CLEAN_SHARE)
 
     def begin(self) -> ModelFile | None:

@@ -252,3 +252,14 @@ def test_mixture_shares_and_levels() -> None:
     assert two_levels == pytest.approx(0.2, abs=0.03)
     assert "20% clean" in mixture.name
     assert "60% gaussian:sigma=0.2" in mixture.name
+
+
+@pytest.mark.parametrize(("old", "new"), [("Spoiler", "Corruption"), ("Nothing", "NoCorruption")])
+def test_old_names_still_work_and_warn(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"denoiser.noise.{old} is now denoiser.noise.{new}"):
+        assert getattr(noise, old) is getattr(noise, new)
+
+
+def test_unknown_names_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Spoilt'"):
+        _ = noise.Spoilt

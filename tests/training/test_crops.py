@@ -31,7 +31,7 @@ def pieces(image: Floats) -> set[float]:
 )
 def test_tiles_are_pieces_of_their_image(seed: int, turn: bool, shape: tuple[int, int]) -> None:
     image = ramp(*shape)
-    source = crops.Images([(image, 1 - image)], SIDE, crops.Look(turn=turn))
+    source = crops.Images([(image, 1 - image)], SIDE, crops.Augmentation(turn=turn))
     first, second = source(3, np.random.default_rng(seed))
     assert first.shape == second.shape == (3, SIDE, SIDE)
     assert first.dtype == np.float32
@@ -43,12 +43,14 @@ def test_tiles_are_pieces_of_their_image(seed: int, turn: bool, shape: tuple[int
 
 def test_looks_vary_in_size_gain_and_sign() -> None:
     image = ramp()
-    look = crops.Look(scales=(0.7, 1.4), gain=0.5, inverted=0.5)
-    given, clean = crops.Images([(image, image)], SIDE, look)(60, np.random.default_rng(0))
+    augmentation = crops.Augmentation(scales=(0.7, 1.4), gain=0.5, inverted=0.5)
+    given, clean = crops.Images([(image, image)], SIDE, augmentation)(60, np.random.default_rng(0))
     np.testing.assert_array_equal(given, clean)
     assert given.min() >= 0.0
     assert given.max() <= 1.0
-    plain, _ = crops.Images([(image, image)], SIDE, crops.Look(turn=False))(60, np.random.default_rng(0))
+    plain, _ = crops.Images([(image, image)], SIDE, crops.Augmentation(turn=False))(
+        60, np.random.default_rng(0)
+    )
     spans = np.ptp(plain, axis=(1, 2))
     assert np.ptp(spans) < 1e-3
     assert np.ptp(np.ptp(given, axis=(1, 2))) > 0.1
@@ -58,7 +60,7 @@ def test_looks_vary_in_size_gain_and_sign() -> None:
 
 def test_an_image_smaller_than_a_scaled_tile_is_taken_whole() -> None:
     image = ramp(130, 125)
-    found, _ = crops.Images([(image, image)], SIDE, crops.Look(scales=(0.5, 0.6), turn=False))(
+    found, _ = crops.Images([(image, image)], SIDE, crops.Augmentation(scales=(0.5, 0.6), turn=False))(
         20, np.random.default_rng(0)
     )
     assert found.shape == (20, SIDE, SIDE)

@@ -118,7 +118,7 @@ def test_a_conditioned_network_begins_at_the_mean_and_folds_into_one_that_answer
     learner = Conditioned(model, noisy, clean)
     first = np.asarray(learner(noisy))
     np.testing.assert_allclose(first.mean(axis=0), np.clip(clean.mean(axis=0), 0.01, 0.99), atol=0.1)
-    loop.fit(learner, feed, validation=VALIDATION, steps=20, batch_size=64, fused=True)
+    loop.fit(learner, feed, validation=VALIDATION, steps=20, batch_size=64, jit_compile=True)
     learnt = np.asarray(learner(noisy))
     assert np.abs(learnt - first).max() > 0.1
     assert np.abs(np.asarray(model(noisy)) - learnt).max() > 0.1
@@ -321,16 +321,16 @@ def test_recipes_are_complete_and_validation_is_never_taught(alone: Path) -> Non
     assert set(recipes.RECIPES) == set(run.DEFAULT_MINUTES) == {"digits", "general", "document"}
     assert run.DEFAULT_MINUTES["digits"] == 2.0
     for recipe in recipes.RECIPES.values():
-        lesson = datasets.lesson_for(recipe, data=None, seed=1, minutes=0.01)
-        noisy, clean = lesson.feed(96, np.random.default_rng(0))
+        dataset = datasets.dataset_for(recipe, data=None, seed=1, minutes=0.01)
+        noisy, clean = dataset.feed(96, np.random.default_rng(0))
         assert crops.own(noisy).shape == clean.shape == (96, 28, 28)
         assert noisy.dtype == clean.dtype == np.float32
         assert 0.0 <= float(noisy.min()) <= float(noisy.max()) <= 1.0
-        assert lesson.epoch > 0
-        held = {patch.tobytes() for patch in lesson.validation[1] if patch.std() > 0.05}
+        assert dataset.epoch > 0
+        held = {patch.tobytes() for patch in dataset.validation[1] if patch.std() > 0.05}
         taught = {patch.tobytes() for patch in clean}
         assert not held & taught
-    again = datasets.lesson_for(recipe, data=None, seed=1, minutes=0.01)
+    again = datasets.dataset_for(recipe, data=None, seed=1, minutes=0.01)
     np.testing.assert_array_equal(again.feed(96, np.random.default_rng(0))[0], noisy)
 
 
@@ -349,7 +349,7 @@ def test_looking_at_patches_takes_none_from_the_training() -> None:
 
 def test_an_epoch_shows_every_digit_once(alone: Path) -> None:
     recipe = replace(recipes.RECIPES["digits"], noise=noise.parse("gaussian:sigma=0"), shift=0)
-    lesson = datasets.lesson_for(recipe, data=None, seed=1, minutes=0.01)
+    dataset = datasets.dataset_for(recipe, data=None, seed=1, minutes=0.01)
     rng = np.random.default_rng(0)
-    shown = [patch.tobytes() for _ in range(3) for patch in lesson.feed(lesson.epoch // 3, rng)[1]]
+    shown = [patch.tobytes() for _ in range(3) for patch in dataset.feed(dataset.epoch // 3, rng)[1]]
     assert len(set(shown)) == len(shown)

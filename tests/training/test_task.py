@@ -13,7 +13,7 @@ from PIL import Image
 import denoiser
 from denoiser import generator
 from denoiser.errors import DenoiserError, DeviceError, ImagesError, ModelError, UsageError
-from denoiser.noise import Nothing
+from denoiser.noise import NoCorruption
 from denoiser.plugins.manager import Plugins
 from denoiser.training import crops, datasets, recipes
 from denoiser.training.task import Task
@@ -42,17 +42,17 @@ def folders(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def lesson(task: Task) -> datasets.Lesson:
+def dataset(task: Task) -> datasets.Dataset:
     task.check()
     recipe = task.recipe(Plugins())
-    return datasets.lesson_for(
+    return datasets.dataset_for(
         recipe, data=task.data, noisy=task.noisy, seed=0, minutes=0.01, validation=task.validation
     )
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_pairs_are_learnt_from_as_they_are(folders: Path, network: str) -> None:
-    found = lesson(Task(network, data=folders / "clean", noisy=folders / "noisy"))
+    found = dataset(Task(network, data=folders / "clean", noisy=folders / "noisy"))
     given, clean = found.feed(320, np.random.default_rng(0))
     added = np.abs(np.round(np.mean(crops.own(given) - clean, axis=(1, 2)), 2))
     assert 0.03 < np.mean(added < 0.02) < 0.3  # some stay clean
@@ -68,7 +68,7 @@ def test_pairs_are_learnt_from_as_they_are(folders: Path, network: str) -> None:
 @pytest.mark.parametrize("network", NETWORKS)
 def test_noise_of_blank_scans_is_added_to_clean_images(folders: Path, network: str) -> None:
     task = Task(network, data=folders / "clean", noise_from=folders / "blanks", noises=("quantize:levels=2",))
-    found = lesson(task)
+    found = dataset(task)
     given, clean = found.feed(640, np.random.default_rng(0))
     added = np.std(crops.own(given) - clean, axis=(1, 2))
     assert 0.03 < np.mean(added == 0) < 0.25
@@ -79,12 +79,12 @@ def test_noise_of_blank_scans_is_added_to_clean_images(folders: Path, network: s
 
 @pytest.mark.parametrize("network", ["general", "document"])
 def test_images_for_judging_are_not_learnt_from(folders: Path, network: str) -> None:
-    found = lesson(Task(network, data=folders / "clean", noises=("gaussian:sigma=0.01",)))
+    found = dataset(Task(network, data=folders / "clean", noises=("gaussian:sigma=0.01",)))
     taught = found.feed(640, np.random.default_rng(0))[1]
     held = found.validation[1]
     assert float(held.max()) < 0.3
     assert np.mean(taught.max(axis=(1, 2)) < 0.25) < 0.2
-    half = lesson(Task(network, data=folders / "clean", noises=("gaussian:sigma=0.01",), validation=0.5))
+    half = dataset(Task(network, data=folders / "clean", noises=("gaussian:sigma=0.01",), validation=0.5))
     assert float(half.validation[1].max()) > 0.4
 
 
@@ -104,9 +104,9 @@ def test_the_recipe_of_the_bundled_weights_stays_as_it_is_with_pairs(folders: Pa
     task = Task(network, data=folders / "clean", noisy=folders / "noisy", as_released=True)
     released = recipes.RECIPES[network]
     assert replace(task.recipe(Plugins()), reader=None) == released
-    found = lesson(task)
+    found = dataset(task)
     assert "pairs of noisy and clean images of the user's own" in found.data
-    assert ("drawn by the built-in generator" in found.data) == (released.drawn > 0)
+    assert ("drawn by the built-in generator" in found.data) == (released.generated_share > 0)
     levels = [name for name, *_ in found.levels()]
     assert levels == list(released.levels)
 
@@ -119,8 +119,8 @@ def test_drawn_pages_are_learnt_from_beside_pairs(folders: Path) -> None:
             image[::8] += 0.02
             save(folders / half / f"{index}.png", image)
     task = Task("document", data=folders / "clean", noisy=folders / "noisy", as_released=True)
-    recipe = replace(task.recipe(Plugins()), noise=Nothing())
-    found = datasets.lesson_for(recipe, data=task.data, noisy=task.noisy, seed=0, minutes=0.01)
+    recipe = replace(task.recipe(Plugins()), noise=NoCorruption())
+    found = datasets.dataset_for(recipe, data=task.data, noisy=task.noisy, seed=0, minutes=0.01)
     given, clean = found.feed(2200, np.random.default_rng(0))
     paired = np.abs(clean - 0.51).max(axis=(1, 2)) < 0.03
     assert 0.3 < np.mean(paired) < 0.6  # 0.4 and the tenth that stays clean, of 1.1
@@ -172,19 +172,19 @@ def test_images_that_teach_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixt
     wish = Task("general", data=tmp_path, noises=("gaussian:sigma=0.1",))
     save(tmp_path / "a.png", np.full((60, 60), 0.5))
     with pytest.raises(ImagesError, match="each of one tone"):
-        lesson(wish)
+        dataset(wish)
     save(tmp_path / "a.png", generator.scene(np.random.default_rng(1), (60, 60)))
     with pytest.raises(ImagesError, match="One image in"):
-        lesson(wish)
+        dataset(wish)
     save(tmp_path / "b.png", generator.scene(np.random.default_rng(1), (27, 60)))
     (tmp_path / "c.png").write_text("no image")
     with pytest.raises(ImagesError, match="One image in"):
-        lesson(wish)
+        dataset(wish)
     assert "b.png is left out of training: it is 60x27, smaller than 28 pixels" in caplog.text
     assert "c.png is left out of training" in caplog.text
     (tmp_path / "a.png").unlink()
     with pytest.raises(ImagesError, match=r"no images to learn from in .*; 2 had to be left out"):
-        lesson(wish)
+        dataset(wish)
 
 
 def test_glyphs_that_teach_nothing(tmp_path: Path) -> None:
@@ -194,12 +194,12 @@ def test_glyphs_that_teach_nothing(tmp_path: Path) -> None:
         save(tmp_path / "glyphs" / f"{index}.png", glyph)
     flat, glyphs = tmp_path / "flat", tmp_path / "glyphs"
     with pytest.raises(ImagesError, match="each of one tone"):
-        lesson(Task("digits", data=flat, noises=("gaussian",)))
+        dataset(Task("digits", data=flat, noises=("gaussian",)))
     with pytest.raises(ImagesError, match="there is no noise to learn"):
-        lesson(Task("digits", data=glyphs, noisy=glyphs))
+        dataset(Task("digits", data=glyphs, noisy=glyphs))
     for network in NETWORKS:
         with pytest.raises(ImagesError, match="each of one tone"):
-            lesson(Task(network, data=flat, noisy=glyphs))
+            dataset(Task(network, data=flat, noisy=glyphs))
 
 
 def test_python_has_the_same_checks(store: Path, folders: Path) -> None:
