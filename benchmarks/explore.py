@@ -23,8 +23,9 @@ from machine import describe
 
 from denoiser._types import PATCH
 from denoiser.training import recipes
-from denoiser.training.datasets import EPOCH, lesson_for
+from denoiser.training.datasets import EPOCH, dataset_for
 from denoiser.training.evaluation import figure, look
+from denoiser.training.plan import DataRequest, Plan
 from denoiser.training.run import train_network
 from denoiser.weights import modelfile, store
 from denoiser.weights.architectures import parameters, planes, token_kernels, validate
@@ -90,7 +91,7 @@ def _judged(name: str, photographs: Path) -> dict[str, Any]:
 
     model = modelfile.read(store.find(name) or Path(name), name=name)
     recipe = dataclasses.replace(recipes.RECIPES["general"], config=model.config, levels=NOISES)
-    dataset = lesson_for(recipe, data=photographs, seed=0)
+    dataset = dataset_for(Plan(recipe, Path("never written"), DataRequest(photographs)))
     network = models.from_file(model)
     everything = figure("all", look(network, *dataset.validation))["output_db"]
     each = [figure(noise, look(network, *pair))["output_db"] for noise, *pair in dataset.levels()]
@@ -102,15 +103,14 @@ def _trained(name: str, photographs: Path, patches: int, precision: str) -> dict
         recipes.RECIPES["general"], config={"use_bias": False, **SHAPES[name]}, levels=NOISES
     )
     with tempfile.TemporaryDirectory() as place:
-        card = train_network(
-            "general",
+        plan = Plan(
+            recipe,
             Path(place, "explored.keras"),
-            data=photographs,
-            recipe=recipe,
+            DataRequest(photographs),
             epochs=-(-patches // EPOCH),
             precision=precision,
-            keep_anyway=True,
         )
+        card = train_network(plan, keep_anyway=True)
     each = [row["output_db"] for row in card["figures"]]
     config = validate("PatchAutoencoder", recipe.arguments)
     return _row(name, config, card["patches"], card["validation"]["output_db"], each)

@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from denoiser import noise
 from denoiser.plugins import manager
 from denoiser.training import datasets, image_folders, loop, mnist, recipes
 from denoiser.training.metrics import psnr
+from denoiser.training.plan import DataRequest, Plan
 
 Array = npt.NDArray[np.float32]
 Spoil = Callable[[Array, np.random.Generator], Array]
@@ -91,16 +93,14 @@ def feeder(network: str, seconds: float, rounds: int) -> dict[str, Any]:
     recipe = recipes.RECIPES[network]
     home = mnist.home()
     images = home / "bsds400" if home and network == "general" else None
-    dataset = datasets.dataset_for(recipe, data=images, seed=0, minutes=None)
-    size = recipe.batch_size
+    dataset = datasets.dataset_for(Plan(recipe, Path("never written"), DataRequest(images)))
+    size = recipe.optimization.batch_size
     inputs, clean = dataset.feed(size, np.random.default_rng(0))
     ready = [keras.ops.convert_to_tensor(each) for each in (inputs, clean, np.ones((size, 28), np.float32))]
     bare, whole = [], []
     for _ in range(rounds):
         model = getattr(models, recipe.kind)(**recipe.arguments)
-        optimizer = losses.optimizer(recipe.optimizer, recipe.learning_rate)
-        jit = True if recipe.jit_compile else "auto"
-        model.compile(optimizer=optimizer, loss=losses.LOSSES[recipe.loss], jit_compile=jit)
+        model.compile(**losses.compile_settings(recipe.optimization))
         for _ in range(WARM):
             model.train_on_batch(*ready)
         begun, count = time.perf_counter(), 0
@@ -142,20 +142,11 @@ def _fitting(recipe: recipes.Recipe, dataset: datasets.Dataset, seconds: float) 
 
     model.train_on_batch = timed
     loop.CHECKS = 1
-    loop.fit(
-        model,
-        dataset.feed,
-        validation=dataset.validation,
-        minutes=2.0 * seconds / 60.0,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        weight_floor=recipe.weight_floor,
-        optimizer=recipe.optimizer,
-        loss=recipe.loss,
-        jit_compile=recipe.jit_compile,
-    )
+    # The schedule is left at its default: the rate is measured, not the result.
+    optimization = replace(recipe.optimization, schedule="cosine", averaging=0.999, branch_every=None)
+    loop.fit(model, dataset.feed, dataset.validation, optimization, minutes=2.0 * seconds / 60.0)
     late = [begin for begin in begins if begin - begins[0] >= seconds]
-    return (len(late) - 1) * recipe.batch_size / (late[-1] - late[0])
+    return (len(late) - 1) * optimization.batch_size / (late[-1] - late[0])
 
 
 def train(*arguments: object) -> float:

@@ -105,7 +105,8 @@ def durations(networks: Iterable[str]) -> str:
 
 def _trained(request: Request, plugins: Plugins, network: str, destination: Path | None = None) -> ModelFile:
     """Train a network that has no weights, telling so, and return it."""
-    from denoiser.training.datasets import prepared
+    from denoiser.training.datasets import reader_for
+    from denoiser.training.plan import DataRequest, Plan
     from denoiser.training.recipes import RECIPES
     from denoiser.training.run import train_network
 
@@ -116,17 +117,17 @@ def _trained(request: Request, plugins: Plugins, network: str, destination: Path
             f"The result will be weaker than the bundled weights and is saved as {path}.",
             err=True,
         )
-    recipe = prepared(RECIPES[network], plugins) if plugins else None
-    train_network(
-        network,
+    plan = Plan(
+        RECIPES[network],
         path,
-        data=request.data,
-        recipe=recipe,
+        DataRequest(request.data, reader=reader_for(plugins), download=True),
         device=request.device,
-        plugins=plugins.signature,
+        plugins=tuple(plugins.signature),
+    )
+    train_network(
+        plan,
         progress=progress_for(quiet=request.quiet),
         tell=lambda text: None if request.quiet else click.echo(text, err=True),
-        download=True,
-        anew=True,
+        force=True,
     )
     return modelfile.read(path, name=network)

@@ -116,26 +116,13 @@ def run(
     if destination.exists() and not (force or going_on):
         raise ModelError(f"There is a model {destination} already.", "Choose another name, or use --force.")
     with plugins.noises():
-        recipe, start = task.recipe(plugins), task.begin()
         return train_network(
-            task.network,
-            destination,
-            data=task.data,
-            noisy=task.noisy,
-            validation=task.validation,
-            minutes=task.minutes,
-            epochs=task.epochs,
-            seed=task.seed,
-            start=start,
-            recipe=recipe,
-            device=task.device,
-            precision=task.precision,
-            plugins=plugins.signature,
+            task.plan(destination, plugins),
             progress=progress,
             tell=tell,
             keep_on_interrupt=keep_on_interrupt,
             keep_anyway=keep_anyway,
-            anew=force,
+            force=force,
         )
 
 

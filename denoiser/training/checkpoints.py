@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ from denoiser._types import Floats
 from denoiser.errors import TrainingError
 from denoiser.system.atomic import replacing
 from denoiser.training.feed import Source
+from denoiser.training.precision import Precision
+from denoiser.weights import store
+
+log = logging.getLogger(__name__)
 
 _FORMAT = "denoiser training 2"
 _PARTS = ("weights", "average", "best", "optimizer")
@@ -173,3 +178,69 @@ def fits(state: State, model: Any, optimizer: Any) -> bool:
         and [value.shape for value in state.optimizer] == mine
         and math.isfinite(state.history.seconds)
     )
+
+
+class Checkpoint:
+    """The checkpoint of an unfinished training, beside the model file that the training will write.
+
+    Attributes:
+        precision: Precision of the unfinished training; None if there is none.
+    """
+
+    def __init__(self, destination: Path, tell: Callable[[str], None], *, force: bool) -> None:
+        self._name = destination.stem
+        self._path = store.unfinished(destination)
+        self._tell, self._force = tell, force
+        self._failed = False
+        self._found: tuple[State, dict[str, Any]] | None = None
+        self.precision: Precision | None = None
+
+    def read(self) -> None:
+        """Read the file, if there is one. Raises TrainingError if it is damaged, unless with force."""
+        if not self._path.exists():
+            return
+        try:
+            self._found = read(self._path)
+            self.precision = self._found[1].get("precision")
+        except TrainingError as error:
+            if not self._force:
+                raise
+            self._tell(f"{error.message} Starting anew.")
+
+    def resume(self, fingerprint: Mapping[str, Any]) -> State | None:
+        """Return the state to resume from; None starts from the beginning.
+
+        Raises:
+            TrainingError: The unfinished training has another fingerprint, and `force` is not set.
+        """
+        if self._found is None:
+            return None
+        (state, before), self._found = self._found, None
+        done = state.fraction
+        changed = differences(before, fingerprint)
+        if not changed:
+            self._tell(f"Going on with the unfinished training of {self._name}, {done:.0%} of which is done.")
+            return state
+        how = f"was started with other settings: {', '.join(changed)}"
+        if not self._force:
+            raise TrainingError(
+                f"There is an unfinished training of {self._name}, {done:.0%} done, that {how}.",
+                "Repeat its command to go on, choose another name, or start anew with --force.",
+            )
+        self._tell(f"Starting anew: the unfinished training of {self._name}, {done:.0%} done, {how}.")
+        return None
+
+    def save(self, state: State, fingerprint: Mapping[str, Any]) -> None:
+        """Write the file. The first failure is logged, and the training continues."""
+        try:
+            write(self._path, state, fingerprint)
+        except OSError as error:
+            if not self._failed:
+                log.warning(
+                    "%s can't be written, so a killed training would start anew: %s", self._path, error
+                )
+            self._failed = True
+
+    def remove(self) -> None:
+        """Remove the file, if there is one."""
+        self._path.unlink(missing_ok=True)

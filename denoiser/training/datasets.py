@@ -6,7 +6,7 @@ Where real images are missing, the same recipe takes what `denoiser.generator` d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from denoiser.noise import Corruption, NoCorruption, parse
 from denoiser.plugins.manager import Plugins
 from denoiser.training import crops, mnist
 from denoiser.training import image_folders as images
+from denoiser.training.plan import Plan
 from denoiser.training.recipes import CLEAN, DIRT, Recipe
 
 Pair = tuple[Floats, Floats]
@@ -44,12 +45,17 @@ _PAGE = (480, 384)
 
 @dataclass(frozen=True)
 class Dataset:
-    """A recipe's data, ready to learn from.
+    """The patches of one training.
 
-    feed: `feed(number, rng)` -> (inputs, clean): what the network is shown, float32 (number, 28, 28) or, with
-    context, (number, 28, 28, 2), and what it should answer, (number, 28, 28). validation: such a pair from
-    images that `feed` never shows. epoch: how many patches are one epoch. data, terms: for the model card.
-    levels(): (name, inputs, clean) of the validation patches at each level of the recipe.
+    Attributes:
+        feed: `feed(number, rng)` returns the network's inputs, float32 (number, 28, 28) or, with context,
+            (number, 28, 28, 2), and the clean patches that it should return, (number, 28, 28).
+        validation: Such a pair of arrays, from images that `feed` never uses.
+        epoch: Number of patches that are one epoch.
+        data: The origin of the images in words, for the model card.
+        terms: Their licence in words, for the model card.
+        levels: Yields the name of each level of the recipe with the validation patches at that level, noisy
+            and clean.
     """
 
     feed: Callable[[int, np.random.Generator], Pair]
@@ -60,77 +66,65 @@ class Dataset:
     levels: Callable[[], Iterator[tuple[str, Floats, Floats]]]
 
 
-def dataset_for(
-    recipe: Recipe,
-    *,
-    data: Path | None,
-    noisy: Path | None = None,
-    seed: int,
-    minutes: float | None = None,
-    validation: float = 0.1,
-    download: bool = False,
-) -> Dataset:
-    """Find or draw what a recipe's network learns from.
+def dataset_for(plan: Plan) -> Dataset:
+    """Find or generate the patches of a training.
 
-    data: the user's folder, or None. noisy: a folder with a noisy image for each clean one in `data`, of the
-    same relative name. minutes: the budget, as drawing for longer than learning would be waste; None means
-    plenty. validation: the share of images held out, of glyphs at most 5,000. Raises ImagesError where those
-    folders have nothing to learn from.
+    A training that is shorter than its recipe gets fewer generated images, since drawing them must not take
+    longer than learning from them.
+
+    Raises:
+        ImagesError: The folders hold nothing to learn from.
     """
+    data, noisy = plan.data.images, plan.data.noisy
     if data is not None and not data.is_dir():
         raise ImagesError(f"The folder of training images {data} doesn't exist.")
     if noisy is not None and (data is None or not noisy.is_dir()):
         why = "goes with a folder of clean ones" if data is None else "doesn't exist"
         raise ImagesError(f"The folder of noisy images {noisy} {why}.")
-    share = 1.0 if minutes is None else min(1.0, max(0.05, minutes / recipe.minutes))
-    if recipe.network == "digits":
-        return _digits(recipe, data, noisy, seed, share, validation=validation, download=download)
-    return _pictures(recipe, data, noisy, share=share, validation=validation)
+    if plan.recipe.network != "digits":
+        return _pictures(plan)
+    return _glyphs(plan) if data is None or noisy is None else _glyph_pairs(plan, data)
 
 
-def _digits(
-    recipe: Recipe,
-    data: Path | None,
-    noisy: Path | None,
-    seed: int,
-    share: float,
-    *,
-    validation: float,
-    download: bool,
-) -> Dataset:
-    if data is not None and noisy is not None:
-        return _glyph_pairs(recipe, data, noisy, validation)
-    found = mnist.mnist("train", folder=data, download=download and data is None)
+def _share(plan: Plan) -> float:
+    """Return the share of the recipe's generated images that the budget is worth."""
+    return 1.0 if plan.minutes is None else min(1.0, max(0.05, plan.minutes / plan.recipe.minutes))
+
+
+def _glyphs(plan: Plan) -> Dataset:
+    """Single glyphs from MNIST, from the user's images, or from the generator."""
+    recipe, data = plan.recipe, plan.data.images
+    found = mnist.mnist("train", folder=data, download=plan.data.download and data is None)
+    order = None
     if found is not None:
         about = "MNIST, the 60,000 training digits, of which {held} were held out for validation"
         terms = "Yann LeCun, Corinna Cortes and Christopher Burges; freely available for research"
-        order = np.random.default_rng(_SPLIT_SEED).permutation(len(found))
     elif data is not None:
-        glyphs = [whole_from_image(image)[0] for image, _ in _pairs(recipe, data, None, least=1)]
+        glyphs = [whole_from_image(image)[0] for image, _ in _pairs(plan, data, least=1)]
         found = np.rint(np.stack(glyphs) * 255.0).astype(np.uint8)
         about, terms = f"{len(found)} images of the user's own", "the user's"
-        order = np.random.default_rng(_SPLIT_SEED).permutation(len(found))
     else:
-        drawn = generator.glyphs(int(_DRAWN * share), np.random.default_rng(seed))
-        found = np.rint(drawn * 255.0).astype(np.uint8)
+        generated = generator.glyphs(int(_DRAWN * _share(plan)), np.random.default_rng(plan.seed))
+        found = np.rint(generated * 255.0).astype(np.uint8)
         about, terms = f"{len(found):,} glyphs drawn by the built-in generator", "none"
-        order = np.arange(len(found))
+        order = np.arange(len(found))  # already random
+    if order is None:
+        order = np.random.default_rng(_SPLIT_SEED).permutation(len(found))
     if len(found) < 2:
         raise _too_few(data)
-    held_out = min(_DIGITS_HELD_OUT, max(1, int(len(found) * validation)))
+    held_out = min(_DIGITS_HELD_OUT, max(1, int(len(found) * plan.data.validation)))
     held, taught = found[order[:held_out]], found[order[held_out:]]
-    feed = _EpochSampler(taught, recipe)
     clean = held.astype(np.float32) / np.float32(255.0)
     about = about.format(held=f"{held_out:,}")
-    return _dataset(recipe, feed, (clean, clean), len(taught), about, terms)
+    return _dataset(recipe, _EpochSampler(taught, recipe), (clean, clean), len(taught), about, terms)
 
 
-def _glyph_pairs(recipe: Recipe, data: Path, noisy: Path, validation: float) -> Dataset:
-    """Pairs of glyphs, every tenth of them clean on both sides."""
-    pairs = _pairs(recipe, data, noisy)
+def _glyph_pairs(plan: Plan, data: Path) -> Dataset:
+    """Pairs of glyphs; every tenth pair is clean on both sides."""
+    recipe = plan.recipe
     sized = []
-    for given, clean in pairs:
-        # Which of dark and light is ink shows in the noisy one, as in use.
+    for given, clean in _pairs(plan, data):
+        # The noisy image decides whether the ink is dark or light, as when cleaning.
         patch, how = whole_from_image(given)
         other = whole_from_image(clean, darken=False)[0]
         sized.append((patch, 1.0 - other if how.inverted else other))
@@ -138,7 +132,7 @@ def _glyph_pairs(recipe: Recipe, data: Path, noisy: Path, validation: float) -> 
         raise _too_few(data)
     taught, held = (
         tuple(np.stack([pair[half] for pair in part]) for half in (0, 1))
-        for part in _split(sized, validation)
+        for part in _split(sized, plan.data.validation)
     )
 
     def feed(number: int, rng: np.random.Generator) -> Pair:
@@ -158,12 +152,12 @@ def _too_few(data: Path | None) -> ImagesError:
 
 
 class _EpochSampler:
-    """Glyphs, uint8 (N, 28, 28), each shown once before any is shown again."""
+    """Returns each of the glyphs, uint8 (N, 28, 28), once before any of them again."""
 
     def __init__(self, glyphs: Bytes, recipe: Recipe) -> None:
         self._glyphs, self._recipe = glyphs, recipe
         self.memory = {"order": np.empty(0, dtype=np.int64)}
-        """What it remembers, so that a training can go on where it was."""
+        """The glyphs left in this epoch; a checkpoint saves them, so that a training can resume."""
 
     def __call__(self, number: int, rng: np.random.Generator) -> Pair:
         order = self.memory["order"]
@@ -176,70 +170,91 @@ class _EpochSampler:
         return self._recipe.noise(clean, rng), clean
 
 
-def _pictures(
-    recipe: Recipe, data: Path | None, noisy: Path | None, *, share: float, validation: float
-) -> Dataset:
-    """Tiles of the user's pictures or pages, or of drawn ones, or of both."""
-    learnt: list[tuple[crops.Source, float]] = []
-    held: list[crops.Source] = []
-    abouts, terms = [], "none"
-    if data is not None:
-        pairs = _pairs(recipe, data, noisy)
-        if len(pairs) < 2:
-            raise _too_few(data)
-        taught, kept = _split(pairs, validation)
-        dirty = recipe.dirt and noisy is None
-        learnt.append(
-            (_tiles(recipe, taught, recipe.augmentation, dirty=dirty), 1.0 - recipe.generated_share)
-        )
-        if noisy is not None:  # so that what is clean stays so
-            unspoiled = [(clean, clean) for _, clean in taught]
-            learnt.append((crops.Images(unspoiled, recipe.side, recipe.augmentation), _CLEAN_SHARE))
-        held.append(_tiles(recipe, kept, crops.PLAIN, dirty=dirty))
-        what = "pairs of noisy and clean images" if noisy is not None else "images"
-        abouts.append(f"{len(pairs)} {what} of the user's own" + (", made dirty" if dirty else ""))
-        terms = "the user's"
-    if data is None or recipe.generated_share:
-        draw = _drawn_page if recipe.dirt else _drawn_picture
-        pool = max(8, int(60 * share))
-        drawn = crops.Drawn(draw, recipe.side, recipe.augmentation, pool=pool, uses=32 if recipe.dirt else 16)
-        learnt.append((drawn, recipe.generated_share or 1.0))
-        # A single odd page among few would decide which weights are the best.
-        held.append(crops.Drawn(draw, recipe.side, pool=pool))
-        abouts.append("pictures drawn by the built-in generator")
-    context = int(recipe.arguments.get("context", 1))
-    source = crops.Mixed(learnt)
+@dataclass
+class _Tiles:
+    """Tiles to learn from, with their shares; tiles to validate with; and their origin in words."""
+
+    learnt: list[tuple[crops.Source, float]] = field(default_factory=list)
+    held: list[crops.Source] = field(default_factory=list)
+    abouts: list[str] = field(default_factory=list)
+    terms: str = "none"
+
+
+def _pictures(plan: Plan) -> Dataset:
+    """Patches of the user's pictures or pages, of generated ones, or of both."""
+    recipe, tiles = plan.recipe, _Tiles()
+    if plan.data.images is not None:
+        _add_own(tiles, plan, plan.data.images)
+    if plan.data.images is None or recipe.generated_share:
+        _add_generated(tiles, plan)
+    context = int(plan.config.get("context", 1))
+    source = crops.Mixed(tiles.learnt)
     per_tile = max(1, recipe.side**2 // _PATCHES_FROM)
 
     def feed(number: int, rng: np.random.Generator) -> Pair:
         given, clean = source(-(-number // per_tile), rng)
         return crops.cut(recipe.noise(given, rng), clean, number, rng, context=context)
 
-    # What is held out is drawn from a seed of its own, so that every run is judged by the same patches.
+    # The validation patches have a seed of their own, so that every run is evaluated on the same ones.
     fixed = np.random.default_rng(_SPLIT_SEED)
-    parts = [each(_TILES_HELD_OUT // len(held), fixed) for each in held]
+    parts = [held(_TILES_HELD_OUT // len(tiles.held), fixed) for held in tiles.held]
     given, clean = (np.concatenate([part[half] for part in parts]) for half in (0, 1))
 
-    def spoiled(noise: Corruption, given: Floats = given) -> Pair:
-        chance = np.random.default_rng(_SPLIT_SEED)
-        return crops.cut(noise(given, chance), clean, _CROPS_HELD_OUT, chance, context=context)
+    def corrupted(noise: Corruption, given: Floats = given) -> Pair:
+        rng = np.random.default_rng(_SPLIT_SEED)
+        return crops.cut(noise(given, rng), clean, _CROPS_HELD_OUT, rng, context=context)
 
     def levels() -> Iterator[tuple[str, Floats, Floats]]:
         for text in recipe.levels:
             if text in (CLEAN, DIRT):
-                yield text, *spoiled(NoCorruption(), clean if text == CLEAN else given)
+                yield text, *corrupted(NoCorruption(), clean if text == CLEAN else given)
             else:
-                yield text, *spoiled(parse(text))
+                yield text, *corrupted(parse(text))
 
-    return Dataset(
-        feed, spoiled(recipe.validation_noise or recipe.noise), EPOCH, " and ".join(abouts), terms, levels
+    validation = corrupted(recipe.validation_noise or recipe.noise)
+    return Dataset(feed, validation, EPOCH, " and ".join(tiles.abouts), tiles.terms, levels)
+
+
+def _add_own(tiles: _Tiles, plan: Plan, data: Path) -> None:
+    """Add tiles of the user's images."""
+    recipe, paired = plan.recipe, plan.data.noisy is not None
+    pairs = _pairs(plan, data)
+    if len(pairs) < 2:
+        raise _too_few(data)
+    taught, kept = _split(pairs, plan.data.validation)
+    dirty = recipe.dirt and not paired
+    tiles.learnt.append(
+        (_tiles(recipe, taught, recipe.augmentation, dirty=dirty), 1.0 - recipe.generated_share)
     )
+    if paired:  # the network must also leave clean images unchanged
+        clean = [(image, image) for _, image in taught]
+        tiles.learnt.append((crops.Images(clean, recipe.side, recipe.augmentation), _CLEAN_SHARE))
+    tiles.held.append(_tiles(recipe, kept, crops.PLAIN, dirty=dirty))
+    kind = "pairs of noisy and clean images" if paired else "images"
+    tiles.abouts.append(f"{len(pairs)} {kind} of the user's own" + (", made dirty" if dirty else ""))
+    tiles.terms = "the user's"
 
 
-def _pairs(recipe: Recipe, data: Path, noisy: Path | None, *, least: int = PATCH) -> list[Pair]:
-    """The user's images, noisy and clean, refused where they teach nothing; least: as in `image_folders`."""
+def _add_generated(tiles: _Tiles, plan: Plan) -> None:
+    """Add tiles of generated pages or pictures."""
+    recipe = plan.recipe
+    draw, uses = (_drawn_page, 32) if recipe.dirt else (_drawn_picture, 16)
+    pool = max(8, int(60 * _share(plan)))
+    generated = crops.Drawn(draw, recipe.side, recipe.augmentation, pool=pool, uses=uses)
+    tiles.learnt.append((generated, recipe.generated_share or 1.0))
+    # In a small pool, a single odd page would decide which weights are the best.
+    tiles.held.append(crops.Drawn(draw, recipe.side, pool=pool))
+    tiles.abouts.append("pictures drawn by the built-in generator")
+
+
+def _pairs(plan: Plan, data: Path, *, least: int = PATCH) -> list[Pair]:
+    """Read the user's images as pairs, noisy and clean.
+
+    Raises ImagesError if a network can't learn from them. least: see `image_folders.images`.
+    """
+    noisy, reader = plan.data.noisy, plan.data.reader
     if noisy is not None:
-        pairs = images.pairs(data, noisy, recipe.reader)
+        pairs = images.pairs(data, noisy, reader)
         if all(np.array_equal(given, clean) for given, clean in pairs):
             raise ImagesError(
                 f"The images in {noisy} are equal to those in {data}: there is no noise to learn.",
@@ -247,8 +262,8 @@ def _pairs(recipe: Recipe, data: Path, noisy: Path | None, *, least: int = PATCH
             )
         hint = "Pairs go from noisy images of something to clean ones."
     else:
-        pairs = [(image, image) for image in images.images(data, recipe.reader, least=least)]
-        hint = "Noise is added to clean images of something. Scans of nothing go with --noise-from."
+        pairs = [(image, image) for image in images.images(data, reader, least=least)]
+        hint = "Noise is added to clean images of something. Blank scans go with --noise-from."
     if all(float(image.max() - image.min()) < _FLAT for _, image in pairs):
         raise ImagesError(
             f"The images in {data} are each of one tone: there is nothing to learn from them.", hint
@@ -309,11 +324,11 @@ def _dataset(
     return Dataset(feed, validation, epoch, about, terms, levels)
 
 
-def prepared(recipe: Recipe, plugins: Plugins) -> Recipe:
-    """Have the user's images read, and changed by plugins, for training as for use.
+def reader_for(plugins: Plugins) -> images.Reader:
+    """Return a reader of the user's images that applies the plugins, as cleaning does.
 
-    A file that can't be read is left out of the training; a step that fails is a PluginError, as a network
-    must not learn from other images than those it will be used on.
+    A file that can't be read is left out of the training. A plugin's step that fails is a PluginError, since
+    a network must learn from the images that it will be used on.
     """
 
     def load(path: Path) -> list[Floats]:
@@ -321,7 +336,7 @@ def prepared(recipe: Recipe, plugins: Plugins) -> Recipe:
             found = open_image(path, plugins, lambda: ImageFile(file, path))
             return [_preprocessed(plugins, picture) for picture in found.pages()]
 
-    return replace(recipe, reader=images.Reader(load, SUFFIXES | plugins.suffixes("read_pages")))
+    return images.Reader(load, SUFFIXES | plugins.suffixes("read_pages"))
 
 
 def _preprocessed(plugins: Plugins, picture: Picture) -> Floats:

@@ -13,23 +13,21 @@ import numpy as np
 from denoiser._types import Floats
 from denoiser.training.checkpoints import History, Point, State
 from denoiser.training.metrics import errors_of, psnr, weights_of
+from denoiser.training.recipes import Optimization
 
 log = logging.getLogger(__name__)
 
 
-AVERAGING = 0.999
 EVERY = 20
 
 
 class Averages:
     """Kept in NumPy, every `EVERY` steps: the same on every backend; what lies between is worth nothing."""
 
-    def __init__(
-        self, model: Any, validation: tuple[Floats, Floats], weight_floor: float, averaging: float = AVERAGING
-    ) -> None:
-        self._model, self._averaging = model, averaging
+    def __init__(self, model: Any, validation: tuple[Floats, Floats], optimization: Optimization) -> None:
+        self._model, self._averaging = model, optimization.averaging
         self._noisy, self._clean = validation
-        self._weights = weights_of(*validation, weight_floor)
+        self._weights = weights_of(*validation, optimization.weight_floor)
         self.average: list[Floats] = []
         self.best: list[Floats] = []
         self.score: float | None = None

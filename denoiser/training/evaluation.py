@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from denoiser.training.metrics import psnr, restored, ssim
 if TYPE_CHECKING:
     from denoiser.training.checkpoints import History
     from denoiser.training.datasets import Dataset
-    from denoiser.training.recipes import Recipe
+    from denoiser.training.plan import Plan
 
 
 _SSIM_OF = 2000
@@ -71,23 +70,8 @@ def _db(value: float) -> float | None:
     return round(value, 2) if math.isfinite(value) else None
 
 
-def card(
-    recipe: Recipe,
-    dataset: Dataset,
-    model: Any,
-    history: History,
-    validation: Seen,
-    *,
-    seed: int,
-    started_from: str | None,
-    plugins: Iterable[Any] = (),
-    precision: str = "float32",
-) -> dict[str, Any]:
-    """What a user of the model must be able to look up; plain JSON.
-
-    started_from: digest of the model it went on from. plugins: as `Plugins.signature` has them.
-    precision: of the products while it learnt.
-    """
+def card(plan: Plan, dataset: Dataset, model: Any, history: History, validation: Seen) -> dict[str, Any]:
+    """Return the model card, as plain JSON: all that a user of the model must be able to look up."""
     import keras
 
     figures = [figure(noise, look(model, *pair)) for noise, *pair in dataset.levels()]
@@ -97,17 +81,17 @@ def card(
     before = "clean" if shown["input_db"] is None else f"{shown['input_db']:.1f}"
     after = "perfect" if shown["output_db"] is None else f"{shown['output_db']:.1f}"
     return {
-        "network": recipe.network,
+        "network": plan.recipe.network,
         "summary": f"{before} to {after} dB ({shown['noise']})",
         "trained_on": dataset.data,
         "terms": dataset.terms,
-        "noise": recipe.noise.name,
-        "seed": seed,
-        "started_from": started_from,
+        "noise": plan.recipe.noise.name,
+        "seed": plan.seed,
+        "started_from": plan.start and plan.start.digest,
         "plugins": [
-            {"name": name, "version": version, "options": options} for name, version, options in plugins
+            {"name": name, "version": version, "options": options} for name, version, options in plan.plugins
         ],
-        "precision": precision,
+        "precision": plan.precision,
         "patches": history.best.patches if history.best and history.best.branch else history.patches,
         "minutes": round(history.seconds / 60.0, 1),
         "interrupted": history.interrupted,

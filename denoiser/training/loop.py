@@ -23,10 +23,11 @@ from denoiser.training import feed as feeder
 from denoiser.training.checkpoints import History as History
 from denoiser.training.checkpoints import Point as Point
 from denoiser.training.checkpoints import State
-from denoiser.training.ema import AVERAGING, EVERY, Averages
+from denoiser.training.ema import EVERY, Averages
 from denoiser.training.feed import Feed
 from denoiser.training.metrics import weights_of
-from denoiser.training.schedule import DECAY, Schedule, share
+from denoiser.training.recipes import Optimization
+from denoiser.training.schedule import DECAY, share
 
 log = logging.getLogger(__name__)
 
@@ -61,108 +62,76 @@ class Tick:
     db: float | None
 
 
+def _ignore(_: object) -> None:
+    """Do nothing."""
+
+
 def fit(
     model: Any,
     feed: Feed,
-    *,
     validation: tuple[Floats, Floats],
+    optimization: Optimization | None = None,
+    *,
     minutes: float | None = None,
     steps: int | None = None,
-    batch_size: int = 256,
-    learning_rate: float = 2e-3,
-    weight_floor: float = 3 / 255,
-    optimizer: str = "adam",
-    loss: str = "mse",
-    schedule: Schedule = "cosine",
-    averaging: float = AVERAGING,
-    branch_every: int | None = None,
     seed: int = 0,
-    keep_on_interrupt: bool = False,
-    on_progress: Callable[[Tick], None] | None = None,
-    on_better: Callable[[History], None] | None = None,
     resume: State | None = None,
-    keep: Callable[[State], None] | None = None,
-    jit_compile: bool = False,
+    keep_on_interrupt: bool = False,
+    on_progress: Callable[[Tick], None] = _ignore,
+    on_better: Callable[[History], None] = _ignore,
+    on_state: Callable[[State], None] = _ignore,
 ) -> History:
-    """Train a Keras model of patches, with or without context; it ends with the best averaged weights seen.
+    """Train a Keras model on patches; it ends with the best averaged weights.
 
-    The budget is `steps` or `minutes`, counted from the end of the first step, which compiles. validation:
-    (noisy, clean), checked ten times on the way. weight_floor: see `weights_of`. optimizer: "adam" (Kingma
-    and Ba, 2015), "nadam" (Dozat, 2016, with a short memory of how large gradients were), or "muon"
-    (`denoiser.training.muon`) for the kernels between the first and the last. loss: "mse", or "paper", which
-    is content with more than white where white is wanted, so that clipping makes it exact. schedule: see
-    `denoiser.training.schedule.share`. averaging: how much of the average of weights a step keeps.
-    jit_compile: compile the step with XLA, which on 2 cores makes a network of two kernels a quarter to a
-    half faster, and the mixer a fifth slower. With `keep_on_interrupt`
-    Ctrl-C ends the training early instead of raising; `History.interrupted` says so.
+    A branch (`Optimization.branch_every`) lowers the learning rate to zero over 15 % of the patches seen so
+    far. If that gives the best validation so far, `on_better` is called while the model has those weights.
+    The training then continues from before the branch.
 
-    branch_every: after so many patches, and again after as many more, the learning rate falls to nothing over
-    15 % of the patches seen until then. If the outcome is the best so far by validation, `on_better` is
-    called while the model has those weights. The training then goes on from before the branch.
+    If the loss of a step is no number, or many times the usual loss, the training returns to its last good
+    state and halves the learning rate.
 
-    A step whose loss is no number, or many times the usual one, takes the training back to its last good
-    state, and halves the learning rate from there on.
+    With `steps` the same seed gives the same weights on the same machine, also if the training was resumed,
+    provided that the feed depends only on its generator and its `memory` (see `denoiser.training.feed`).
 
-    keep: called with the training's state after each check and about once a minute. resume: such a state, to
-    go on from; the model and all else must be as they were. With `steps` the same seed gives the same weights
-    on the same machine, and also when it was resumed, as far as the feed is a function of its generator and
-    of its `memory` (see `denoiser.training.feed`).
+    Args:
+        model: Keras model of patches, with or without context.
+        feed: Makes the patches.
+        validation: Noisy and clean patches, evaluated ten times during the training.
+        optimization: How the weights are fitted; None for the defaults.
+        minutes: Budget in minutes, counted from the end of the first step, which compiles.
+        steps: Budget in steps, instead of `minutes`.
+        seed: Seed of the feed's generator.
+        resume: State to continue from; all other arguments must be the same as before.
+        keep_on_interrupt: Whether Ctrl-C ends the training early instead of raising.
+        on_progress: Called every few steps.
+        on_better: Called with the history after a branch that gave the best weights so far.
+        on_state: Called with the training's state after each check, and about once a minute. The arrays of
+            the state are valid until the next step.
 
-    Raises TrainingError when the budget is not one of the two, the loss stays no number, or `resume`
-    belongs to another network, and KeyboardInterrupt (the model's weights are then in no particular state).
+    Returns:
+        The history; `History.interrupted` is True if Ctrl-C ended the training.
+
+    Raises:
+        TrainingError: The budget is not either steps or minutes, the loss stays no number, or `resume`
+            belongs to another network.
+        KeyboardInterrupt: Ctrl-C was pressed, and the model's weights are in no particular state.
     """
     if (minutes is None) == (steps is None) or (minutes or steps or 0) <= 0:
         raise TrainingError("Training takes either minutes or steps, and more than none.")
-    model.compile(
-        optimizer=losses.optimizer(optimizer, learning_rate),
-        loss=losses.LOSSES[loss],
-        jit_compile=_compiled() if jit_compile else "auto",
-    )
-    history, averages = History(), Averages(model, validation, weight_floor, averaging)
-    rng = np.random.default_rng(seed)
-    clock = _Clock(minutes, steps)
-    if resume is not None:
-        rng = _resume(model, feed, resume)
-        history = replace(resume.history, continued=resume.history.continued + 1)
-        averages.resume(resume)
-        clock = _Clock(minutes, steps, done=resume.step, seconds=history.seconds)
-    run = _Run(model, clock, history, averages, learning_rate, schedule, batch_size, weight_floor)
-    if resume is not None:
-        run.scale = resume.scale
-    block_size = batch_size * min(_BLOCK, max(1, _PATCHES_AT_ONCE // batch_size))
-
-    def tell() -> None:
-        if on_progress and run.due:
-            on_progress(clock.tick(history, batch_size))
-
-    with feeder.ahead(feed, block_size, rng) as blocks:
-        last_kept, checks = time.monotonic(), len(history.points)
+    optimization = optimization or Optimization()
+    model.compile(**losses.compile_settings(optimization))
+    rng = _restore(model, feed, resume) if resume else np.random.default_rng(seed)
+    run = _Run(model, validation, optimization, minutes, steps, resume, on_progress)
+    batch = optimization.batch_size
+    with feeder.ahead(feed, batch * min(_BLOCK, max(1, _PATCHES_AT_ONCE // batch)), rng) as blocks:
         try:
-            for block in blocks:
-                before = history.patches
-                run.learn(block, tell)
-                if clock.fraction >= 1.0:
-                    break
-                branch = branch_every and before // branch_every < history.patches // branch_every
-                late = time.monotonic() - last_kept >= KEEP_EVERY
-                if keep and (branch or late or len(history.points) > checks):
-                    keep(run.state(block.after))
-                    last_kept, checks = time.monotonic(), len(history.points)
-                if branch_every and branch and run.branch(blocks, int(DECAY * history.patches), tell):
-                    with averages.best_weights():
-                        (on_better or (lambda _: None))(history)
+            run.learn_all(blocks, on_better, on_state)
         except KeyboardInterrupt:
-            if not keep_on_interrupt or not averages.average:
+            if not keep_on_interrupt or not run.averages.average:
                 raise
-            history.interrupted = True
-            averages.check(
-                history, min(clock.fraction, 1.0), history.patches, run.loss, clock.seconds, branch=False
-            )
-    if not averages.best:
-        raise diverged()
-    history.seconds = clock.seconds
-    averages.restore_best()
-    return history
+            run.history.interrupted = True
+            run.check()
+    return run.finish()
 
 
 def diverged() -> TrainingError:
@@ -172,13 +141,8 @@ def diverged() -> TrainingError:
     )
 
 
-def _compiled() -> bool | str:
-    from keras import backend
-
-    return "auto" if backend.backend() == "torch" else True  # PyTorch's compiler needs one for C++ too
-
-
-def _resume(model: Any, feed: Feed, state: State) -> np.random.Generator:
+def _restore(model: Any, feed: Feed, state: State) -> np.random.Generator:
+    """Restore the model, its optimizer and the feed; return the feed's generator."""
     model.optimizer.build(model.trainable_variables)
     if not checkpoints.fits(state, model, model.optimizer):
         raise TrainingError("The unfinished training is that of another network.", "Start anew with --force.")
@@ -204,103 +168,148 @@ class _Run:
     def __init__(
         self,
         model: Any,
-        clock: _Clock,
-        history: History,
-        averages: Averages,
-        learning_rate: float,
-        schedule: Schedule,
-        batch_size: int,
-        weight_floor: float,
+        validation: tuple[Floats, Floats],
+        optimization: Optimization,
+        minutes: float | None,
+        steps: int | None,
+        resume: State | None,
+        on_progress: Callable[[Tick], None],
     ) -> None:
-        self._model, self._clock, self._history, self._averages = model, clock, history, averages
-        self._learning_rate, self._schedule = learning_rate, schedule
-        self._batch_size, self._weight_floor = batch_size, weight_floor
-        self.loss = math.nan
-        self.due = False
-        self.scale = 1.0
-        """What is left of the learning rate after steps that went wrong."""
+        self.averages = Averages(model, validation, optimization)
+        self.history, done = History(), 0
+        self._scale = 1.0  # of the learning rate; halved when a step went wrong
+        if resume is not None:
+            self.averages.resume(resume)
+            self.history = replace(resume.history, continued=resume.history.continued + 1)
+            self._scale, done = resume.scale, resume.step
+        self._clock = _Clock(minutes, steps, done=done, seconds=self.history.seconds)
+        self._model, self._optimization, self._on_progress = model, optimization, on_progress
+        self._loss = math.nan
         self._usual: float | None = None
         self._good: _Good | None = None
 
-    def learn(self, block: feeder.Block, tell: Callable[[], None]) -> None:
+    def learn_all(
+        self,
+        blocks: Iterator[feeder.Block],
+        on_better: Callable[[History], None],
+        on_state: Callable[[State], None],
+    ) -> None:
+        """Learn from blocks until the budget is spent, with branches and checkpoints in between."""
+        every, saved, checks = self._optimization.branch_every, time.monotonic(), len(self.history.points)
+        for block in blocks:
+            before = self.history.patches
+            self._learn(block)
+            if self._clock.fraction >= 1.0:
+                return
+            branch = every is not None and before // every < self.history.patches // every
+            overdue = time.monotonic() - saved >= KEEP_EVERY
+            if branch or overdue or len(self.history.points) > checks:
+                on_state(self._state(block.after))
+                saved, checks = time.monotonic(), len(self.history.points)
+            if branch and self._branch(blocks, int(DECAY * self.history.patches)):
+                with self.averages.best_weights():
+                    on_better(self.history)
+
+    def check(self) -> None:
+        """Evaluate the averaged weights on the validation patches."""
+        fraction = min(self._clock.fraction, 1.0)
+        self._check(fraction, self.history.patches, branch=False)
+
+    def finish(self) -> History:
+        """Give the model the best weights and return the history. Raises TrainingError if it diverged."""
+        if not self.averages.best:
+            raise diverged()
+        self.history.seconds = self._clock.seconds
+        self.averages.restore_best()
+        return self.history
+
+    def _check(self, fraction: float, patches: int, *, branch: bool) -> bool:
+        return self.averages.check(
+            self.history, fraction, patches, self._loss, self._clock.seconds, branch=branch
+        )
+
+    def _learn(self, block: feeder.Block) -> None:
         """Learn from the batches of a block until the budget is spent."""
-        clock, history = self._clock, self._history
-        loss = math.nan
-        for batch in _batches(block, self._batch_size, self._weight_floor):
-            rate = share(self._schedule, clock.done, clock.fraction)
+        clock, loss = self._clock, math.nan
+        for batch in _batches(block, self._optimization):
+            rate = share(self._optimization.schedule, clock.done, clock.fraction)
             loss = self._step(*batch, rate, first=clock.done % _BLOCK == 0)
             clock.step()
-            history.patches += len(batch[0])
-            self.due = clock.done % EVERY == 1 or clock.fraction >= 1.0
-            if self.due:
-                self._averages.add(clock.done - 1)
+            self.history.patches += len(batch[0])
+            due = clock.done % EVERY == 1 or clock.fraction >= 1.0
+            if due:
+                self.averages.add(clock.done - 1)
             if not math.isfinite(loss):
                 break
             self._note(loss)
-            tell()
+            if due:
+                self._report()
             if clock.fraction >= 1.0:
                 break
         self._guard(loss, len(block.clean))
 
-    def branch(self, blocks: Iterator[feeder.Block], patches: int, tell: Callable[[], None]) -> bool:
-        """Let the rate fall to nothing over so many patches; return True if that gave the best weights.
+    def _branch(self, blocks: Iterator[feeder.Block], patches: int) -> bool:
+        """Lower the rate to zero over so many patches; return True if that gave the best weights.
 
-        Afterwards the model, the optimizer and the average are what they were before.
+        Afterwards the model, the optimizer and the average are as they were before.
         """
-        before, done, steps = self._snapshot(), 0, max(1, patches // self._batch_size)
+        before, done, size = self._snapshot(), 0, self._optimization.batch_size
+        steps = max(1, patches // size)
         while done < steps:
-            for batch in _batches(next(blocks), self._batch_size, self._weight_floor):
-                self.loss = self._step(*batch, 1.0 - done / steps, first=done % _BLOCK == 0)
+            for batch in _batches(next(blocks), self._optimization):
+                self._loss = self._step(*batch, 1.0 - done / steps, first=done % _BLOCK == 0)
                 done += 1
-                self.due = done % EVERY == 1
-                if self.due or done == steps:
-                    self._averages.add(self._clock.done + done)
-                tell()
+                due = done % EVERY == 1
+                if due or done == steps:
+                    self.averages.add(self._clock.done + done)
+                if due:
+                    self._report()
                 if done == steps:
                     break
-        clock, history = self._clock, self._history
-        seen = history.patches + done * self._batch_size
-        better = self._averages.check(history, clock.fraction, seen, self.loss, clock.seconds, branch=True)
-        self._restore(before)
+        better = self._check(self._clock.fraction, self.history.patches + done * size, branch=True)
+        self._return_to(before)
         return better
+
+    def _report(self) -> None:
+        self._on_progress(self._clock.tick(self.history, self._optimization.batch_size))
 
     def _step(self, inputs: Floats, clean: Floats, weights: Floats, rate: float, *, first: bool) -> float:
         """Learn from one batch; return the mean loss since the `first` of its block."""
         model = self._model
-        model.optimizer.learning_rate = self._learning_rate * self.scale * rate
+        model.optimizer.learning_rate = self._optimization.learning_rate * self._scale * rate
         if first:
             model.reset_metrics()
         result = model.train_on_batch(inputs, clean, sample_weight=weights)
         return float(np.asarray(result).ravel()[0])
 
     def _note(self, loss: float) -> None:
-        """Measure the average of weights when it is time to, and add to the curve."""
-        clock, history = self._clock, self._history
+        """Evaluate the averaged weights when a check is due, and add a point to the curve."""
+        clock, history = self._clock, self.history
         noted = history.curve[-1].fraction if history.curve else 0.0
         if clock.fraction >= min(1.0, (sum(not point.branch for point in history.points) + 1) / CHECKS):
-            self.loss = loss
-            self._averages.check(history, clock.fraction, history.patches, loss, clock.seconds, branch=False)
+            self._loss = loss
+            self._check(clock.fraction, history.patches, branch=False)
         elif clock.fraction >= noted + 1 / _NOTES and clock.done % _BLOCK == 0:
-            self.loss = loss
+            self._loss = loss
             history.curve.append(Point(clock.fraction, history.patches, loss, None, clock.seconds))
 
     def _guard(self, loss: float, patches: int) -> None:
-        """Go back to the last good state if the loss of a block is no number or far above the usual."""
+        """Return to the last good state if the loss of a block is no number, or far above the usual."""
         usual = self._usual
         if math.isfinite(loss) and (usual is None or patches < _TELLING or loss <= _JUMP * usual):
             self._usual = loss if usual is None else usual + _FORGET * (loss - usual)
             if self._good is None or self._clock.done >= self._good.step + _GOOD_EVERY:
                 self._good = self._snapshot()
             return
-        if self._good is None or self.scale < _LEAST_SCALE:
+        if self._good is None or self._scale < _LEAST_SCALE:
             raise diverged()
-        self._restore(self._good)
-        if self.scale == 1.0:
+        self._return_to(self._good)
+        if self._scale == 1.0:
             log.warning("The training went astray; it goes on from its last good state, in smaller steps.")
-        self.scale /= 2.0
+        self._scale /= 2.0
 
     def _snapshot(self) -> _Good:
-        model, averages = self._model, self._averages
+        model, averages = self._model, self.averages
         return _Good(
             step=self._clock.done,
             weights=averages.current(),
@@ -308,26 +317,26 @@ class _Run:
             average=[value.copy() for value in averages.average],
         )
 
-    def _restore(self, good: _Good) -> None:
+    def _return_to(self, good: _Good) -> None:
         self._model.set_weights(good.weights)
         for variable, value in zip(self._model.optimizer.variables, good.optimizer, strict=True):
             variable.assign(value)
-        self._averages.average = [value.copy() for value in good.average]
+        self.averages.average = [value.copy() for value in good.average]
 
-    def state(self, source: feeder.Source) -> State:
-        """Everything to go on from; the arrays are the training's own, and good until its next step."""
-        self._history.seconds = self._clock.seconds
+    def _state(self, source: feeder.Source) -> State:
+        """Return all that is needed to resume; its arrays are valid until the next step."""
+        self.history.seconds = self._clock.seconds
         return State(
             step=self._clock.done,
             fraction=self._clock.fraction,
-            weights=self._averages.current(),
-            average=self._averages.average,
-            best=self._averages.best,
-            score=self._averages.score,
+            weights=self.averages.current(),
+            average=self.averages.average,
+            best=self.averages.best,
+            score=self.averages.score,
             optimizer=[np.asarray(_numpy(variable)) for variable in self._model.optimizer.variables],
             source=source,
-            history=self._history,
-            scale=self.scale,
+            history=self.history,
+            scale=self._scale,
         )
 
 
@@ -370,10 +379,11 @@ class _Clock:
         self.fraction = self._spent()
 
 
-def _batches(block: feeder.Block, size: int, weight_floor: float) -> Iterator[tuple[Floats, Floats, Floats]]:
-    inputs, clean = block.inputs, block.clean
+def _batches(block: feeder.Block, optimization: Optimization) -> Iterator[tuple[Floats, Floats, Floats]]:
+    """Yield the inputs, clean patches and weights of each batch in a block."""
+    inputs, clean, size = block.inputs, block.clean, optimization.batch_size
     # Keras averages a loss over its last axis and then weights what is left: (N, 28).
-    weights = np.repeat(weights_of(inputs, clean, weight_floor)[:, None], clean.shape[1], axis=1)
+    weights = np.repeat(weights_of(inputs, clean, optimization.weight_floor)[:, None], clean.shape[1], axis=1)
     for start in range(0, len(clean) - size + 1, size):
         stop = start + size
         yield inputs[start:stop], clean[start:stop], weights[start:stop]

@@ -1,15 +1,27 @@
-"""What a network is taught to make small, and what makes it so."""
+"""Loss functions and optimizers."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from denoiser.training.recipes import Optimization
 
 _WHITE = 0.998
 _OVER_WHITE = 0.02
 
 
+def compile_settings(optimization: Optimization) -> dict[str, Any]:
+    """Return the arguments of `keras.Model.compile` for this optimization."""
+    return {
+        "optimizer": optimizer(optimization.optimizer, optimization.learning_rate),
+        "loss": LOSSES[optimization.loss],
+        "jit_compile": _jit() if optimization.jit_compile else "auto",
+    }
+
+
 def optimizer(name: str, learning_rate: float) -> Any:
-    """Make the optimizer of that name: "adam", "nadam" or "muon"."""
+    """Return a new optimizer: "adam", "nadam" or "muon"."""
     import keras
 
     if name == "adam":
@@ -21,12 +33,18 @@ def optimizer(name: str, learning_rate: float) -> Any:
     return Muon(learning_rate)
 
 
-def _paper(target: Any, drawn: Any) -> Any:
-    """Squared error, but where the target is white, anything from a little above white is right."""
+def _jit() -> bool | str:
+    from keras import backend
+
+    return "auto" if backend.backend() == "torch" else True  # PyTorch's compiler also needs a C++ compiler
+
+
+def _paper(target: Any, output: Any) -> Any:
+    """Return the squared error, where any output slightly above white is right for a white target."""
     from keras import ops
 
-    missing = ops.relu(1.0 + _OVER_WHITE - drawn)
-    error = ops.where(target >= _WHITE, missing, target - drawn)
+    missing = ops.relu(1.0 + _OVER_WHITE - output)
+    error = ops.where(target >= _WHITE, missing, target - output)
     return ops.mean(ops.square(error), axis=-1)
 
 

@@ -1,7 +1,7 @@
-"""How each known network is taught: its noise, and the settings found by validation.
+"""The settings of each network's training: its noise, its optimization and its data.
 
-A recipe holds the noise that a released network was made with, and the best settings known since; the model
-card says what it was taught.
+A recipe holds the noise that a bundled network learned, and the best settings found since. The model card of
+a network records the settings that it was trained with.
 """
 
 from __future__ import annotations
@@ -12,44 +12,71 @@ from typing import Any, Literal
 
 from denoiser.noise import Chain, Corruption, Mixture, parse
 from denoiser.training import crops
-from denoiser.training import image_folders as images
+from denoiser.training.schedule import Schedule
 from denoiser.weights.architectures import Kind
 from denoiser.weights.store import NETWORKS
 
 CLEAN, DIRT = "clean", "dirt"
-"""The level of a recipe that shows the network clean images."""
+"""Levels of a recipe that are no named noise: the clean image, and the generator's dirt alone."""
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """How a network's weights are fitted.
+
+    Attributes:
+        batch_size: Patches per step.
+        learning_rate: Peak of the schedule.
+        weight_floor: Added to the noise of a patch where its weight is computed, on the 0..1 scale; see
+            `denoiser.training.metrics.weights_of`.
+        optimizer: "adam" (Kingma and Ba, 2015); "nadam" (Dozat, 2016), here with a short memory of the size
+            of gradients; or "muon" (`denoiser.training.muon`) for the kernels between the first and the last.
+        loss: "mse"; or "paper", which accepts values above white where the target is white, since clipping
+            makes them exact.
+        schedule: See `denoiser.training.schedule.share`.
+        averaging: Share of the exponential average of weights that each step keeps.
+        branch_every: Number of patches after which a branch is tried, in which the learning rate falls to
+            zero; see `denoiser.training.loop.fit`. None tries none.
+        jit_compile: Compile the step with XLA. On 2 cores this makes a network of two kernels a quarter to a
+            half faster, and the mixer a fifth slower.
+    """
+
+    batch_size: int = 256
+    learning_rate: float = 2e-3
+    weight_floor: float = 3 / 255
+    optimizer: Literal["adam", "nadam", "muon"] = "adam"
+    loss: Literal["mse", "paper"] = "mse"
+    schedule: Schedule = "cosine"
+    averaging: float = 0.999
+    branch_every: int | None = None
+    jit_compile: bool = False
 
 
 @dataclass(frozen=True)
 class Recipe:
     """The settings of one network's training.
 
-    network: a name of `denoiser.weights.store.NETWORKS`, which says what is built; `config` overrides
-    its arguments. validation_noise: the noise of the validation patches, if another than `noise`.
-    weight_floor, optimizer, loss, schedule, averaging, branch_every, jit_compile: see
-    `denoiser.training.loop.fit`. minutes: the budget when none is given.
-    saved_as: the type of the published weights. levels: the noises whose figures
-    go on the model card; CLEAN is the clean image, DIRT the drawn dirt alone. reader: what reads the user's
-    images, where plugins have a say in it.
-
-    For glyphs, shift: half of them are moved by up to so many pixels, as crops in real life are not centred.
-    For pictures and pages, side: of a tile, in pixels; augmentation: how tiles vary; generated_share: the
-    share of tiles that the built-in generator draws even where there are images; dirt: whether
-    clean pages are made dirty first.
+    Attributes:
+        network: A name in `denoiser.weights.store.NETWORKS`, which defines the class and its arguments.
+        noise: The noise to learn.
+        config: Arguments of the network that replace those in NETWORKS.
+        optimization: How the weights are fitted.
+        shift: Glyphs only: half of them are moved by up to this many pixels, since real crops are not
+            centred.
+        side: Side of a tile in pixels; pictures and pages only, like the next three.
+        augmentation: How tiles vary.
+        generated_share: Share of the tiles that the generator draws although the user has images.
+        dirt: Whether the generator makes clean pages dirty before the noise is added.
+        minutes: Budget when none is given.
+        saved_as: Type of the published weights.
+        levels: Noises whose figures go on the model card; CLEAN and DIRT are allowed too.
+        validation_noise: Noise of the validation patches, if it differs from `noise`.
     """
 
     network: str
     noise: Corruption
     config: Mapping[str, Any] = field(default_factory=dict)
-    batch_size: int = 256
-    learning_rate: float = 2e-3
-    weight_floor: float = 3 / 255
-    optimizer: Literal["adam", "nadam", "muon"] = "adam"
-    loss: Literal["mse", "paper"] = "mse"
-    schedule: Literal["cosine", "constant"] = "cosine"
-    averaging: float = 0.999
-    branch_every: int | None = None
-    jit_compile: bool = False
+    optimization: Optimization = field(default_factory=Optimization)
     shift: int = 0
     side: int = 128
     augmentation: crops.Augmentation = crops.PLAIN
@@ -58,7 +85,6 @@ class Recipe:
     minutes: float = 20.0
     saved_as: Literal["float32", "float16"] = "float16"
     levels: tuple[str, ...] = ()
-    reader: images.Reader | None = None
     validation_noise: Corruption | None = None
 
     @property
@@ -68,7 +94,7 @@ class Recipe:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the class is made with."""
+        """The arguments of that class for a network trained from scratch."""
         return {**NETWORKS[self.network].config, **self.config}
 
 
@@ -84,11 +110,13 @@ RECIPES: dict[str, Recipe] = {
         noise=_mixed(
             ("gaussian:sigma=0..0.6", 0.8), ("salt_pepper:amount=0..0.4", 0.1), ("speckle:sigma=0..0.6", 0.1)
         ),
-        batch_size=512,
-        learning_rate=6e-3,
-        weight_floor=0.2,
-        optimizer="nadam",
-        jit_compile=True,
+        optimization=Optimization(
+            batch_size=512,
+            learning_rate=6e-3,
+            weight_floor=0.2,
+            optimizer="nadam",
+            jit_compile=True,
+        ),
         shift=2,
         minutes=2.0,
         levels=tuple(f"gaussian:sigma={sigma}" for sigma in (0, 0.1, 0.2, 0.3, 0.4, 0.5)),
@@ -109,11 +137,13 @@ RECIPES: dict[str, Recipe] = {
             ("stripes:sigma=0..0.06", 0.02),
             levels=256,
         ),
-        learning_rate=0.012,
-        optimizer="muon",
-        schedule="constant",
-        averaging=0.998,
-        branch_every=3_000_000,
+        optimization=Optimization(
+            learning_rate=0.012,
+            optimizer="muon",
+            schedule="constant",
+            averaging=0.998,
+            branch_every=3_000_000,
+        ),
         augmentation=crops.Augmentation(scales=(0.5, 1.0), gain=0.2, inverted=0.1),
         generated_share=0.1,
         levels=(*(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)), CLEAN),
@@ -128,13 +158,15 @@ RECIPES: dict[str, Recipe] = {
             clean=0.4,
             levels=256,
         ),
-        learning_rate=0.012,
-        weight_floor=0.05,
-        optimizer="muon",
-        schedule="constant",
-        averaging=0.998,
-        branch_every=3_000_000,
-        loss="paper",
+        optimization=Optimization(
+            learning_rate=0.012,
+            weight_floor=0.05,
+            optimizer="muon",
+            schedule="constant",
+            averaging=0.998,
+            branch_every=3_000_000,
+            loss="paper",
+        ),
         side=224,
         augmentation=crops.Augmentation(scales=(0.7, 1.6)),
         generated_share=0.6,

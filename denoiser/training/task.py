@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from denoiser.errors import ModelError, UsageError
 from denoiser.inference import engine
 from denoiser.noise import Corruption, Mixture, NoCorruption, parse
 from denoiser.training import blank_scans, recipes
 from denoiser.training import precision as precisions
+from denoiser.training.datasets import reader_for
+from denoiser.training.plan import DataRequest, Plan
 from denoiser.training.recipes import CLEAN, Recipe
 from denoiser.weights import architectures, modelfile, store
 
 if TYPE_CHECKING:
     from denoiser.plugins.manager import Plugins
+    from denoiser.training.image_folders import Reader
     from denoiser.weights.modelfile import ModelFile
 
 CLEAN_SHARE = 0.1
@@ -125,34 +127,53 @@ class Task:
             if value not in (None, ()):
                 raise UsageError(f"A recipe decides --{name} too.", "Leave one of the two out.")
 
-    def recipe(self, plugins: Plugins) -> Recipe:
-        """The network's recipe with these wishes in it. Raises UsageError for a noise that there isn't.
+    def plan(self, destination: Path, plugins: Plugins) -> Plan:
+        """Resolve the request into the plan of a training.
 
-        As released, it stays as it is: its noise then comes on top of that of pairs, and its drawn pages
-        beside them, as where the bundled weights were made.
+        Raises:
+            UsageError: There is no such noise.
+            ModelError: There are no such weights to start from, or they don't fit.
+            ImagesError: The blank scans can't be used.
         """
-        from denoiser.training.datasets import prepared
+        reader = reader_for(plugins)
+        return Plan(
+            recipe=self.recipe(reader),
+            destination=destination,
+            data=DataRequest(self.data, self.noisy, reader, self.validation),
+            start=self.start_model(),
+            minutes=self.minutes,
+            epochs=self.epochs,
+            seed=self.seed,
+            device=self.device,
+            precision=self.precision,
+            plugins=tuple(plugins.signature),
+        )
 
-        recipe = prepared(recipes.RECIPES[self.network], plugins)
+    def recipe(self, reader: Reader | None = None) -> Recipe:
+        """Return the network's recipe, changed as requested. Raises UsageError for an unknown noise.
+
+        `as_released` leaves the recipe unchanged. Its noise is then added to that of the user's pairs, and
+        its generated pages are used beside them, as when the bundled weights were trained.
+        """
+        recipe, changes = recipes.RECIPES[self.network], dict[str, Any]()
         if not self.as_released and (self.noises or self.noisy or self.noise_from):
             taught: list[Corruption] = [parse(text) for text in self.noises]
-            judged = list(taught)
+            validated = list(taught)
             if self.noise_from:
-                cut = blank_scans.cut_from(self.noise_from, recipe.reader, validation=self.validation)
-                taught, judged = [*taught, cut[0]], [*judged, cut[1]]
-            recipe = dataclasses.replace(
-                recipe,
-                noise=self._mixed(taught),
-                validation_noise=self._mixed(judged),
-                levels=(*self.noises, CLEAN),
-                generated_share=0.0,
-                dirt=False,
-            )
+                cut = blank_scans.cut_from(self.noise_from, reader, validation=self.validation)
+                taught, validated = [*taught, cut[0]], [*validated, cut[1]]
+            changes = {
+                "noise": self._mixed(taught),
+                "validation_noise": self._mixed(validated),
+                "levels": (*self.noises, CLEAN),
+                "generated_share": 0.0,
+                "dirt": False,
+            }
         if self.latent_dim is not None:
-            recipe = dataclasses.replace(recipe, config={**recipe.config, "latent_dim": self.latent_dim})
+            changes["config"] = {**recipe.config, "latent_dim": self.latent_dim}
         if self.batch_size is not None:
-            recipe = dataclasses.replace(recipe, batch_size=self.batch_size)
-        return recipe
+            changes["optimization"] = replace(recipe.optimization, batch_size=self.batch_size)
+        return replace(recipe, **changes)
 
     def _mixed(self, noises: list[Corruption]) -> Corruption:
         """One of these noises for each image, and for some none; pairs bring clean ones themselves."""
@@ -160,8 +181,11 @@ class Task:
             return NoCorruption()
         return Mixture([(noise, 1.0) for noise in noises], clean=0.0 if self.noisy else CLEAN_SHARE)
 
-    def begin(self) -> ModelFile | None:
-        """The weights to go on from; None: from scratch. Raises ModelError for those that don't fit."""
+    def start_model(self) -> ModelFile | None:
+        """Return the model to start from, or None to start from scratch.
+
+        Raises ModelError if the requested model doesn't fit.
+        """
         if self.start == "scratch" or self.as_released:
             return None
         asked = self.start is not None

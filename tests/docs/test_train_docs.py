@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 from denoiser import generator
 from denoiser.commands.train import train as command
 from denoiser.training import api, datasets, run
+from denoiser.training.plan import Plan
 from denoiser.weights import modelfile
 from tests.helpers import fakes
 
@@ -40,9 +42,9 @@ def test_training_from_python(store: Path, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(datasets, "_TILES_HELD_OUT", 8)
     whole = run.train_network
 
-    def short(*given: Any, **settings: Any) -> dict[str, Any]:
-        assert settings["minutes"] == 5
-        return whole(*given, **{**settings, "minutes": None, "epochs": 1, "keep_anyway": True})
+    def short(plan: Plan, **settings: Any) -> dict[str, Any]:
+        assert plan.minutes == 5
+        return whole(replace(plan, minutes=None, epochs=1), **{**settings, "keep_anyway": True})
 
     monkeypatch.setattr(api, "train_network", short)
     monkeypatch.setattr(datasets, "EPOCH", 1280)

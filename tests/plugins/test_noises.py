@@ -13,7 +13,7 @@ import denoiser
 from denoiser import noise
 from denoiser.errors import PluginError, UsageError
 from denoiser.plugins import manager
-from denoiser.training import datasets, image_folders, recipes
+from denoiser.training import datasets, image_folders
 from denoiser.weights import store as models
 from tests.helpers.command import Denoise
 from tests.helpers.plugins import plugin
@@ -109,7 +109,7 @@ def test_training_learns_what_preprocess_makes_of_all_pages(pictures: Path, tmp_
         """,
     )
     chain = manager.load([str(step)], installed=False)
-    reader = datasets.prepared(recipes.RECIPES["general"], chain).reader
+    reader = datasets.reader_for(chain)
     plain, changed = image_folders.images(pictures), image_folders.images(pictures, reader)
     assert len(plain) == len(changed) == 6
     for before, after in zip(plain, changed, strict=True):

@@ -18,6 +18,8 @@ from denoiser.errors import TrainingError
 from denoiser.training import checkpoints, datasets, loop, recipes, run
 from denoiser.training.checkpoints import State
 from denoiser.training.feed import Source
+from denoiser.training.plan import Plan
+from denoiser.training.recipes import Optimization
 from denoiser.weights import modelfile
 from denoiser.weights import store as models
 from tests.helpers.command import Denoise
@@ -43,7 +45,12 @@ class KilledError(Exception):
 
 def fitted(**settings: Any) -> tuple[Any, checkpoints.History]:
     model = small()
-    given: dict[str, Any] = {"validation": VALIDATION, "steps": 120, "batch_size": 16, "seed": 4}
+    given: dict[str, Any] = {
+        "validation": VALIDATION,
+        "steps": 120,
+        "optimization": Optimization(16),
+        "seed": 4,
+    }
     return model, loop.fit(model, Deck(), **(given | settings))
 
 
@@ -61,7 +68,7 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: P
 
     whole, told = fitted()
     with pytest.raises(KilledError):
-        fitted(keep=keep, on_progress=die)
+        fitted(on_state=keep, on_progress=die)
     assert kept == [25, 50]
     state, made_with = checkpoints.read(path)
     assert made_with == {"seed": 4}
@@ -81,7 +88,7 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: P
 @pytest.mark.slow
 def test_time_already_spent_counts(tmp_path: Path) -> None:
     states: list[State] = []
-    fitted(keep=states.append)
+    fitted(on_state=states.append)
     state = replace(states[-1], history=replace(states[-1].history, seconds=5.7))
     begun = time.monotonic()
     history = fitted(steps=None, minutes=0.1, resume=state)[1]
@@ -96,7 +103,7 @@ def test_a_state_of_another_network_is_refused() -> None:
     from denoiser.models import Autoencoder
 
     states: list[State] = []
-    fitted(keep=states.append)
+    fitted(on_state=states.append)
     keras.utils.set_random_seed(0)
     with pytest.raises(TrainingError, match="another network"):
         loop.fit(Autoencoder(latent_dim=17), Deck(), validation=VALIDATION, steps=120, resume=states[-1])
@@ -106,7 +113,7 @@ def test_a_state_of_another_network_is_refused() -> None:
 def test_a_checkpoint_is_kept_every_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "KEEP_EVERY", 0.0)
     steps: list[int] = []
-    fitted(keep=lambda state: steps.append(state.step))
+    fitted(on_state=lambda state: steps.append(state.step))
     assert steps == [25, 50, 75, 100]
 
 
@@ -116,12 +123,17 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> recipes.Recipe:
     monkeypatch.delenv("DENOISER_DATA", raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr(datasets, "_DRAWN", 2000)
-    recipe = replace(recipes.RECIPES["digits"], config={"latent_dim": 8}, batch_size=8)
+    small_batches = replace(recipes.RECIPES["digits"].optimization, batch_size=8)
+    recipe = replace(recipes.RECIPES["digits"], config={"latent_dim": 8}, optimization=small_batches)
     monkeypatch.setattr(recipes, "RECIPES", {**recipes.RECIPES, "digits": recipe})
     return recipe
 
 
-def killed(path: Path, **settings: Any) -> None:
+def digits(path: Path) -> Plan:
+    return Plan(recipes.RECIPES["digits"], path, epochs=1)
+
+
+def killed(path: Path) -> None:
     """Leave the checkpoint that a killed training leaves."""
 
     class Bar:
@@ -136,7 +148,7 @@ def killed(path: Path, **settings: Any) -> None:
             pass
 
     with pytest.raises(KilledError):
-        run.train_network("digits", path, epochs=1, progress=Bar(), **settings)
+        run.train_network(digits(path), progress=Bar())
     assert [entry.name for entry in path.parent.iterdir()] == [f"{path.stem}.training"]
 
 
@@ -145,12 +157,12 @@ def test_the_same_command_goes_on_and_says_so(store: Path, tiny: recipes.Recipe)
     path = store / "models" / "mine.keras"
     killed(path)
     said: list[str] = []
-    card = run.train_network("digits", path, epochs=1, tell=said.append, keep_anyway=True)
+    card = run.train_network(digits(path), tell=said.append, keep_anyway=True)
     assert said[1].startswith("Going on with the unfinished training of mine, ")
     assert card["continued"] == 1
     assert not path.with_suffix(".training").exists()
     whole = path.with_name("whole.keras")
-    run.train_network("digits", whole, epochs=1, keep_anyway=True)
+    run.train_network(digits(whole), keep_anyway=True)
     for name, values in modelfile.read(whole).weights.items():
         np.testing.assert_array_equal(values, modelfile.read(path).weights[name])
 

@@ -21,19 +21,21 @@ import numpy as np
 from pathlib import Path
 from denoiser import generator, models, noise
 from denoiser.training import datasets, recipes
+from denoiser.training.plan import Plan
 from denoiser.training.run import train_network
 from denoiser.weights import architectures, modelfile
 
 datasets._DRAWN = 400
-digits = replace(recipes.RECIPES["digits"], config={"latent_dim": 16}, batch_size=20)
+digits = replace(recipes.RECIPES["digits"], config={"latent_dim": 16})
 recipes._CROPS_HELD_OUT, recipes._TILES_HELD_OUT, recipes.EPOCH = 64, 8, 640
 small = {"channels": 16, "blocks": 2, "groups": 4, "channel_hidden": 16}
-general = replace(recipes.RECIPES["general"], config=small, batch_size=32)
+general = replace(recipes.RECIPES["general"], config=small)
 import keras
 assert keras.backend.backend() == "jax"
-for recipe, epochs in ((digits, 2), (general, 1)):
+for recipe, epochs, size in ((digits, 2, 20), (general, 1, 32)):
     path = Path(sys.argv[1]) / (recipe.network + ".keras")
-    card = train_network(recipe.network, path, recipe=recipe, epochs=epochs, keep_anyway=True)
+    recipe = replace(recipe, optimization=replace(recipe.optimization, batch_size=size))
+    card = train_network(Plan(recipe, path, epochs=epochs), keep_anyway=True)
     assert card["versions"]["backend"] == "jax"
     model = models.from_file(modelfile.read(path))
     shape = (7, *architectures.input_shape(recipe.arguments))

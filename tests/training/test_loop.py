@@ -15,8 +15,16 @@ from denoiser import noise
 from denoiser.errors import TrainingError
 from denoiser.training import crops, datasets, loop, losses, metrics, recipes, run
 from denoiser.training.feed import looked_at
+from denoiser.training.plan import DataRequest, Plan
+from denoiser.training.recipes import Optimization
 from denoiser.weights import modelfile
 from tests.helpers.training import CLEAN, SPOIL, VALIDATION, small
+
+BATCHES = Optimization(batch_size=64)
+
+
+def branching(every: int | None) -> Optimization:
+    return Optimization(batch_size=64, schedule="constant", branch_every=every)
 
 
 class Bar:
@@ -74,7 +82,13 @@ def test_fit_learns_keeps_the_best_and_repeats_itself() -> None:
         model = small()
         ticks: list[loop.Tick] = []
         history = loop.fit(
-            model, feed, validation=VALIDATION, steps=100, batch_size=64, seed=4, on_progress=ticks.append
+            model,
+            feed,
+            validation=VALIDATION,
+            steps=100,
+            optimization=BATCHES,
+            seed=4,
+            on_progress=ticks.append,
         )
         results.append(model.get_weights())
         assert history.patches == 100 * 64
@@ -106,7 +120,7 @@ def test_large_batches_are_made_a_few_at_a_time(
     model = SimpleNamespace(compile=lambda **_: None)
     monkeypatch.setattr(losses, "optimizer", lambda *_: None)
     with pytest.raises(RuntimeError, match=f"asked for {block}$"):
-        loop.fit(model, watched, validation=VALIDATION, steps=100, batch_size=batch)
+        loop.fit(model, watched, validation=VALIDATION, steps=100, optimization=Optimization(batch))
 
 
 @pytest.mark.slow
@@ -118,7 +132,13 @@ def test_a_conditioned_network_begins_at_the_mean_and_folds_into_one_that_answer
     learner = Conditioned(model, noisy, clean)
     first = np.asarray(learner(noisy))
     np.testing.assert_allclose(first.mean(axis=0), np.clip(clean.mean(axis=0), 0.01, 0.99), atol=0.1)
-    loop.fit(learner, feed, validation=VALIDATION, steps=20, batch_size=64, jit_compile=True)
+    loop.fit(
+        learner,
+        feed,
+        validation=VALIDATION,
+        steps=20,
+        optimization=Optimization(batch_size=64, jit_compile=True),
+    )
     learnt = np.asarray(learner(noisy))
     assert np.abs(learnt - first).max() > 0.1
     assert np.abs(np.asarray(model(noisy)) - learnt).max() > 0.1
@@ -129,7 +149,7 @@ def test_a_conditioned_network_begins_at_the_mean_and_folds_into_one_that_answer
 @pytest.mark.slow
 def test_fit_keeps_to_its_minutes() -> None:
     begun = time.monotonic()
-    history = loop.fit(small(), feed, validation=VALIDATION, minutes=0.02, batch_size=64)
+    history = loop.fit(small(), feed, validation=VALIDATION, minutes=0.02, optimization=BATCHES)
     assert history.patches >= 64
     assert history.seconds >= 1.2
     assert time.monotonic() - begun < 30
@@ -157,12 +177,12 @@ def test_divergence_is_an_error() -> None:
         return noisy * np.float32(np.nan), clean
 
     with pytest.raises(TrainingError, match="diverged"):
-        loop.fit(small(), hopeless, validation=VALIDATION, steps=20, batch_size=64)
+        loop.fit(small(), hopeless, validation=VALIDATION, steps=20, optimization=BATCHES)
 
 
 @pytest.mark.slow
 def test_a_branch_is_judged_and_the_training_goes_on_from_before_it() -> None:
-    settings: dict[str, Any] = {"validation": VALIDATION, "batch_size": 64, "schedule": "constant", "seed": 4}
+    settings: dict[str, Any] = {"validation": VALIDATION, "seed": 4}
     told: list[tuple[int, float]] = []
     model = small()
 
@@ -172,7 +192,7 @@ def test_a_branch_is_judged_and_the_training_goes_on_from_before_it() -> None:
             (history.best.patches, metrics.psnr(float(np.mean(metrics.errors_of(model, *VALIDATION)))))
         )
 
-    history = loop.fit(model, feed, steps=225, branch_every=6400, on_better=better, **settings)
+    history = loop.fit(model, feed, steps=225, optimization=branching(6400), on_better=better, **settings)
     branches = [point for point in history.points if point.branch]
     # Blocks of 25 steps pass 6,400 patches at step 100 and 12,800 at step 200; 15 % are 15 and 30 steps.
     assert [point.patches for point in branches] == [6400 + 960, 12_800 + 1920]
@@ -187,12 +207,10 @@ def test_a_branch_leaves_no_trace_in_what_follows() -> None:
     fixed = feed(64 * 25, np.random.default_rng(1))
     settings: dict[str, Any] = {
         "validation": VALIDATION,
-        "batch_size": 64,
-        "schedule": "constant",
         "steps": 200,
     }
-    plain = loop.fit(small(), lambda number, rng: fixed, **settings)
-    branched = loop.fit(small(), lambda number, rng: fixed, branch_every=3200, **settings)
+    plain = loop.fit(small(), lambda number, rng: fixed, optimization=branching(None), **settings)
+    branched = loop.fit(small(), lambda number, rng: fixed, optimization=branching(3200), **settings)
     assert any(point.branch for point in branched.points)
     kept = [(point.patches, point.loss, point.db) for point in branched.points if not point.branch]
     assert kept == [(point.patches, point.loss, point.db) for point in plain.points]
@@ -210,7 +228,7 @@ def test_a_step_that_goes_wrong_is_taken_back(wrong: float, caplog: pytest.LogCa
         return noisy, (clean * np.float32(wrong) if calls in (4, 6) else clean)
 
     model = small()
-    history = loop.fit(model, stumbling, validation=VALIDATION, steps=300, batch_size=64)
+    history = loop.fit(model, stumbling, validation=VALIDATION, steps=300, optimization=BATCHES)
     scores = [point.db for point in history.points if point.db is not None]
     assert scores[-1] > scores[0]
     assert np.isfinite(np.concatenate([value.ravel() for value in model.get_weights()])).all()
@@ -225,7 +243,12 @@ def test_interrupted(keep: bool) -> None:
         if tick.fraction > 0.5:
             raise KeyboardInterrupt
 
-    settings: dict[str, Any] = {"validation": VALIDATION, "steps": 100, "batch_size": 64, "on_progress": stop}
+    settings: dict[str, Any] = {
+        "validation": VALIDATION,
+        "steps": 100,
+        "optimization": BATCHES,
+        "on_progress": stop,
+    }
     if not keep:
         with pytest.raises(KeyboardInterrupt):
             loop.fit(small(), feed, **settings)
@@ -240,7 +263,7 @@ def test_interrupted(keep: bool) -> None:
 def test_digits_from_nothing_but_the_generator(alone: Path) -> None:
     path, bar = alone / "new" / "digits.keras", Bar()
     recipe = replace(recipes.RECIPES["digits"], config={"latent_dim": 128})
-    card = run.train_network("digits", path, minutes=0.06, recipe=recipe, progress=bar)
+    card = run.train_network(Plan(recipe, path, minutes=0.06), progress=bar)
     made = {entry.name for entry in path.parent.iterdir()}
     assert made - {"digits-curve.png"} == {"digits.keras", "digits.png", "digits.csv"}
     file = modelfile.read(path)
@@ -262,7 +285,7 @@ def test_general_from_nothing_but_the_generator(alone: Path) -> None:
         recipes.RECIPES["general"],
         config={"channels": 32, "blocks": 2, "groups": 4, "channel_hidden": 64},
     )
-    card = run.train_network("general", path, minutes=0.05, recipe=recipe)
+    card = run.train_network(Plan(recipe, path, minutes=0.05))
     assert modelfile.read(path).kind == "PatchAutoencoder"
     assert card["validation"]["output_db"] > card["validation"]["input_db"]
 
@@ -277,20 +300,20 @@ def test_worse_than_nothing_is_refused_unless_asked_for(alone: Path) -> None:
         recipes.RECIPES["digits"],
         config={"latent_dim": 4},
         noise=noise.parse("gaussian:sigma=0.01"),
-        batch_size=8,
+        optimization=replace(recipes.RECIPES["digits"].optimization, batch_size=8),
     )
-    settings: dict[str, Any] = {"data": folder, "epochs": 2, "recipe": recipe}
+    plan = Plan(recipe, path, DataRequest(folder), epochs=2)
     with pytest.raises(TrainingError, match="worse than doing nothing"):
-        run.train_network("digits", path, **settings)
+        run.train_network(plan)
     assert not path.exists()
-    card = run.train_network("digits", path, keep_anyway=True, **settings)
+    card = run.train_network(plan, keep_anyway=True)
     assert card["trained_on"].startswith("12 images")
     first = modelfile.read(path)
-    run.train_network("digits", path, keep_anyway=True, **settings)
+    run.train_network(plan, keep_anyway=True)
     second = modelfile.read(path)
     for name, values in first.weights.items():
         np.testing.assert_array_equal(values, second.weights[name])
-    run.train_network("digits", path, keep_anyway=True, start=second, **settings)
+    run.train_network(replace(plan, start=second), keep_anyway=True)
     assert modelfile.read(path).card["started_from"] == second.digest
 
 
@@ -302,26 +325,27 @@ def test_interrupted_training_writes_nothing(alone: Path) -> None:
 
     bar = Stopping()
     with pytest.raises(KeyboardInterrupt):
-        run.train_network("digits", alone / "x" / "digits.keras", minutes=0.02, progress=bar)
+        run.train_network(
+            Plan(recipes.RECIPES["digits"], alone / "x" / "digits.keras", minutes=0.02), progress=bar
+        )
     assert bar.calls[-1] == "finish"
     assert not (alone / "x").exists()
 
 
 def test_what_can_not_be_trained(alone: Path) -> None:
-    with pytest.raises(TrainingError, match="no network"):
-        run.train_network("digitz", alone / "x.keras")
+    path = alone / "x.keras"
     with pytest.raises(TrainingError, match="doesn't exist"):
-        run.train_network("digits", alone / "x.keras", data=alone / "missing")
+        run.train_network(Plan(recipes.RECIPES["digits"], path, DataRequest(alone / "missing")))
     (alone / "empty").mkdir()
     with pytest.raises(TrainingError, match="no images"):
-        run.train_network("general", alone / "x.keras", data=alone / "empty")
+        run.train_network(Plan(recipes.RECIPES["general"], path, DataRequest(alone / "empty")))
 
 
 def test_recipes_are_complete_and_validation_is_never_taught(alone: Path) -> None:
     assert set(recipes.RECIPES) == set(run.DEFAULT_MINUTES) == {"digits", "general", "document"}
     assert run.DEFAULT_MINUTES["digits"] == 2.0
     for recipe in recipes.RECIPES.values():
-        dataset = datasets.dataset_for(recipe, data=None, seed=1, minutes=0.01)
+        dataset = datasets.dataset_for(Plan(recipe, Path("x.keras"), seed=1, minutes=0.01))
         noisy, clean = dataset.feed(96, np.random.default_rng(0))
         assert crops.own(noisy).shape == clean.shape == (96, 28, 28)
         assert noisy.dtype == clean.dtype == np.float32
@@ -330,7 +354,7 @@ def test_recipes_are_complete_and_validation_is_never_taught(alone: Path) -> Non
         held = {patch.tobytes() for patch in dataset.validation[1] if patch.std() > 0.05}
         taught = {patch.tobytes() for patch in clean}
         assert not held & taught
-    again = datasets.dataset_for(recipe, data=None, seed=1, minutes=0.01)
+    again = datasets.dataset_for(Plan(recipe, Path("x.keras"), seed=1, minutes=0.01))
     np.testing.assert_array_equal(again.feed(96, np.random.default_rng(0))[0], noisy)
 
 
@@ -349,7 +373,7 @@ def test_looking_at_patches_takes_none_from_the_training() -> None:
 
 def test_an_epoch_shows_every_digit_once(alone: Path) -> None:
     recipe = replace(recipes.RECIPES["digits"], noise=noise.parse("gaussian:sigma=0"), shift=0)
-    dataset = datasets.dataset_for(recipe, data=None, seed=1, minutes=0.01)
+    dataset = datasets.dataset_for(Plan(recipe, Path("x.keras"), seed=1, minutes=0.01))
     rng = np.random.default_rng(0)
     shown = [patch.tobytes() for _ in range(3) for patch in dataset.feed(dataset.epoch // 3, rng)[1]]
     assert len(set(shown)) == len(shown)

@@ -44,10 +44,7 @@ def folders(tmp_path: Path) -> Path:
 
 def dataset(task: Task) -> datasets.Dataset:
     task.check()
-    recipe = task.recipe(Plugins())
-    return datasets.dataset_for(
-        recipe, data=task.data, noisy=task.noisy, seed=0, minutes=0.01, validation=task.validation
-    )
+    return datasets.dataset_for(replace(task.plan(Path("x.keras"), Plugins()), minutes=0.01))
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -73,7 +70,7 @@ def test_noise_of_blank_scans_is_added_to_clean_images(folders: Path, network: s
     added = np.std(crops.own(given) - clean, axis=(1, 2))
     assert 0.03 < np.mean(added == 0) < 0.25
     assert 0.2 < np.mean(np.abs(added - 0.05) < 0.012) < 0.7
-    assert "blank scans" in task.recipe(Plugins()).noise.name
+    assert "blank scans" in task.recipe(datasets.reader_for(Plugins())).noise.name
     assert [name for name, *_ in found.levels()] == ["quantize:levels=2", "clean"]
 
 
@@ -89,21 +86,20 @@ def test_images_for_judging_are_not_learnt_from(folders: Path, network: str) -> 
 
 
 def test_recipe_and_wishes(folders: Path) -> None:
-    recipe = Task("digits", latent_dim=32, batch_size=7).recipe(Plugins())
+    recipe = Task("digits", latent_dim=32, batch_size=7).recipe()
     assert recipe.arguments["latent_dim"] == 32
-    assert recipe.batch_size == 7
+    assert recipe.optimization.batch_size == 7
     assert recipe.noise is recipes.RECIPES["digits"].noise
-    released = Task("general", as_released=True).recipe(Plugins())
-    assert replace(released, reader=None) == recipes.RECIPES["general"]
-    assert Task("general", as_released=True).begin() is None
-    assert Task("digits", start="scratch").begin() is None
+    assert Task("general", as_released=True).recipe() == recipes.RECIPES["general"]
+    assert Task("general", as_released=True).start_model() is None
+    assert Task("digits", start="scratch").start_model() is None
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_the_recipe_of_the_bundled_weights_stays_as_it_is_with_pairs(folders: Path, network: str) -> None:
     task = Task(network, data=folders / "clean", noisy=folders / "noisy", as_released=True)
     released = recipes.RECIPES[network]
-    assert replace(task.recipe(Plugins()), reader=None) == released
+    assert task.recipe() == released
     found = dataset(task)
     assert "pairs of noisy and clean images of the user's own" in found.data
     assert ("drawn by the built-in generator" in found.data) == (released.generated_share > 0)
@@ -119,8 +115,9 @@ def test_drawn_pages_are_learnt_from_beside_pairs(folders: Path) -> None:
             image[::8] += 0.02
             save(folders / half / f"{index}.png", image)
     task = Task("document", data=folders / "clean", noisy=folders / "noisy", as_released=True)
-    recipe = replace(task.recipe(Plugins()), noise=NoCorruption())
-    found = datasets.dataset_for(recipe, data=task.data, noisy=task.noisy, seed=0, minutes=0.01)
+    plan = task.plan(Path("x.keras"), Plugins())
+    recipe = replace(plan.recipe, noise=NoCorruption())
+    found = datasets.dataset_for(replace(plan, recipe=recipe, minutes=0.01))
     given, clean = found.feed(2200, np.random.default_rng(0))
     paired = np.abs(clean - 0.51).max(axis=(1, 2)) < 0.03
     assert 0.3 < np.mean(paired) < 0.6  # 0.4 and the tenth that stays clean, of 1.1
@@ -129,17 +126,17 @@ def test_drawn_pages_are_learnt_from_beside_pairs(folders: Path) -> None:
 
 
 def test_weights_to_go_on_from(store: Path, tmp_path: Path) -> None:
-    begun = Task("digits").begin()
+    begun = Task("digits").start_model()
     assert begun is not None
     assert begun.name == "digits"
-    assert Task("digits", latent_dim=begun.config["latent_dim"]).begin() is not None
-    assert Task("digits", latent_dim=8).begin() is None  # no bundled weights have that width
+    assert Task("digits", latent_dim=begun.config["latent_dim"]).start_model() is not None
+    assert Task("digits", latent_dim=8).start_model() is None  # no bundled weights have that width
     with pytest.raises(ModelError, match="latent dimension"):
-        Task("digits", latent_dim=8, start="digits").begin()
+        Task("digits", latent_dim=8, start="digits").start_model()
     with pytest.raises(ModelError, match="PatchAutoencoder"):
-        Task("digits", start="general").begin()
+        Task("digits", start="general").start_model()
     fakes.identity(store / "models" / "digits.keras")  # somebody's own model of that name, of another kind
-    assert Task("digits").begin() is None
+    assert Task("digits").start_model() is None
 
 
 BAD: dict[str, tuple[dict[str, Any], type[DenoiserError], str]] = {
