@@ -1,6 +1,6 @@
-"""What a training goes on from after it was killed: one file beside its destination, whole or not there.
+"""Checkpoints, from which a killed training resumes: one file beside the destination, written atomically.
 
-It is a zip of plain NumPy arrays and one JSON text. Nothing in it is ever unpickled.
+The file is a zip of plain NumPy arrays and one JSON text. Reading it never unpickles anything.
 """
 
 from __future__ import annotations
@@ -30,14 +30,28 @@ log = logging.getLogger(__name__)
 
 _FORMAT = "denoiser training 2"
 _PARTS = ("weights", "average", "best", "optimizer")
+_RENAMED = {
+    "floor": "weight_floor",
+    "fused": "jit_compile",
+    "drawn": "generated_share",
+    "judged": "validation_noise",
+}
+"""Names of settings in checkpoints that were written before they were renamed."""
+
 _FAULTS = (OSError, EOFError, KeyError, ValueError, TypeError, zlib.error, zipfile.BadZipFile, MemoryError)
 
 
 @dataclass(frozen=True)
 class Point:
-    """Training at one moment: share of the budget spent, seconds, patches seen, loss, and dB on validation.
+    """A training at one moment.
 
-    db is None between the checks. branch: whether it is the end of a branch, on which the learning rate fell.
+    Attributes:
+        fraction: Share of the budget that is spent.
+        patches: Patches seen.
+        loss: Mean loss of the last steps.
+        db: PSNR on the validation patches; None between checks.
+        seconds: Time spent.
+        branch: Whether this is the end of a branch, in which the learning rate fell to zero.
     """
 
     fraction: float
@@ -50,9 +64,15 @@ class Point:
 
 @dataclass
 class History:
-    """How a training went. `points` are its checks; `best` is the one whose weights were kept.
+    """The course of a training.
 
-    curve: all that was noted, checks included. continued: how often it went on after a kill.
+    Attributes:
+        points: The checks.
+        best: The check whose weights were kept.
+        patches, seconds: Patches seen, and time spent.
+        interrupted: Whether Ctrl-C ended the training.
+        curve: All points of the training curve, checks included.
+        continued: How often the training was resumed.
     """
 
     points: list[Point] = field(default_factory=list)
@@ -66,11 +86,17 @@ class History:
 
 @dataclass
 class State:
-    """A training between two steps: everything that it needs to go on. fraction: of the budget that is spent.
+    """All that a training needs to resume between two steps.
 
-    weights, average, best: the model's, in Keras's order; best is empty before the first check, and score its
-    figure. optimizer: its variables. source: where the feed of patches stood. scale: what is left of the
-    learning rate after steps that went wrong.
+    Attributes:
+        step, fraction: Steps done, and share of the budget spent.
+        weights, average, best: Weights in Keras's order: current, averaged, and the best average, which is
+            empty before the first check.
+        score: Weighted validation error of the best average.
+        optimizer: Variables of the optimizer.
+        source: State of the feed.
+        history: Course of the training so far.
+        scale: Factor of the learning rate, below 1 after steps that went wrong.
     """
 
     step: int
@@ -86,10 +112,7 @@ class State:
 
 
 def write(path: Path, state: State, made_with: Mapping[str, Any]) -> None:
-    """Write a checkpoint in the place of the last one.
-
-    made_with: what the training was started with, as plain JSON. Raises OSError.
-    """
+    """Replace the checkpoint at `path`. `made_with` is the plan's fingerprint. Raises OSError."""
     arrays: dict[str, npt.NDArray[Any]] = {
         f"{part}/{index}": value for part in _PARTS for index, value in enumerate(getattr(state, part))
     }
@@ -111,10 +134,7 @@ def write(path: Path, state: State, made_with: Mapping[str, Any]) -> None:
 
 
 def read(path: Path) -> tuple[State, dict[str, Any]]:
-    """Read a checkpoint, and what its training was started with.
-
-    Raises TrainingError for a file that is damaged or no checkpoint.
-    """
+    """Read a checkpoint and its fingerprint. Raises TrainingError if the file is damaged or no checkpoint."""
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
@@ -136,16 +156,16 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
             history=_history(about["history"]),
             **parts,
         )
-        return state, dict(about["made_with"])
+        return state, {_RENAMED.get(name, name): value for name, value in about["made_with"].items()}
     except _FAULTS:
         raise TrainingError(
             f"{path} should hold an unfinished training, and is damaged.",
-            "Remove it, or start anew with --force.",
+            "Remove it, or start over with --force.",
         ) from None
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The names of what a training was started with that are different now."""
+    """Return the names of the settings in which two fingerprints differ."""
     now = json.loads(json.dumps(now))
     return [key for key in {**before, **now} if before.get(key) != now.get(key)]
 
@@ -169,7 +189,7 @@ def _history(given: Mapping[str, Any]) -> History:
 
 
 def fits(state: State, model: Any, optimizer: Any) -> bool:
-    """Whether the arrays of a checkpoint are this model's and this optimizer's."""
+    """Return True if a checkpoint's arrays have the shapes of this model and optimizer."""
     shapes = [tuple(value.shape) for value in model.get_weights()]
     mine = [tuple(variable.shape) for variable in optimizer.variables]
     kept = (state.weights, state.average, state.best or state.weights)
@@ -205,7 +225,7 @@ class Checkpoint:
         except TrainingError as error:
             if not self._force:
                 raise
-            self._tell(f"{error.message} Starting anew.")
+            self._tell(f"{error.message} Starting over.")
 
     def resume(self, fingerprint: Mapping[str, Any]) -> State | None:
         """Return the state to resume from; None starts from the beginning.
@@ -219,15 +239,15 @@ class Checkpoint:
         done = state.fraction
         changed = differences(before, fingerprint)
         if not changed:
-            self._tell(f"Going on with the unfinished training of {self._name}, {done:.0%} of which is done.")
+            self._tell(f"Resuming the unfinished training of {self._name}, {done:.0%} done.")
             return state
         how = f"was started with other settings: {', '.join(changed)}"
         if not self._force:
             raise TrainingError(
                 f"There is an unfinished training of {self._name}, {done:.0%} done, that {how}.",
-                "Repeat its command to go on, choose another name, or start anew with --force.",
+                "Repeat its command to resume it, choose another name, or start over with --force.",
             )
-        self._tell(f"Starting anew: the unfinished training of {self._name}, {done:.0%} done, {how}.")
+        self._tell(f"Starting over: the unfinished training of {self._name}, {done:.0%} done, {how}.")
         return None
 
     def save(self, state: State, fingerprint: Mapping[str, Any]) -> None:
@@ -237,7 +257,7 @@ class Checkpoint:
         except OSError as error:
             if not self._failed:
                 log.warning(
-                    "%s can't be written, so a killed training would start anew: %s", self._path, error
+                    "%s can't be written, so a killed training would start over: %s", self._path, error
                 )
             self._failed = True
 

@@ -158,7 +158,7 @@ def test_the_same_command_goes_on_and_says_so(store: Path, tiny: recipes.Recipe)
     killed(path)
     said: list[str] = []
     card = run.train_network(digits(path), tell=said.append, keep_anyway=True)
-    assert said[1].startswith("Going on with the unfinished training of mine, ")
+    assert said[1].startswith("Resuming the unfinished training of mine, ")
     assert card["continued"] == 1
     assert not path.with_suffix(".training").exists()
     whole = path.with_name("whole.keras")
@@ -184,8 +184,22 @@ def test_other_settings_start_anew_only_when_told_to(
     assert path.with_suffix(".training").read_bytes() == before
     outcome = denoise(*command, "--force")
     assert outcome.code == 0, outcome.err
-    assert "Starting anew" in outcome.err
+    assert "Starting over" in outcome.err
     assert not path.with_suffix(".training").exists()
+
+
+def test_settings_of_older_checkpoints_have_the_names_of_today(tmp_path: Path) -> None:
+    source = Source(dict(np.random.default_rng(0).bit_generator.state), {})
+    state = State(1, 0.1, [], [], [], None, [], source, checkpoints.History())
+    old = {"floor": 0.2, "fused": True, "drawn": 0.1, "judged": None, "seed": 3}
+    checkpoints.write(tmp_path / "x.training", state, old)
+    assert checkpoints.read(tmp_path / "x.training")[1] == {
+        "weight_floor": 0.2,
+        "jit_compile": True,
+        "generated_share": 0.1,
+        "validation_noise": None,
+        "seed": 3,
+    }
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "text", "empty", "pickled", "infinite"])
