@@ -6,6 +6,7 @@ import contextlib
 import logging
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,116 +21,100 @@ if TYPE_CHECKING:
     from denoiser.training.task import Task
 
 WHAT, HOW, RESULT = "What is learnt", "How it is learnt", "The result"
+FOLDER = NamedPath(path_type=Path, exists=True, file_okay=False)
+NETWORKS = click.Choice(["digits", "general", "document"])
+COUNT = click.IntRange(1)
+
+
+def _option(heading: str, *names: str, **settings: Any) -> GroupedOption:
+    return GroupedOption(list(names), heading=heading, **settings)
+
 
 PARAMETERS: list[click.Parameter] = [
-    click.Argument(["images"], required=False, type=NamedPath(path_type=Path, exists=True, file_okay=False)),
-    GroupedOption(
-        ["--noise", "noises"],
+    click.Argument(["images"], required=False, type=FOLDER),
+    _option(
+        *(WHAT, "--noise", "noises"),
         multiple=True,
         metavar="NOISE",
-        heading=WHAT,
         help="Noise to add to clean images, such as gaussian:sigma=0..0.2; several are mixed, + chains them. "
         "See denoise noises.",
     ),
-    GroupedOption(
-        ["--noisy"],
-        type=NamedPath(path_type=Path, exists=True, file_okay=False),
+    _option(
+        *(WHAT, "--noisy"),
+        type=FOLDER,
         metavar="DIR",
-        heading=WHAT,
-        help="Or a noisy image for each clean one, of the same name: learn from these pairs.",
+        help="Or learn from pairs: DIR has a noisy image of the same name for each clean one.",
     ),
-    GroupedOption(
-        ["--noise-from"],
-        type=NamedPath(path_type=Path, exists=True, file_okay=False),
+    _option(
+        *(WHAT, "--noise-from"),
+        type=FOLDER,
         metavar="DIR",
-        heading=WHAT,
-        help="Or scans of nothing (blank paper, dark frames): add the noise that is in them.",
+        help="Or add the noise that is cut from blank scans (empty paper, dark frames).",
     ),
-    GroupedOption(
-        ["--model", "network"],
-        type=click.Choice(["digits", "general", "document"]),
-        heading=WHAT,
-        help="The network. [default: general]",
-    ),
-    GroupedOption(
-        ["--recipe"],
-        type=click.Choice(["digits", "general", "document"]),
-        heading=WHAT,
+    _option(WHAT, "--model", "network", type=NETWORKS, help="Network to train. [default: general]"),
+    _option(
+        *(WHAT, "--recipe"),
+        type=NETWORKS,
         help="Noise, data and settings as for this network's bundled weights, from scratch.",
     ),
-    GroupedOption(
-        ["--latent-dim"],
-        metavar="N",
-        type=click.IntRange(1),
-        heading=WHAT,
-        help="Width of digits' narrow layer.",
-    ),
-    GroupedOption(
-        ["--from", "start"],
+    _option(WHAT, "--latent-dim", metavar="N", type=COUNT, help="Width of digits' narrow layer."),
+    _option(
+        *(HOW, "--from", "start"),
         metavar="MODEL|scratch",
-        heading=HOW,
-        help="Weights to go on from. [default: the network's own, if there are any]",
+        help="Weights to start from. [default: the network's own, if it has any]",
     ),
-    GroupedOption(
-        ["--minutes"], metavar="N", type=click.FloatRange(0.0, min_open=True), heading=HOW, help="How long."
-    ),
-    GroupedOption(
-        ["--epochs"],
+    _option(
+        *(HOW, "--minutes"),
         metavar="N",
-        type=click.IntRange(1),
-        heading=HOW,
-        help="Or how many passes over the images.",
+        type=click.FloatRange(0.0, min_open=True),
+        help="Length of the training.",
     ),
-    GroupedOption(["--batch-size"], metavar="N", type=click.IntRange(1), heading=HOW, help="Patches a step."),
-    GroupedOption(
-        ["--validation"],
+    _option(HOW, "--epochs", metavar="N", type=COUNT, help="Or its number of passes over the images."),
+    _option(HOW, "--batch-size", metavar="N", type=COUNT, help="Patches per step."),
+    _option(
+        *(HOW, "--validation"),
         metavar="SHARE",
         type=float,
         default=0.1,
         show_default=True,
-        heading=HOW,
-        help="Share of the images that is held out to judge by.",
+        help="Share of the images that is held out for validation.",
     ),
-    GroupedOption(
-        ["--device"],
+    _option(
+        *(HOW, "--device"),
         type=click.Choice(["auto", "cpu", "gpu"]),
         default="auto",
         show_default=True,
-        heading=HOW,
         help="Where to compute.",
     ),
-    GroupedOption(
-        ["--precision"],
+    _option(
+        *(HOW, "--precision"),
         type=click.Choice(["auto", "float32", "bfloat16"]),
         default="auto",
         show_default=True,
-        heading=HOW,
-        help="Precision of the products while learning. auto measures which is faster; with --epochs it is "
+        help="Precision of products while training. auto measures which is faster; with --epochs it is "
         "float32.",
     ),
-    GroupedOption(
-        ["--seed"],
+    _option(
+        *(HOW, "--seed"),
         metavar="N",
         type=click.IntRange(0, 2**32 - 1),
         default=0,
         show_default=True,
-        heading=HOW,
-        help="Seed.",
+        help="Seed of everything random.",
     ),
-    GroupedOption(
-        ["--name"], metavar="NAME", heading=RESULT, help="What to call it; then: denoise --model NAME."
-    ),
-    GroupedOption(
-        ["--force"], is_flag=True, heading=RESULT, help="Replace a model of that name, or start anew."
-    ),
-    GroupedOption(
-        ["--keep-anyway"],
+    _option(RESULT, "--name", metavar="NAME", help="Name of the model; then: denoise --model NAME."),
+    _option(
+        *(RESULT, "--force"),
         is_flag=True,
-        heading=RESULT,
-        help="Keep it even if it is worse than doing nothing.",
+        help="Replace a model of that name, or an unfinished training with other settings.",
+    ),
+    _option(
+        *(RESULT, "--keep-anyway"),
+        is_flag=True,
+        help="Keep the model even if it is worse than doing nothing.",
     ),
     *run_options.LOADING,
-    GroupedOption(["--quiet", "-q"], is_flag=True, heading=RESULT, help="Errors only."),
+    _option(RESULT, "--quiet", "-q", is_flag=True, help="Errors only."),
 ]
 
 
@@ -140,16 +125,16 @@ PARAMETERS: list[click.Parameter] = [
         ("denoise train ./clean --name mine --noise gaussian:sigma=0..0.1", "clean images, named noise"),
         ("denoise ./scans --model mine --out ./clean", "then use it"),
         ("denoise train ./clean --name mine --noisy ./noisy", "pairs of noisy and clean images"),
-        ("denoise train ./clean --name mine --noise-from ./blanks", "noise cut from scans of nothing"),
-        ("denoise train --model digits --from scratch --name small", "from what data there is"),
+        ("denoise train ./clean --name mine --noise-from ./blanks", "noise cut from blank scans"),
+        ("denoise train --model digits --from scratch --name small", "MNIST or generated digits"),
     ),
 )
 def train(**given: Any) -> None:
     """Teach a network a noise, and keep it under a name.
 
     IMAGES is a folder of clean images. Without it, the network learns from MNIST (digits) or from what the
-    built-in generator draws. Ctrl-C keeps the best so far. A training that was killed goes on when its
-    command is repeated.
+    built-in generator draws. Ctrl-C keeps the best weights so far. Repeat the command of a killed training
+    to resume it.
     """
     with _errors_only() if given["quiet"] else contextlib.nullcontext():
         _train(given)
@@ -157,7 +142,7 @@ def train(**given: Any) -> None:
 
 @contextlib.contextmanager
 def _errors_only() -> Iterator[None]:
-    """Keep the library's warnings, such as which images are left out, from whoever wants errors only."""
+    """Hide the library's warnings, such as those of images that are left out."""
     logger = logging.getLogger("denoiser")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -177,8 +162,8 @@ def _train(given: dict[str, Any]) -> None:
     name = task.network if given["name"] is None else given["name"]
     task.check_name(name)
     destination = store.path_for(name)
-    going_on = store.unfinished(destination).exists()  # what is there may be its best so far
-    if destination.exists() and not (given["force"] or going_on):
+    resuming = store.unfinished(destination).exists()  # the model may then be its best so far
+    if destination.exists() and not (given["force"] or resuming):
         raise ModelError(f"You have a model called {name} already.", "Choose another --name, or use --force.")
     plugins = load(**{each.name: given[each.name] for each in run_options.LOADING if each.name})
     insist(plugins)
@@ -203,35 +188,23 @@ def _train(given: dict[str, Any]) -> None:
 
 
 def _task(given: dict[str, Any]) -> Task:
-    """Check what was asked for. Raises UsageError."""
+    """Return the checked request. Raises UsageError."""
     from denoiser.training.task import Task
 
     network, recipe = given["network"], given["recipe"]
     if network and recipe and network != recipe:
         raise UsageError(f"--recipe {recipe} trains {recipe}, and --model says {network}.", "Give one.")
     task = Task(
-        network=recipe or network or "general",
-        noises=given["noises"],
-        data=given["images"],
-        noisy=given["noisy"],
-        noise_from=given["noise_from"],
-        start=given["start"],
+        **{each.name: given[each.name] for each in fields(Task) if each.name in given}
+        | {"network": recipe or network or "general", "data": given["images"]},
         as_released=recipe is not None,
-        latent_dim=given["latent_dim"],
-        batch_size=given["batch_size"],
-        validation=given["validation"],
-        minutes=given["minutes"],
-        epochs=given["epochs"],
-        seed=given["seed"],
-        device=given["device"],
-        precision=given["precision"],
     )
     task.check()
     return task
 
 
 def _summary(card: dict[str, Any], name: str, path: Path) -> Iterator[str]:
-    """What a training came to: the figures, where everything is, and what to do next."""
+    """Yield the figures of a training, the paths of its files, and the next command."""
     from denoiser.training.evaluation import table
     from denoiser.weights import store
 

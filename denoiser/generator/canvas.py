@@ -47,9 +47,10 @@ def curve(points: npt.NDArray[np.float64], fine: int = 8) -> npt.NDArray[np.floa
 
 
 def field(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: float = 0.5) -> Floats:
-    """Fractal noise: smooth random hills `cell` pixels wide, and smaller ones on them.
+    """Return fractal noise, float32 `shape`, stretched to 0..1 exactly.
 
-    Each octave is half as wide and `rough` times as high. Returns float32 `shape`, stretched to 0..1.
+    The first octave has smooth random hills `cell` pixels wide; each further one is half as wide and `rough`
+    times as high. Use it for pictures; `cloud` is faster, but has no bounds and repeats a fixed pool.
     """
     total = np.zeros(shape, dtype=np.float32)
     height = 1.0
@@ -67,9 +68,10 @@ def field(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: fl
 
 
 def cloud(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: float = 0.5) -> Floats:
-    """Fractal noise like `field`, several times faster; float32 `shape`, mean 0, deviation about 1.
+    """Return fractal noise, float32 `shape`, of mean 0 and deviation about 1; faster than `field`.
 
-    Every octave is added on a grid of its own size, and the sum so far is enlarged to the next.
+    It takes white noise from a fixed pool, adds each octave on the coarsest grid that shows it, and enlarges
+    the sum to the grid of the next.
     """
     steps = min(octaves, 1 + max(0, math.floor(math.log2(max(cell, 1.0)))))
     total: Floats | None = None

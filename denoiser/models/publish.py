@@ -1,4 +1,4 @@
-"""Writing a model as one small `.keras` file, and making a Keras model of one that was read.
+"""Write a model as one small `.keras` file, and rebuild a Keras model from such a file.
 
 `model.save` keeps the optimizer's state, which is twice the size of the weights. `publish` leaves it out, can
 halve the weights themselves and packs large ones, in a file that plain Keras still loads.
@@ -36,13 +36,20 @@ def publish(
 ) -> Path:
     """Write an Autoencoder or PatchAutoencoder as one compact `.keras` file, atomically.
 
-    `card` replaces the model's card in the file (None: the model's own is written). The optimizer's state is
-    left out; `model` itself is not changed. `precision="float16"` stores weights as float16, half the size:
-    whatever loads the file gets float32 weights with 11 significant bits. The folder is made if it is
-    missing. Returns the path.
+    The file lacks the optimizer's state, and `model` is not changed. A missing folder is created.
 
-    Raises ValueError for a weight that is not finite or too large for the precision, OSError for a file that
-    can't be written.
+    Args:
+        model: Model to write.
+        path: File to write.
+        card: Model card for the file; None writes the model's own.
+        precision: "float16" halves the size: the file then loads as float32 weights with 11 significant bits.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: A weight is not finite, or too large for the precision.
+        OSError: The file can't be written.
     """
     path = Path(path)
     config = {key: value for key, value in model.get_config().items() if key != "dtype"}
@@ -63,9 +70,9 @@ def publish(
 
 
 def from_file(file: ModelFile, *, dtype: str = "float32") -> Any:
-    """Make the Keras model, with weights and card, of a file that `denoiser.weights.modelfile.read` checked.
+    """Return the Keras model, with weights and card, of a file that `denoiser.weights.modelfile.read` read.
 
-    dtype: Keras's dtype policy for it; the variables are float32 in any.
+    `dtype` is Keras's dtype policy; the variables are float32 in each.
     """
     from denoiser.models.autoencoder import Autoencoder
     from denoiser.models.patch_autoencoder import PatchAutoencoder
@@ -94,7 +101,7 @@ def _write(source: Path, target: IO[bytes], precision: Precision) -> None:
 
 
 def _weights(content: bytes, precision: Precision) -> bytes:
-    """Write Keras's weights file anew in the precision asked for, packed if it is large."""
+    """Convert Keras's weights file to a precision, and compress it if it is large."""
     buffer = io.BytesIO()
     with h5py.File(io.BytesIO(content), "r") as old, h5py.File(buffer, "w") as new:
         arrays: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""The named noises, so that a command line, a recipe and a test all mean the same thing by one word.
+"""The named noises, which the command line, recipes and plugins share.
 
 Every noise is a function of clean images and a NumPy generator, vectorised over a batch. A noise is
 written as text, `gaussian:sigma=0..0.6+speckle:sigma=0.1`: noises applied one after another, each with

@@ -16,15 +16,15 @@ from denoiser.noise.registry import STRENGTH, Noise, get
 
 
 class Corruption(Protocol):
-    """Something that makes clean images noisy; `name` says what it does in the syntax of `parse`."""
+    """A callable that adds noise to clean images."""
 
     @property
     def name(self) -> str:
-        """What it does, in the syntax of `parse` or in words."""
+        """The corruption in the syntax of `parse`, or in words."""
         ...
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        """Return noisy copies of clean images, float32 (N, H, W) in 0..1."""
         ...
 
 
@@ -45,7 +45,7 @@ class Step:
         return f"{self.noise.name}:{','.join(texts)}" if texts else self.noise.name
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        """Return noisy copies of clean images, float32 (N, H, W) in 0..1."""
         values: dict[str, Any] = {}
         for key, (low, high) in self.settings.items():
             if low == high:
@@ -67,7 +67,7 @@ class Chain:
         return "+".join(step.name for step in self.steps)
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        """Return noisy copies of clean images, float32 (N, H, W) in 0..1."""
         result = clean
         for step in self.steps:
             result = step(result, rng)
@@ -77,8 +77,11 @@ class Chain:
 def parse(text: str) -> Chain:
     """Read a noise as users write it: `name[:key=value[,key=value...]][+name...]`.
 
-    A value is a number or a range `low..high`, drawn uniformly for every image. Every noise also takes
-    `strength`, 0..1. Raises UsageError, naming what is wrong and what is allowed.
+    A value is a number or a range `low..high`, sampled uniformly for every image. Every noise also has the
+    parameter `strength`, 0..1.
+
+    Raises:
+        UsageError: The text is wrong; the message says what is allowed.
     """
     return Chain(tuple(_step(part.strip(), text) for part in text.split("+")))
 
@@ -122,25 +125,27 @@ def _range(noise: Noise, key: str, value: str) -> tuple[float, float]:
 
 
 class NoCorruption:
-    """No noise: for images that bring their own."""
+    """Returns images unchanged: for pairs, which are noisy already."""
 
     name = "that of the images"
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:  # noqa: ARG002 - as in Corruption
-        """Give `clean` back, float32 (N, H, W), as it is."""
+        """Return `clean` itself, float32 (N, H, W)."""
         return clean
 
 
 class Mixture:
-    """One of several noises for every image, drawn by weight; the noise of training recipes."""
+    """Adds one of several noises to every image, chosen by weight; recipes use it."""
 
     def __init__(
         self, noises: Sequence[tuple[Corruption, float]], *, clean: float = 0.0, levels: int | None = None
     ) -> None:
-        """Weights need not add up to 1.
+        """Create a mixture.
 
-        noises: what to draw from, with weights. clean: the share of images, 0..1, left as they are.
-        levels: quantise the result to that many levels, as a file does (256 for 8 bits); None keeps it.
+        Args:
+            noises: Noises with weights, which need not add up to 1.
+            clean: Share of the images, 0..1, that stay clean.
+            levels: Number of levels to quantize the result to, as a file does (256 for 8 bits), or None.
         """
         weights = np.array([weight for _, weight in noises], dtype=np.float64)
         self._noises = [noise for noise, _ in noises]
@@ -156,7 +161,7 @@ class Mixture:
         return ", ".join(parts) + (f"; {self._levels} levels" if self._levels else "")
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
+        """Return noisy copies of clean images, float32 (N, H, W) in 0..1."""
         kinds = np.searchsorted(self._edges[:-1], rng.random(len(clean)), side="right")
         result = clean.copy()
         for kind, noise in enumerate(self._noises, start=1):

@@ -1,9 +1,9 @@
-"""A request for a network to one published model file.
+"""Training: from a request for a network to one published model file.
 
-`task` checks what is asked for, and `recipes` say how each network is taught; `datasets` finds or draws what
-it learns from. `run` is the whole way, `loop` the method and `checkpoints` what it goes on from after a kill;
-`evaluation` and `artifacts` are what is kept of it. All keep to what every Keras backend has. Keras is
-imported inside functions, so that importing this package costs nothing.
+`task` checks the request and resolves it, with the settings in `recipes`, into a `plan`. `datasets` finds or
+generates the images. `run` carries out the plan, `loop` fits the weights, and a killed training resumes from
+`checkpoints`; `evaluation` and `artifacts` report the result. All modules run on every Keras backend. They
+import Keras inside functions, so that importing this package is cheap.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Training as it is asked for: the public `train`, and `run`, which it shares with the command."""
+"""The public `train`, and `run`, which it shares with the command."""
 
 from __future__ import annotations
 
@@ -45,28 +45,39 @@ def train(
     keep_anyway: bool = False,
     force: bool = False,
 ) -> Path:
-    """Train a network as `denoise train` does, and return where its model file is.
+    """Train a network as `denoise train` does, and return the path of its model file.
 
-    network: `digits`, `general` or `document`. name: what to call the model in the user's own store, where
-    `denoiser.Denoiser` and the command find it, and not that of another network; without it, the network's
-    name. destination: a file to write
-    instead. data: a folder of clean images; without it MNIST, for `digits`, or what the generator draws.
-    noise: one noise or several, as in "gaussian:sigma=0..0.1"; without any, those of
-    the network's recipe. noisy: a folder with a noisy image for each in `data`, of equal relative name.
-    noise_from: a folder of blank scans or dark frames, whose noise is cut out and added. start: the
-    name or file of a model to go on from; None, unlike in the command, starts from scratch.
-    latent_dim: the width of `digits`. minutes or epochs: how long; without either, as long as the recipe
-    says. With epochs, the same seed gives the same weights on the same machine. batch_size: patches a step.
-    validation: the share of the images, above 0 and up to 0.5, that is held out to judge by. device: `auto`,
-    `cpu` or `gpu`. precision: of the products, `float32` or `bfloat16`; `auto` measures which is faster.
-    plugins, plugin_options: as for `denoiser.Denoiser`; they add noises, and change the
-    user's images before they are learnt from. keep_anyway: keep even what is worse than doing nothing. force:
-    replace a model that is there, and an unfinished training with other settings; one with the same settings
-    is gone on with.
+    An unfinished training with the same settings is resumed.
 
-    Raises UsageError for values that can't be, ModelError for a model that is there already or that can't be
-    gone on from, DeviceError without the GPU that was asked for, PluginError for a plugin at fault, and
-    TrainingError as `train_network` does.
+    Args:
+        network: "digits", "general" or "document".
+        name: Name of the model in the user's store, where `denoiser.Denoiser` and the command find it; it
+            must not be the name of another network. None uses the network's name.
+        destination: Model file to write, instead of a name in the store.
+        data: Folder of clean images. None uses MNIST for `digits`, and generated images for the others.
+        noise: One or several noises, such as "gaussian:sigma=0..0.1". Without any, those of the recipe.
+        noisy: Folder with a noisy image for each one in `data`, of the same relative name.
+        noise_from: Folder of blank scans or dark frames, whose noise is cut out and added to clean images.
+        start: Name or file of a model to start from. None starts from scratch, unlike in the command.
+        latent_dim: Width of `digits`.
+        minutes: Budget in minutes. Without `minutes` and `epochs`, the recipe's.
+        epochs: Budget in epochs. The same seed then gives the same weights on the same machine.
+        batch_size: Patches per step.
+        validation: Share of the images that is held out for validation, above 0 and up to 0.5.
+        seed: Seed of everything random.
+        device: "auto", "cpu" or "gpu".
+        precision: Precision of products: "float32", "bfloat16", or "auto", which measures which is faster.
+        plugins: As for `denoiser.Denoiser`; they add noises, and change the user's images before training.
+        plugin_options: As for `denoiser.Denoiser`.
+        keep_anyway: Whether a model that is worse than doing nothing is kept too.
+        force: Whether to replace an existing model, and an unfinished training with other settings.
+
+    Raises:
+        UsageError: A value is not allowed.
+        ModelError: The model exists already, can't be written, or can't be used as the start.
+        DeviceError: There is no such GPU.
+        PluginError: A plugin failed.
+        TrainingError: See `denoiser.training.run.train_network`.
     """
     from denoiser.plugins.manager import load
 
@@ -108,12 +119,12 @@ def run(
     keep_anyway: bool = False,
     force: bool = False,
 ) -> dict[str, Any]:
-    """Train what a checked task says with these plugins, and return the model card.
+    """Run a checked task with these plugins, and return the model card.
 
-    tell: gets sentences for people. Raises what `train` does.
+    `tell` receives sentences for people. Raises the same errors as `train`.
     """
-    going_on = store.unfinished(destination).exists()  # what is there may be its best so far
-    if destination.exists() and not (force or going_on):
+    resuming = store.unfinished(destination).exists()  # the model may then be its best so far
+    if destination.exists() and not (force or resuming):
         raise ModelError(f"There is a model {destination} already.", "Choose another name, or use --force.")
     with plugins.noises():
         return train_network(

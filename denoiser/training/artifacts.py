@@ -1,4 +1,4 @@
-"""The files beside a model file that tell how its training went: a picture, a table and a drawing."""
+"""The files beside a model file that show its training: a picture of patches, and the curve."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _SCALE, _GAP, _MARGIN, _HEAD = 4, 8, 110, 44
 
 
 def write(model: Path, found: Seen, history: History) -> list[Path]:
-    """Write them; returns those that there are now.
+    """Write the files, and return the paths of those that were written.
 
-    A file of such a name that no training made stays as it is. The model is what counts: where one of these
-    can't be written, the log says so.
+    A file with such a name that was not written by a training stays unchanged. A file that can't be written
+    is logged and does not fail the training, since the model counts.
     """
     writers: tuple[Callable[[Path], object], ...] = (
         lambda path: write_picture(path, found),
@@ -55,7 +55,7 @@ def write(model: Path, found: Seen, history: History) -> list[Path]:
 
 
 def _ours(path: Path) -> bool:
-    """Whether a training wrote this file."""
+    """Return True if a training wrote this file."""
     try:
         if path.suffix == ".csv":
             with path.open("rb") as file:
@@ -67,7 +67,7 @@ def _ours(path: Path) -> bool:
 
 
 def chosen(found: Seen) -> tuple[list[int], list[int]]:
-    """Which patches to show, by their error: the nearest to the median, and the worst, worst first."""
+    """Choose the patches to show: those with errors nearest to the median, and the worst, worst first."""
     order = np.argsort(found.errors, kind="stable")
     worst = order[::-1][:EACH]
     rest = order[: max(0, len(order) - len(worst))]
@@ -112,9 +112,9 @@ def write_picture(path: Path, found: Seen) -> None:
 
 
 def write_table(path: Path, history: History) -> None:
-    """Write one line for each point that was noted; the last column is empty between checks.
+    """Write one line for each point of the curve; the last column is empty between checks.
 
-    fraction: of the budget, 0..1. loss: weighted mean squared error over the last batches. Raises OSError.
+    `fraction` is the share of the budget, and `loss` the weighted error of the last batches. Raises OSError.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -1,8 +1,8 @@
-"""Noise cut from scans of nothing: what blank pages or dark frames have that they should not.
+"""Noise cut from blank scans: empty paper or dark frames.
 
-A blank scan is a smooth background, uneven light and the paper's tone, and on it the noise that the scanner
-or camera puts on everything. The background is the median of each square of 32 pixels, between them
-interpolated; what is left is the noise.
+A blank scan shows a smooth background, which is uneven light and the tone of the paper, and the noise of the
+scanner or camera. The background is the median of each square of 32 pixels, interpolated between the squares.
+The rest is the noise.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 
 
 LEAST = 64
-"""Sides of an image from which its noise can be told from its background."""
+"""Smallest side, in pixels, at which noise can be separated from the background."""
 
 _BLOCK = 32
 _UNEVEN = 2.0
-"""How much more the busy squares of a scan of nothing may differ than its quiet ones. Grain of 8 pixels
+"""Largest ratio of the spread in busy squares to that in quiet ones, in a blank scan. Grain of 8 pixels
 reaches 1.9, nine in ten photographs are above 2, and any text is far above."""
 
 _STRONG = 0.15
@@ -41,7 +41,9 @@ _SATURATED = 0.01
 class CutNoise:
     """Adds pieces of noise from random places of blank scans, turned and flipped at random.
 
-    noises: deviations from the background, float32 (H, W). name: what a model card calls it.
+    Args:
+        noises: Deviations from the background, float32 (H, W).
+        name: The noise in words, for the model card.
     """
 
     def __init__(self, noises: Sequence[Floats], name: str) -> None:
@@ -56,7 +58,7 @@ class CutNoise:
         """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
         side = max(clean.shape[1:])
         result = clean.copy()
-        # One smaller than this has few places to cut from: its reflections are cut too.
+        # A small scan has few places to cut from: mirroring it gives more.
         sources = [at_least(noise, side + side // 2) for noise in self._noises]
         places = np.array([source.size for source in sources], dtype=np.float64)
         for index, chosen in enumerate(rng.choice(len(sources), len(clean), p=places / places.sum())):
@@ -71,12 +73,18 @@ class CutNoise:
 def cut_from(
     folder: Path, reader: Reader | None = None, *, validation: float = 0.1
 ) -> tuple[CutNoise, CutNoise]:
-    """Read a folder of blank scans; returns the noise to learn from, and that to judge by.
+    """Read a folder of blank scans; return the noise for training and the noise for validation.
 
-    reader: what reads a file, where plugins have a say in it. validation: the share of the scans that is
-    judged by and not learnt from; a single scan is cut in two. Pixels that are fully black or white in more
-    than one place of a hundred are warned about, as noise ends there. Raises ImagesError, naming the file,
-    for one that is too small, not blank, or without any noise.
+    The log warns of a scan in which more than one pixel in a hundred is fully black or white, since the noise
+    is clipped there.
+
+    Args:
+        folder: Folder of blank scans.
+        reader: Reads the files with plugins; None reads them without.
+        validation: Share of the scans that is held out for validation; a single scan is cut in two.
+
+    Raises:
+        ImagesError: A scan, which the message names, is too small, not blank, or without noise.
     """
     if not folder.is_dir():
         raise ImagesError(f"The folder of blank scans {folder} doesn't exist.")
@@ -101,7 +109,7 @@ def cut_from(
 
 
 def deviation(image: Floats) -> Floats:
-    """What an image (H, W) of nothing has besides a smooth background; float32, of mean 0."""
+    """Subtract the smooth background from a blank image (H, W); float32, mean 0."""
     rows, columns = (max(1, side // _BLOCK) for side in image.shape)
     down, across = (
         np.linspace(0, side, parts + 1).astype(int)
@@ -119,7 +127,7 @@ def deviation(image: Floats) -> Floats:
 
 
 def _checked(path: Path, image: Floats) -> Floats:
-    """The noise of one scan, if it is one of nothing."""
+    """Return the noise of one scan. Raises ImagesError if the scan is not blank or has no noise."""
     saturated = float(np.mean((image <= 0.0) | (image >= 1.0)))
     noise = deviation(image)
     spreads = _spreads(noise)
@@ -132,7 +140,7 @@ def _checked(path: Path, image: Floats) -> Floats:
     if loud > _UNEVEN * quiet or _strokes(noise):
         raise ImagesError(
             f"{path} is not blank: there is more on it in some places than in others.",
-            "Noise is cut from scans of nothing, such as empty paper or a closed lens.",
+            "Noise is cut from blank scans, such as empty paper or a closed lens.",
         )
     if saturated > _SATURATED:
         log.warning(
@@ -144,9 +152,9 @@ def _checked(path: Path, image: Floats) -> Floats:
 
 
 def _spreads(noise: Floats, share: float = 0.9) -> npt.NDArray[np.float64]:
-    """How much the pixels of each square differ, by the middle `share` of them: dust and dead pixels aside.
+    """Estimate the standard deviation in each square from the middle `share` of its pixels.
 
-    As a standard deviation, for pixels that are normally distributed.
+    Leaving out the rest makes it robust to dust and dead pixels. It is exact for normally distributed pixels.
     """
     rows, columns = (side // _BLOCK for side in noise.shape)
     squares = noise[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK)
@@ -156,9 +164,9 @@ def _spreads(noise: Floats, share: float = 0.9) -> npt.NDArray[np.float64]:
 
 
 def _strokes(noise: Floats) -> bool:
-    """Whether print is all over the page: lumps, most squares of strong contrast or mostly of one tone.
+    """Return True if the whole page is printed: lumps, in squares of strong contrast or mostly one tone.
 
-    Specks without neighbours are noise, and so is grain, whose tones are spread evenly about the middle.
+    Isolated specks are noise, and so is grain, whose tones are spread evenly about the middle.
     """
     lumps = float(np.mean(noise[:, 1:] * noise[:, :-1])) / float(np.mean(np.square(noise)))
     outer, inner = _spreads(noise), _spreads(noise, 0.5)

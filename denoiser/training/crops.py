@@ -1,8 +1,7 @@
-"""Training patches by way of tiles: noise is added to a piece of an image, and patches are cut from that.
+"""Tiles of images, which noise is added to before training patches are cut from them.
 
-A blob of grain, a fold or a block of JPEG is then cut off where a patch ends, as in a real image, and a
-network with context sees the same noise around its patch as in it. Spoiling one tile for many patches is
-also cheaper.
+Grain, folds and JPEG blocks are thus cut off at the edge of a patch, as in a real image, and a network with
+context sees the same noise around a patch as inside it. Corrupting one tile for many patches is also cheaper.
 """
 
 from __future__ import annotations
@@ -19,17 +18,19 @@ from denoiser.errors import TrainingError
 from denoiser.inference.patches import averaged
 
 Pair = tuple[Floats, Floats]
-#: `source(number, rng)` -> (given, clean), float32 (number, side, side) each; equal where noise is to come.
+#: `source(number, rng)` -> (given, clean), float32 (number, side, side) each; equal if noise is added later.
 Source = Callable[[int, np.random.Generator], Pair]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How a tile may differ from the image it comes from.
+    """Random changes of tiles.
 
-    scales: the range of sizes that half of the tiles are resized to, 1 being the image's own. turn: flips and
-    quarter turns. gain: the share of tiles with less contrast at another brightness. inverted: the share with
-    black and white exchanged.
+    Attributes:
+        scales: Range of scales that half of the tiles are resized to.
+        turn: Whether tiles are flipped and turned by quarters.
+        gain: Share of tiles that get less contrast at another brightness.
+        inverted: Share of tiles in which black and white are exchanged.
     """
 
     scales: tuple[float, float] = (1.0, 1.0)
@@ -42,10 +43,16 @@ PLAIN = Augmentation(turn=False)
 
 
 class Images:
-    """Tiles from pairs of images, each place of all of them equally likely.
+    """Tiles from pairs of images; every position in every image is equally likely.
 
-    pairs: (given, clean) of equal shape; the two may be one array. One smaller than a tile is mirrored at its
-    edges. Raises TrainingError if there are none.
+    Args:
+        pairs: (given, clean) of equal shape; the two may be one array. Images smaller than a tile are
+            mirrored at their edges.
+        side: Side of a tile in pixels.
+        augmentation: Random changes of the tiles.
+
+    Raises:
+        TrainingError: There are no pairs.
     """
 
     def __init__(self, pairs: Sequence[Pair], side: int, augmentation: Augmentation = PLAIN) -> None:
@@ -95,10 +102,14 @@ class Images:
 
 
 class Drawn:
-    """Tiles from drawn pairs, a few of which are kept at hand and replaced one by one.
+    """Tiles from a pool of generated pairs, which are replaced one by one.
 
-    draw: `draw(rng)` -> (given, clean) of equal shape. pool: how many are kept. uses: tiles taken for each
-    new drawing.
+    Args:
+        draw: `draw(rng)` returns (given, clean) of equal shape.
+        side: Side of a tile in pixels.
+        augmentation: Random changes of the tiles.
+        pool: Number of pairs in the pool.
+        uses: Number of tiles cut for each new pair.
     """
 
     def __init__(
@@ -143,11 +154,18 @@ class Mixed:
 
 
 def cut(given: Floats, clean: Floats, number: int, rng: np.random.Generator, *, context: int = 1) -> Pair:
-    """Cut patches from tiles, an equal number from each, at random places and in random order.
+    """Cut patches from tiles, an equal number from each, at random positions and in random order.
 
-    given, clean: float32 (tiles, side, side), side at least 28 `context`. Returns inputs, float32
-    (number, 28, 28), with context (number, 28, 28, 2) as `denoiser.inference.patches.split` has it, and the
-    clean patches (number, 28, 28).
+    Args:
+        given: Tiles to cut inputs from, float32 (tiles, side, side), with side at least 28 `context`.
+        clean: Tiles to cut clean patches from, of the same shape.
+        number: Number of patches.
+        rng: Source of the positions and of the order.
+        context: Width of the context in patches; 1 for none.
+
+    Returns:
+        Inputs, float32 (number, 28, 28), or with context (number, 28, 28, 2) as
+        `denoiser.inference.patches.split` returns them; and clean patches (number, 28, 28).
     """
     tiles, side, _ = given.shape
     margin = (context - 1) * PATCH // 2
@@ -176,12 +194,12 @@ def _windows(image: Floats, step: int) -> npt.NDArray[np.float32]:
 
 
 def own(inputs: Floats) -> Floats:
-    """The patches themselves among a network's inputs: (N, 28, 28), a view."""
+    """Return a view of the patches without their context: (N, 28, 28)."""
     return inputs if inputs.ndim == 3 else inputs[..., 0]
 
 
 def at_least(image: Floats, size: int) -> Floats:
-    """The image (H, W), mirrored at its lower and right edge until both sides have `size` pixels."""
+    """Return the image (H, W), mirrored at its lower and right edges until both sides have `size` pixels."""
     missing = [max(0, size - side) for side in image.shape]
     if not any(missing):
         return image

@@ -1,6 +1,6 @@
-"""What each network learns from: images found or drawn, made noisy as its recipe says.
+"""Datasets: real or generated images, with the noise of a recipe.
 
-Where real images are missing, the same recipe takes what `denoiser.generator` draws.
+Without real images, a recipe uses images from `denoiser.generator`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _DRAWN = 24_000
 _CROPS_HELD_OUT = 2048
 _TILES_HELD_OUT = 256
 _PATCHES_FROM = 1100
-"""One patch for so many pixels of a tile: about each is seen once, and the next tile looks different."""
+"""Pixels of a tile for each patch that is cut from it: about every pixel is used once."""
 EPOCH = 100_000
-"""Pictures and pages have no natural epoch: so many patches count as one."""
+"""Patches in an epoch of pictures or pages, which have no natural epoch."""
 _CLEAN_SHARE = 0.1
 _FLAT = 1 / 255
 _PAGE = (480, 384)
@@ -147,7 +147,7 @@ def _glyph_pairs(plan: Plan, data: Path) -> Dataset:
 
 def _too_few(data: Path | None) -> ImagesError:
     return ImagesError(
-        f"One image in {data} is too little: one part is for learning, and another for judging.", "Add more."
+        f"One image in {data} is too few: training needs one, and validation another.", "Add more."
     )
 
 

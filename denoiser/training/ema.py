@@ -1,4 +1,4 @@
-"""The exponential average of a model's weights, and the best average by validation."""
+"""The exponential moving average of a model's weights, and the best average by validation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVERY = 20
 
 
 class Averages:
-    """Kept in NumPy, every `EVERY` steps: the same on every backend; what lies between is worth nothing."""
+    """Averages in NumPy, updated every `EVERY` steps; more often gains nothing. Equal on every backend."""
 
     def __init__(self, model: Any, validation: tuple[Floats, Floats], optimization: Optimization) -> None:
         self._model, self._averaging = model, optimization.averaging
@@ -33,7 +33,7 @@ class Averages:
         self.score: float | None = None
 
     def resume(self, state: State) -> None:
-        """Take over what a checkpoint holds."""
+        """Restore the averages from a checkpoint."""
         self.average, self.best, self.score = state.average, state.best, state.score
 
     def current(self) -> list[Floats]:
@@ -41,12 +41,12 @@ class Averages:
         return [np.array(value, dtype=np.float32) for value in self._model.get_weights()]
 
     def add(self, step: int) -> None:
-        """Take the weights of this step into the average."""
+        """Update the average with the weights of this step."""
         current = self.current()
         if not self.average:
             self.average = current
             return
-        # Early on the average would still be made of the first weights: let it forget them faster.
+        # Early on, forget faster: otherwise the first weights would dominate the average.
         keep = np.float32(min(self._averaging, (1 + step) / (10 + step)) ** EVERY)
         for average, value in zip(self.average, current, strict=True):
             value -= average
@@ -56,9 +56,9 @@ class Averages:
     def check(
         self, history: History, fraction: float, patches: int, loss: float, seconds: float, *, branch: bool
     ) -> bool:
-        """Measure the average on the validation patches, note it, and keep it if it is the best so far.
+        """Evaluate the average on the validation patches, record the result, and keep the best average.
 
-        Returns True if it is. What gives no number is neither noted nor kept.
+        Returns True if this average is the best so far. A result that is no number is discarded.
         """
         current = self.current()
         self._model.set_weights(self.average)
@@ -79,7 +79,7 @@ class Averages:
 
     @contextmanager
     def best_weights(self) -> Iterator[None]:
-        """Lend the model the best average."""
+        """Give the model the best average within the context."""
         current = self.current()
         self.restore_best()
         try:

@@ -1,4 +1,4 @@
-"""What a training came to: its figures, for the model card and for people."""
+"""Evaluation of a trained network: figures for the model card and for people."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SSIM_OF = 2000
 
 @dataclass(frozen=True)
 class Seen:
-    """Patches that were not taught: as the network got them, as it gave them back, and as they should be."""
+    """Validation patches: noisy, restored by the network, and clean."""
 
     noisy: Floats
     restored: Floats
@@ -37,12 +37,12 @@ class Seen:
 
     @property
     def db(self) -> float:
-        """How near to clean they came back."""
+        """PSNR of the restored patches."""
         return psnr(float(np.mean(self.errors)))
 
     @property
     def gain(self) -> float:
-        """How many dB nearer to clean than the noisy patches."""
+        """PSNR of the restored patches minus that of the noisy ones."""
         return self.db - psnr(float(np.mean(np.square(self.noisy - self.clean))))
 
 
@@ -52,7 +52,7 @@ def look(model: Any, inputs: Floats, clean: Floats) -> Seen:
 
 
 def figure(noise: str, found: Seen) -> dict[str, Any]:
-    """One row of the table: dB and SSIM before and after. Infinite dB, which JSON lacks, is None."""
+    """Return a row of the table: dB and SSIM before and after; infinite dB is None, as JSON lacks it."""
     before = psnr(float(np.mean(np.square(found.noisy - found.clean))))
     after = psnr(float(np.mean(found.errors)))
     clean = found.clean[:_SSIM_OF]
@@ -108,7 +108,7 @@ def card(plan: Plan, dataset: Dataset, model: Any, history: History, validation:
 
 
 def table(card: dict[str, Any]) -> list[str]:
-    """The figures of a model card as lines of text."""
+    """Format the figures of a model card as lines of text."""
     rows: list[tuple[str, ...]] = [("noise", "noisy dB", "restored dB", "noisy SSIM", "restored SSIM")]
     for row in [card["validation"], *card["figures"]]:
         noise = "as it was learnt" if row["noise"] == "validation" else row["noise"]

@@ -1,4 +1,4 @@
-"""Patches made by a thread of their own, ahead of the network that learns from them."""
+"""Patches made by a thread ahead of the network that learns from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Feed = Callable[[int, np.random.Generator], tuple[Floats, Floats]]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a feed stood after a block: the generator's state, as JSON has it, and the feed's memory."""
+    """State of a feed after a block: the generator's state, as plain JSON, and the feed's memory."""
 
     generator: dict[str, Any]
     memory: dict[str, npt.NDArray[Any]]
@@ -30,7 +30,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Block:
-    """Patches for some steps, and where the feed stood after them."""
+    """Patches for some steps, and the state of the feed after them."""
 
     inputs: Floats
     clean: Floats
@@ -38,13 +38,13 @@ class Block:
 
 
 def _where(feed: Feed, rng: np.random.Generator) -> Source:
-    """Note where a feed stands."""
+    """Copy the state of a feed."""
     memory = {key: value.copy() for key, value in getattr(feed, "memory", {}).items()}
     return Source(dict(rng.bit_generator.state), memory)
 
 
 def rewind(feed: Feed, source: Source) -> np.random.Generator:
-    """Put a feed where it stood and return the generator that goes with it."""
+    """Restore the state of a feed, and return its generator."""
     kind = getattr(np.random, str(source.generator.get("bit_generator")), None)
     if kind not in (np.random.PCG64, np.random.PCG64DXSM):
         raise ValueError("an unknown kind of random numbers")
@@ -57,7 +57,7 @@ def rewind(feed: Feed, source: Source) -> np.random.Generator:
 
 
 def looked_at(feed: Feed, number: int, seed: int) -> tuple[Floats, Floats]:
-    """Take some patches to look at, and leave the feed where it stood: no patch is missed for it later."""
+    """Return some patches without changing the state of the feed, so that training misses none."""
     rng = np.random.default_rng(seed)
     before = _where(feed, rng)
     patches = feed(number, rng)
@@ -67,7 +67,7 @@ def looked_at(feed: Feed, number: int, seed: int) -> tuple[Floats, Floats]:
 
 @contextmanager
 def ahead(feed: Feed, number: int, rng: np.random.Generator) -> Iterator[Iterator[Block]]:
-    """Blocks of `number` patches, made by a thread while the last ones are being learnt from."""
+    """Yield blocks of `number` patches, which a thread makes while the network learns from earlier ones."""
     ready: queue.Queue[Block | BaseException] = queue.Queue(2)
     stopped = threading.Event()
 

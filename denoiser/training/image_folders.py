@@ -1,7 +1,4 @@
-"""The user's folders of images to learn from, read as `denoise` reads them.
-
-What is drawn instead of read is in `denoiser.generator`, so that training works with no data at all.
-"""
+"""The user's folders of images to learn from, read as `denoise` reads them."""
 
 from __future__ import annotations
 
@@ -26,16 +23,16 @@ _TAKEN = "It takes what denoise takes: PNG, JPEG, TIFF, BMP, PGM and more."
 
 @dataclass(frozen=True)
 class Reader:
-    """How the user's images are read: `read(path)` gives float32 (H, W) pages in 0..1; and the endings."""
+    """Reads images: `read(path)` returns float32 (H, W) pages in 0..1, for files with these `suffixes`."""
 
     read: Callable[[Path], list[Floats]]
     suffixes: frozenset[str]
 
 
 def read(path: Path) -> list[Floats]:
-    """Every page of an image file, gray, float32 (H, W) in 0..1, as `denoise` reads it before it cleans.
+    """Read every page of an image file as gray float32 (H, W) in 0..1, as `denoise` does.
 
-    Raises FileError for what `denoise` refuses, and OSError.
+    Raises FileError for a file that `denoise` refuses, and OSError.
     """
     with path.open("rb") as file:
         return [picture.pixels for picture in ImageFile(file, path).pages()]
@@ -54,24 +51,31 @@ def _files(folder: Path, reader: Reader) -> Iterator[Path]:
 
 
 def _why(error: Exception) -> str:
-    """What is wrong with a file; the hint is left out, as it may name an option that training lacks."""
+    """Return the message of an error without its hint, which may name an option that training lacks."""
     return error.message if isinstance(error, FileError) else str(error)
 
 
 def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[Floats]:
-    """Every image of a folder and its subfolders, as gray.
+    """Read every image of a folder and its subfolders as gray.
 
-    reader: what reads a file, where plugins have a say in it; its FileError means a file that can't be read.
-    least: pixels that both sides must have. Returns every page, float32 (H, W) arrays in 0..1, in the order
-    of their paths; 16-bit images keep their levels. Hidden files are passed over. A file that can't be read
-    or is too small is left out, with a warning in the log.
-    Raises ImagesError where there is none to learn from.
+    Hidden files are skipped. A file that can't be read or is too small is left out, and logged.
+
+    Args:
+        folder: Folder of images.
+        reader: Reads the files with plugins; None reads them without.
+        least: Smallest width and height in pixels.
+
+    Returns:
+        Every page, float32 (H, W) in 0..1, in the order of the paths; 16-bit images keep their levels.
+
+    Raises:
+        ImagesError: No image is left.
     """
     return [image for _, image in named_images(folder, reader, least=least)]
 
 
 def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[tuple[Path, Floats]]:
-    """Like `images`, each with its path; a file with many pages comes with each of them."""
+    """Read images like `images`, each page with the path of its file."""
     found: list[tuple[Path, Floats]] = []
     reader, left_out = reader or _BUILT_IN, 0
     for path in _files(folder, reader):
@@ -101,11 +105,16 @@ def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) 
 
 
 def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[Floats, Floats]]:
-    """Every noisy image of a folder beside the clean one of the same relative name.
+    """Read each noisy image of a folder with the clean one of the same relative name.
 
-    The endings may differ where the name is clear all the same. Returns (noisy, clean), float32 (H, W) in
-    0..1 each, in the order of their names. Raises ImagesError, naming the file, for one without a partner,
-    two of unequal size or number of pages, and one that can't be read.
+    The suffixes may differ if the names are unambiguous.
+
+    Returns:
+        Pairs (noisy, clean), float32 (H, W) in 0..1 each, in the order of their names.
+
+    Raises:
+        ImagesError: A file, which the message names, has no partner, can't be read, or differs from its
+            partner in size or number of pages.
     """
     reader = reader or _BUILT_IN
     wanted, given = _named(clean, reader), _named(noisy, reader)
@@ -142,7 +151,7 @@ def _read_both(first: Path, second: Path, reader: Reader) -> list[list[Floats]]:
 
 
 def _named(folder: Path, reader: Reader) -> dict[str, Path]:
-    """The images of a folder by relative name without ending; raises ImagesError where two share one."""
+    """Map relative names without suffix to paths. Raises ImagesError if two images share a name."""
     found: dict[str, Path] = {}
     for path in _files(folder, reader):
         relative = path.relative_to(folder)
@@ -154,6 +163,6 @@ def _named(folder: Path, reader: Reader) -> dict[str, Path]:
 
 
 def held_out(number: int, share: float) -> list[int]:
-    """Which of so many are kept for validation: the share, spread evenly, and at least the last."""
+    """Return the indices of the held-out images: evenly spread, at least the last one."""
     due = np.floor(np.arange(number + 1) * share + 1e-9)
     return [int(index) for index in np.flatnonzero(np.diff(due))] or [number - 1]

@@ -1,7 +1,7 @@
-"""Fitting a network to noisy and clean patches.
+"""The training loop: fits a network to noisy and clean patches.
 
-Adam or Muon, a warm-up and a fall of the learning rate, averaged weights, the best of them kept, every noise
-level weighted alike.
+It schedules the learning rate, averages the weights, keeps the best average by validation, and weights all
+noise levels alike.
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ log = logging.getLogger(__name__)
 
 CHECKS = 10
 KEEP_EVERY = 60.0
-"""Seconds between two checkpoints; there is one after each check too."""
+"""Seconds between two checkpoints; each check is followed by one too."""
 
 _BLOCK = 25
-"""Batches that are made at a time, where they are of usual sizes; and steps over which a loss is averaged."""
+"""Batches in a block, unless they are large; and steps over which the loss is averaged."""
 
 _PATCHES_AT_ONCE = 6400
-"""What large batches are bounded by: three or four blocks are in memory, with context 6 kB a patch each."""
+"""Patches in a block of large batches: memory holds up to four blocks, of 6 kB a patch with context."""
 
 _NOTES = 200
 
 _JUMP, _TELLING = 5.0, 1000
-"""A block whose loss is so many times the usual one went wrong, if it has patches enough to tell."""
+"""Factor above the usual loss from which a block went wrong, and the patches that such a block must have."""
 
 _FORGET = 0.05
 _GOOD_EVERY = 250
-"""Steps between two states that are kept to go back to."""
+"""Steps between two states that the training can return to."""
 
 _LEAST_SCALE = 2.0**-10
 
 
 @dataclass(frozen=True)
 class Tick:
-    """What a training tells while it runs: share done, patches a second, dB at the last check."""
+    """Progress of a training: share done, patches per second, dB at the last check."""
 
     fraction: float
     rate: float
@@ -135,7 +135,7 @@ def fit(
 
 
 def diverged() -> TrainingError:
-    """Make the error of a training that is past help."""
+    """Return the error of a training that diverged."""
     return TrainingError(
         "The training diverged: its loss is no longer a number.", "Use a lower learning rate."
     )
@@ -145,7 +145,7 @@ def _restore(model: Any, feed: Feed, state: State) -> np.random.Generator:
     """Restore the model, its optimizer and the feed; return the feed's generator."""
     model.optimizer.build(model.trainable_variables)
     if not checkpoints.fits(state, model, model.optimizer):
-        raise TrainingError("The unfinished training is that of another network.", "Start anew with --force.")
+        raise TrainingError("The unfinished training is that of another network.", "Start over with --force.")
     model.set_weights(state.weights)
     for variable, value in zip(model.optimizer.variables, state.optimizer, strict=True):
         variable.assign(value)
@@ -154,7 +154,7 @@ def _restore(model: Any, feed: Feed, state: State) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class _Good:
-    """A training to go back to: copies of the model's weights, the optimizer's variables and the average."""
+    """A state to return to: copies of the model's weights, the optimizer's variables and the average."""
 
     step: int
     weights: list[Floats]
@@ -305,7 +305,9 @@ class _Run:
             raise diverged()
         self._return_to(self._good)
         if self._scale == 1.0:
-            log.warning("The training went astray; it goes on from its last good state, in smaller steps.")
+            log.warning(
+                "The training diverged; it returns to its last good state and continues in smaller steps."
+            )
         self._scale /= 2.0
 
     def _snapshot(self) -> _Good:
@@ -347,7 +349,7 @@ def _numpy(variable: Any) -> Any:
 
 
 class _Clock:
-    """How much of the budget is spent, in steps or in time since the first step ended."""
+    """The part of the budget that is spent, in steps or in time since the end of the first step."""
 
     def __init__(
         self, minutes: float | None, steps: int | None, *, done: int = 0, seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""How near patches are to clean ones: squared error, PSNR and SSIM."""
+"""Distance of patches from clean ones: squared error, PSNR and SSIM."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STEADY = (0.01**2, 0.03**2)
 
 
 def weights_of(noisy: Floats, clean: Floats, weight_floor: float) -> Floats:
-    """How much each patch counts: 1 / (noise + weight_floor), so that every noise level counts about alike.
+    """Return the weight of each patch, 1 / (noise + weight_floor): every noise level counts about alike.
 
     A good denoiser's error grows with the noise, and without this the noisiest patches would decide
     everything. noisy: (N, 28, 28) or (N, 28, 28, 2), clean: (N, 28, 28); weight_floor: 0..1 scale.
@@ -28,16 +28,16 @@ def weights_of(noisy: Floats, clean: Floats, weight_floor: float) -> Floats:
 
 
 def psnr(error: float) -> float:
-    """A mean squared error on the 0..1 scale in dB; infinite for 0."""
+    """Return the PSNR in dB of a mean squared error on the 0..1 scale; infinite for 0."""
     return -10.0 * math.log10(error) if error > 0 else math.inf
 
 
 def restored(model: Any, inputs: Floats) -> Floats:
-    """What a Keras model makes of patches, clipped to 0..1 as files are; float32 (N, 28, 28)."""
+    """Return a Keras model's outputs for patches, clipped to 0..1 as files are; float32 (N, 28, 28)."""
     result = np.empty(inputs.shape[:3], dtype=np.float32)
     for start in range(0, len(inputs), _CHUNK):
         chunk = inputs[start : start + _CHUNK]
-        # Always one shape: another would be compiled anew.
+        # Pad to one shape: Keras would compile again for another one.
         padded = np.zeros((_CHUNK, *inputs.shape[1:]), dtype=np.float32)
         padded[: len(chunk)] = chunk
         output = np.asarray(model.predict_on_batch(padded))[: len(chunk)]

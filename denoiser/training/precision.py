@@ -1,7 +1,7 @@
-"""In which precision a training multiplies: float32, or bfloat16 where that is faster.
+"""Precision of the products in a training: float32, or bfloat16 where that is faster.
 
-Only the operands of the products of a PatchAutoencoder are ever bfloat16. What is learnt, summed and put out
-stays float32, and so do the files: over 30,000 patches both gave the same curve to 0.01 dB.
+Only the operands of products of a PatchAutoencoder are ever bfloat16. Weights, sums, outputs and files stay
+float32: over 30,000 patches both gave the same curve to 0.01 dB.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _STEPS, _ROUNDS = 6, 2
 
 
 def check(precision: str, kind: str) -> None:
-    """Raise UsageError for a precision that there isn't, or that this kind of network doesn't know."""
+    """Raise UsageError if the precision is unknown, or not supported by this kind of network."""
     if precision not in PRECISIONS:
         raise UsageError(
             f"There is no precision {precision!r}.", f"The precisions are {', '.join(PRECISIONS)}."
@@ -49,16 +49,24 @@ def choose(
     minutes: float | None,
     before: Precision | None = None,
 ) -> tuple[Precision, str]:
-    """Choose the precision of a training; return it and why, as words for people.
+    """Choose the precision of a training.
 
-    precision: "auto", "float32" or "bfloat16". make: makes a compiled Keras model of the network with a dtype
-    policy. batch: inputs and targets of one step. minutes: the budget, None for one in epochs. before: the
-    precision of the unfinished training that this one goes on with.
+    "auto" times some steps in both precisions if the processor or the GPU multiplies bfloat16 and the
+    training is long enough. A training in epochs must be repeatable, so "auto" is float32 there.
 
-    "auto" measures some steps of both where the processor or the GPU multiplies bfloat16 and the budget is
-    worth it. A budget in epochs is meant to be repeatable, so "auto" is float32 there.
+    Args:
+        precision: "auto", "float32" or "bfloat16".
+        make: Returns a compiled Keras model of the network with a dtype policy.
+        batch: Inputs and targets of one step.
+        kind: Class of the network.
+        minutes: Budget; None for a budget in epochs.
+        before: Precision of the unfinished training that is resumed.
 
-    Raises DeviceError for a backend that can't multiply bfloat16, where that was asked for.
+    Returns:
+        The precision, and the reason in words.
+
+    Raises:
+        DeviceError: bfloat16 was requested, and the backend can't multiply it.
     """
     if precision == "float32":
         return "float32", "as asked"
@@ -112,7 +120,7 @@ def _require_bfloat16() -> None:
 
 
 def _rate(model: Any, batch: tuple[Any, Any]) -> float:
-    """Patches a second of a compiled model, the best of some rounds."""
+    """Return the patches per second of a compiled model, from the best of some rounds."""
     inputs, clean = batch
     weights = np.ones(clean.shape[:2], np.float32)
     model.train_on_batch(inputs, clean, sample_weight=weights)  # compiles

@@ -83,7 +83,7 @@ def train_network(
         network.finish()
         seen = _evaluate(run, network)
         if run.plan.start is not None:
-            tell(f"{run.plan.start.name}, which it went on from: {before:.2f} dB, now: {seen.db:.2f} dB.")
+            tell(f"{run.plan.start.name}, which it started from: {before:.2f} dB, now: {seen.db:.2f} dB.")
         if not seen.gain > 0 and not keep_anyway:
             run.checkpoint.remove()
             raise TrainingError(
@@ -165,7 +165,7 @@ def _require_noise(plan: Plan, dataset: Dataset) -> None:
     inputs, clean = dataset.validation
     if np.array_equal(own(inputs), clean):
         raise ImagesError(
-            f"The noise ({plan.recipe.noise.name}) leaves the images that are judged by as they are.",
+            f"The noise ({plan.recipe.noise.name}) leaves the validation images unchanged.",
             "There is nothing to learn: use a stronger one.",
         )
 
@@ -309,6 +309,6 @@ def _publish(run: _Run, network: _Network, history: History, seen: Seen) -> dict
     except OSError as error:
         raise ModelError(
             f"{plan.destination} can't be written: {reason(error)}.",
-            "Make room for it, and repeat the command: it goes on from its last minute.",
+            "Make room for it, and repeat the command: it resumes from its last minute.",
         ) from error
     return card

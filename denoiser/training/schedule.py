@@ -1,4 +1,4 @@
-"""How the learning rate goes over a training, as a share of its peak."""
+"""Schedules of the learning rate, as a share of its peak."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 Schedule = Literal["cosine", "constant"]
 
 WARM_UP = {"cosine": 500, "constant": 200}
-"""Steps in which the rate rises from nothing to its peak, at least."""
+"""Number of steps in which the rate rises from zero to its peak."""
 
 DECAY = 0.15
 """The part of a constant schedule, at its end or after a branch, in which the rate falls to nothing."""

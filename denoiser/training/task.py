@@ -1,4 +1,4 @@
-"""What a training is asked to do, by the command or from Python, checked before any work."""
+"""A request for a training, from the command or from Python, checked before any work."""
 
 from __future__ import annotations
 
@@ -23,21 +23,28 @@ if TYPE_CHECKING:
     from denoiser.weights.modelfile import ModelFile
 
 CLEAN_SHARE = 0.1
-"""How many of the patches stay as they are, so that a network learns to leave clean images alone."""
+"""Share of the patches that stay clean, so that a network learns to leave clean images alone."""
 
 _MOST_AT_ONCE = 16_384
 
 
 @dataclass(frozen=True)
 class Task:
-    """The wishes; None and empty ones are filled in from the network's recipe.
+    """A request for a training; None and empty values are filled in from the network's recipe.
 
-    network: `digits`, `general` or `document`. noises: as `denoiser.noise.parse` reads them. data: a folder
-    of clean images. noisy: a folder with a noisy image for each of them, of equal relative name. noise_from:
-    a folder of blank scans to cut noise from. start: a model's name or file, or "scratch"; None: the
-    network's own weights, where there are any and they fit. as_released: everything as the bundled weights
-    were made, from scratch. latent_dim: the width of `digits`. batch_size: patches a step. validation: the
-    share of images held out, 0..1.
+    Attributes:
+        network: "digits", "general" or "document".
+        noises: Noises as `denoiser.noise.parse` reads them.
+        data: Folder of clean images.
+        noisy: Folder with a noisy image for each of them, of the same relative name.
+        noise_from: Folder of blank scans, whose noise is cut out and added.
+        start: Name or file of a model, or "scratch". None uses the network's own weights if they fit.
+        as_released: Whether everything is as for the bundled weights, from scratch.
+        latent_dim: Width of `digits`.
+        batch_size: Patches per step.
+        validation: Share of the images that is held out, 0..1.
+        minutes, epochs: Budget; at most one of them.
+        seed, device, precision: See `Plan`.
     """
 
     network: str = "general"
@@ -57,7 +64,7 @@ class Task:
     precision: str = "auto"
 
     def check(self) -> None:
-        """Raise UsageError or DeviceError for what can't be meant or done, as far as it shows at once."""
+        """Raise UsageError or DeviceError for a value that is wrong, without reading any file."""
         if self.network not in recipes.RECIPES:
             raise UsageError(
                 f"There is no network called {self.network!r}.", f"Known: {', '.join(recipes.RECIPES)}."
@@ -83,11 +90,12 @@ class Task:
             )
         if self.start == "":
             raise UsageError(
-                "The model to go on from has no name.", "Name one with --from, or use --from scratch."
+                "The model to start from has no name.", "Name one with --from, or use --from scratch."
             )
         if self.noisy is not None and self.data is None:
             raise UsageError(
-                f"The noisy images in {self.noisy} go with clean ones.", "Name the folder of those too."
+                f"The noisy images in {self.noisy} go with clean ones.",
+                "Give the folder of the clean images too.",
             )
         if self.latent_dim is not None:
             self._check_latent_dim(self.latent_dim)
@@ -97,7 +105,7 @@ class Task:
         engine.require(device=self.device)
 
     def check_name(self, name: str) -> None:
-        """Raise UsageError where the model would take the place of another network in the store."""
+        """Raise UsageError if the model would replace another network in the store."""
         if name in store.NETWORKS and name != self.network:
             raise UsageError(
                 f"A model called {name} would be used in place of the network {name}, and this trains"
@@ -176,7 +184,7 @@ class Task:
         return replace(recipe, **changes)
 
     def _mixed(self, noises: list[Corruption]) -> Corruption:
-        """One of these noises for each image, and for some none; pairs bring clean ones themselves."""
+        """Mix the noises, one for each image, with a share of clean images unless the user has pairs."""
         if not noises:
             return NoCorruption()
         return Mixture([(noise, 1.0) for noise in noises], clean=0.0 if self.noisy else CLEAN_SHARE)
@@ -194,7 +202,7 @@ class Task:
         if path is None:
             if asked:
                 raise ModelError(
-                    f"The network {self.start} has no weights to go on from.", "Use --from scratch."
+                    f"The network {self.start} has no weights to start from.", "Use --from scratch."
                 )
             return None
         model = modelfile.read(path, name=str(wanted))

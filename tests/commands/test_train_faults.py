@@ -24,7 +24,7 @@ from tests.helpers.command import Denoise
     [
         (("--name", ""), "'' can't be a model's name"),
         (("--batch-size", 10_000_000), "The batch size is 10,000,000"),
-        (("--from", ""), "The model to go on from has no name."),
+        (("--from", ""), "The model to start from has no name."),
         (("--name", "digits"), "this trains general. Choose another --name. To train digits, use --model"),
         (("--name", "general", "--model", "document"), "this trains document. Choose another --name."),
     ],
@@ -53,7 +53,7 @@ def test_a_noise_that_does_nothing_is_refused(
     options = ("--model", network, "--noise", "gaussian:strength=0", "--name", "mine", "--epochs", 1)
     outcome = denoise("train", pictures, *options)
     assert outcome.code == 2
-    assert "leaves the images that are judged by as they are" in outcome.err
+    assert "leaves the validation images unchanged" in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert not (store / "models").exists()
 

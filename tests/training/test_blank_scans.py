@@ -1,4 +1,4 @@
-"""Noise cut from scans of nothing."""
+"""Noise cut from blank scans."""
 
 from __future__ import annotations
 

@@ -232,7 +232,7 @@ def test_a_step_that_goes_wrong_is_taken_back(wrong: float, caplog: pytest.LogCa
     scores = [point.db for point in history.points if point.db is not None]
     assert scores[-1] > scores[0]
     assert np.isfinite(np.concatenate([value.ravel() for value in model.get_weights()])).all()
-    told = [record.message for record in caplog.records if "went astray" in record.message]
+    told = [record.message for record in caplog.records if "last good state" in record.message]
     assert len(told) == 1
 
 
