@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +73,11 @@ class Plan:
 
     @property
     def optimization(self) -> Optimization:
-        """How the weights are fitted."""
-        return self.recipe.optimization
+        """How the weights are fitted: at a lower rate if they are trained already."""
+        settings = self.recipe.optimization
+        if self.start is None or settings.finetuning_rate is None:
+            return settings
+        return replace(settings, learning_rate=settings.finetuning_rate)
 
     @property
     def config(self) -> Mapping[str, Any]:

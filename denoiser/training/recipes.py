@@ -7,7 +7,7 @@ a network records the settings that it was trained with.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from denoiser.noise import Chain, Corruption, Mixture, parse
@@ -27,6 +27,7 @@ class Optimization:
     Attributes:
         batch_size: Patches per step.
         learning_rate: Peak of the schedule.
+        finetuning_rate: Peak if the training starts from trained weights; None means `learning_rate`.
         weight_floor: Added to the noise of a patch where its weight is computed, on the 0..1 scale; see
             `denoiser.training.metrics.weights_of`.
         optimizer: "adam" (Kingma and Ba, 2015); "nadam" (Dozat, 2016), here with a short memory of the size
@@ -43,6 +44,7 @@ class Optimization:
 
     batch_size: int = 256
     learning_rate: float = 2e-3
+    finetuning_rate: float | None = None
     weight_floor: float = 3 / 255
     optimizer: Literal["adam", "nadam", "muon"] = "adam"
     loss: Literal["mse", "paper"] = "mse"
@@ -103,6 +105,17 @@ def _mixed(*noises: tuple[str, float], clean: float = 0.1, levels: int | None = 
     return Mixture(parsed, clean=clean, levels=levels)
 
 
+# The rate of a training from scratch would undo what the last fall of the rate has gained: see
+# docs/explain/experiments.md.
+_MIXER = Optimization(
+    learning_rate=0.012,
+    finetuning_rate=0.003,
+    optimizer="muon",
+    schedule="constant",
+    averaging=0.998,
+    branch_every=3_000_000,
+)
+
 RECIPES: dict[str, Recipe] = {
     # Chosen on the 5,000 held-out digits: see docs/explain/experiments.md, and benchmarks/digits.py.
     "digits": Recipe(
@@ -137,13 +150,7 @@ RECIPES: dict[str, Recipe] = {
             ("stripes:sigma=0..0.06", 0.02),
             levels=256,
         ),
-        optimization=Optimization(
-            learning_rate=0.012,
-            optimizer="muon",
-            schedule="constant",
-            averaging=0.998,
-            branch_every=3_000_000,
-        ),
+        optimization=_MIXER,
         augmentation=crops.Augmentation(scales=(0.5, 1.0), gain=0.2, inverted=0.1),
         generated_share=0.1,
         levels=(*(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)), CLEAN),
@@ -158,15 +165,7 @@ RECIPES: dict[str, Recipe] = {
             clean=0.4,
             levels=256,
         ),
-        optimization=Optimization(
-            learning_rate=0.012,
-            weight_floor=0.05,
-            optimizer="muon",
-            schedule="constant",
-            averaging=0.998,
-            branch_every=3_000_000,
-            loss="paper",
-        ),
+        optimization=replace(_MIXER, weight_floor=0.05, loss="paper"),
         side=224,
         augmentation=crops.Augmentation(scales=(0.7, 1.6)),
         generated_share=0.6,

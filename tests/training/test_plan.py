@@ -86,3 +86,13 @@ def test_a_network_keeps_the_shape_that_it_starts_from(plan: Plan, tmp_path: Pat
 def test_a_destination_is_a_model_file(plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"end in \.keras"):
         replace(plan, destination=tmp_path / "x.png").check()
+
+
+def test_trained_weights_are_learnt_on_at_a_lower_rate(plan: Plan, tmp_path: Path) -> None:
+    start = modelfile.read(fakes.identity(tmp_path / "start.keras"))
+    from_scratch, finetuned = plan.optimization, replace(plan, start=start).optimization
+    assert from_scratch == GENERAL.optimization
+    assert finetuned.learning_rate == GENERAL.optimization.finetuning_rate
+    assert finetuned.learning_rate < from_scratch.learning_rate / 2
+    digits = Plan(RECIPES["digits"], tmp_path / "digits.keras", start=start)
+    assert digits.optimization == RECIPES["digits"].optimization
