@@ -42,7 +42,7 @@ class ExitCode(IntEnum):
 
 
 class DenoiserError(Exception):
-    """Base of all errors that are the user's to mend: one clear line, and what to do about it."""
+    """Base class of errors that the user can fix: one clear line, and what to do about it."""
 
     exit_code = ExitCode.CANNOT_START
 
@@ -72,7 +72,7 @@ class ModelError(DenoiserError):
 
 
 class DeviceError(DenoiserError):
-    """The device or engine asked for is not to be had."""
+    """The requested device or engine is not available."""
 
 
 class PluginError(DenoiserError):

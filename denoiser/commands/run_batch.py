@@ -76,19 +76,19 @@ class Batch:
                 self._tell(Result(job.source, job.destination, Status.UP_TO_DATE))
             else:
                 stale.append(job)
-        strangers = self._strangers(stale)
-        if strangers:
+        foreign = self._foreign(stale)
+        if foreign:
             self._record.refresh()  # another run may have written them since
-            strangers = self._strangers(strangers)
-        if strangers:
-            more = f" (and {len(strangers) - 1} more)" if len(strangers) > 1 else ""
+            foreign = self._foreign(foreign)
+        if foreign:
+            more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
             raise UsageError(
-                f"{strangers[0].destination}{more} exists and was not written by denoise.",
+                f"{foreign[0].destination}{more} exists and was not written by denoise.",
                 "Use --force to overwrite, or another --out.",
             )
         return stale
 
-    def _strangers(self, jobs: Iterable[Job]) -> list[Job]:
+    def _foreign(self, jobs: Iterable[Job]) -> list[Job]:
         """Those whose destination holds something else than an output of ours."""
         return [
             job
@@ -188,7 +188,7 @@ def _make(option: str, folder: Path | None) -> None:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"The folder {folder} of {option} can't be made: {error.strerror}.", "Name another."
+            f"The folder {folder} of {option} can't be made: {error.strerror}.", "Choose another folder."
         ) from error
 
 
@@ -200,7 +200,7 @@ def _apart(compare: Path, jobs: Iterable[Job], out: Path) -> None:
     for job in jobs:
         if Path(os.path.realpath(job.source)).is_relative_to(own):
             raise UsageError(
-                f"The input {job.source} lies in {compare}, the --compare folder.", "Name another."
+                f"The input {job.source} lies in {compare}, the --compare folder.", "Choose another folder."
             )
 
 

@@ -111,7 +111,7 @@ class _Handed:
 
 
 def write(path: Path, plugins: Plugins, pictures: Iterator[Picture], *, count: int) -> list[str] | None:
-    """Let a plugin write all pages to a temporary file; returns notes, or None if no plugin wanted to.
+    """Let a plugin write all pages to a temporary file; return notes, or None if no plugin accepts the file.
 
     FileError names a plugin that fails, leaves pages out or writes nothing; what a page raises while it is
     made is raised as it is, whatever the plugin does about it.

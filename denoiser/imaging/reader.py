@@ -179,7 +179,8 @@ class ImageFile:
             most = 8 * _INFLATED // (self._png_bits * len(self._image.getbands()))
         if most is not None and width * height > most * self._bytes:
             raise FileError(
-                f"is damaged: {width}x{height} pixels can't be in {self._bytes:,} bytes.", "Get it anew."
+                f"is damaged: {width}x{height} pixels can't be in {self._bytes:,} bytes.",
+                "Copy or download it again.",
             )
 
     def _check_memory(self, width: int, height: int) -> None:
@@ -394,7 +395,9 @@ def _directories(file: IO[bytes]) -> int:
         names = {int.from_bytes(tags[step : step + 2], order) for step in range(0, len(tags), entry)}
         if place in seen or after > size or _IMAGE_WIDTH not in names:
             file.seek(start)
-            raise FileError(f"is damaged: the directory of page {len(seen) + 1} is none.", "Get it anew.")
+            raise FileError(
+                f"is damaged: the directory of page {len(seen) + 1} is none.", "Copy or download it again."
+            )
         seen.add(place)
         place = at(after, width) if after + width <= size else 0
     file.seek(start)

@@ -157,7 +157,7 @@ def _plain(model: ModelFile) -> Callable[[], Work]:
     def make() -> Work:
         if not size:
             with one_thread():
-                size.append(next(each for each in _BLOCKS if _Plain(each, *matrices).indifferent()))
+                size.append(next(each for each in _BLOCKS if _Plain(each, *matrices).position_invariant()))
         return _Plain(size[0], *matrices)
 
     return make
@@ -195,9 +195,9 @@ class _Plain:
         np.divide(1.0, drawn, out=drawn)
         result.reshape(count, _PIXELS)[...] = drawn[:, :count].T
 
-    def indifferent(self) -> bool:
+    def position_invariant(self) -> bool:
         """Whether one patch put in every place comes out the same, to the last bit, in all of them."""
-        return _indifferent(self, (PATCH, PATCH))
+        return _position_invariant(self, (PATCH, PATCH))
 
 
 def _mixer(model: ModelFile) -> Callable[[], Work]:
@@ -207,17 +207,17 @@ def _mixer(model: ModelFile) -> Callable[[], Work]:
     def make() -> Work:
         if not together:
             with one_thread():  # as it will be when it counts: more threads cut the products up differently
-                together.append(next(each for each in TOGETHER if _indifferent_mixer(each)))
+                together.append(next(each for each in TOGETHER if _mixer_invariant(each)))
         return Mixer(model, folded, together[0])
 
-    def _indifferent_mixer(size: int) -> bool:
-        return size == 1 or _indifferent(Mixer(model, folded, size), input_shape(model.config))
+    def _mixer_invariant(size: int) -> bool:
+        return size == 1 or _position_invariant(Mixer(model, folded, size), input_shape(model.config))
 
     return make
 
 
-def _indifferent(work: Work, shape: tuple[int, ...]) -> bool:
-    """Whether one input put in every place comes out the same, to the last bit, in all of them."""
+def _position_invariant(work: Work, shape: tuple[int, ...]) -> bool:
+    """Return True if the output for a patch is bit-identical at every position of the block."""
     given = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
     result = np.empty((work.size, PATCH, PATCH), np.float32)
     work.run(np.repeat(given, work.size, axis=0), result)

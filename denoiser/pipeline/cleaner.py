@@ -102,7 +102,7 @@ class _Writing:
 
 
 class _Unwritten(Exception):  # noqa: N818 - not an error
-    """No plugin wanted to write a file; raised to leave no trace of the attempt."""
+    """Raised inside `replacing_path` to discard the temporary file when no plugin accepts the file."""
 
 
 class Cleaner:

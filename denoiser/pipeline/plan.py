@@ -91,7 +91,8 @@ def plan(
         if root.is_dir():
             if _real(root) == hidden[0]:
                 raise UsageError(
-                    f"The output folder {out} is the input folder {root}.", "Name another folder with --out."
+                    f"The output folder {out} is the input folder {root}.",
+                    "Choose another folder with --out.",
                 )
             prefix = Path(_name(root)) if several else Path()
             found = _walk(root, walk, hidden)
@@ -216,5 +217,5 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
         if beside(str(job.destination)) in sources:
             raise UsageError(
                 f"The output {job.destination} is an input; inputs are never written to.",
-                "Name another folder with --out.",
+                "Choose another folder with --out.",
             )

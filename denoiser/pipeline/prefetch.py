@@ -118,7 +118,7 @@ class Aside:
 
 
 def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Give items, each when the one after it is there."""
+    """Yield each item only after the next one has been produced."""
     held: list[Item] = []
     for item in items:
         held.append(item)

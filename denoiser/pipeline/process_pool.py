@@ -109,7 +109,7 @@ class Pool:
         return len(task) > 1 or not any(len(each) == 1 for worker in self._workers for each in worker.tasks)
 
     def _hear(self, worker: _Worker) -> None:
-        """Take what a worker has to tell; if that is nothing any more, see to what it leaves."""
+        """Receive results from a worker; if it died, reschedule its unfinished files."""
         try:
             told = worker.hear()
         except (EOFError, OSError):

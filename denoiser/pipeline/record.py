@@ -197,7 +197,7 @@ class Record:
         """All files of the record that there are."""
         try:
             if not stat.S_ISDIR(self._folder.lstat().st_mode):
-                raise self._refused(self._folder, "is no folder of its own")
+                raise self._refused(self._folder, "is not a folder")
             names = os.listdir(self._folder)  # noqa: PTH208 - faster
         except (FileNotFoundError, NotADirectoryError):
             names = []
@@ -305,19 +305,19 @@ class Record:
     # --- writing ---
 
     def begin(self, outputs: Iterable[str]) -> None:
-        """Note that these outputs are about to be written."""
+        """Record that these outputs are about to be written."""
         now = time.time_ns()
         names = dict.fromkeys(outputs)
         self._append([_begun(output, now) for output in names], sync=self._sync)
         self._known().begun |= dict.fromkeys(names, now)
 
     def failed(self, output: str) -> None:
-        """Note that an output that was begun was not written: what is there is what was there before."""
+        """Record that this output failed. Any file at the destination is from an earlier run."""
         self._append([_line({"output": output, "failed": True})])
         self._known().begun.pop(output, None)
 
     def done(self, output: str, source: Path, stamp: Stamp, made_with: str, written: Written) -> None:
-        """Note that an output is complete, what it was made from and with, and what it is known by."""
+        """Record that an output is complete: its input, its settings, its size and its time."""
         entry = _Entry(_absolute(source), stamp.size, stamp.mtime_ns, stamp.sha256, made_with, *written)
         self._append([entry.line(output)])
         known = self._known()

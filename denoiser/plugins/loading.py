@@ -56,7 +56,7 @@ def load_file(path: Path) -> tuple[ModuleType, str]:
         del sys.modules[name]
         log.debug("plugin %s", path, exc_info=True)
         what = f"{type(error).__name__}: {first_line(error)}{_line_of(error, path)}"
-        raise PluginError(f"The plugin {path} fails on loading: {what}.", "Mend it first.") from error
+        raise PluginError(f"The plugin {path} fails on loading: {what}.", "Fix the plugin first.") from error
     return module, version
 
 

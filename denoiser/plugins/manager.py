@@ -412,7 +412,7 @@ def insist(plugins: Plugins) -> None:
     for failed in plugins.failed:
         raise PluginError(
             f"The installed plugin {failed.name} ({failed.origin}) can't be loaded: {failed.error}",
-            "Mend or uninstall it, or use --no-plugins.",
+            "Fix or uninstall it, or use --no-plugins.",
         )
 
 

@@ -153,7 +153,7 @@ class Whole(io.BufferedRandom):
     """What the file is known by, once it is complete."""
 
     def fileno(self) -> int:
-        """There is none to be had."""
+        """Raise `io.UnsupportedOperation`, so that encoders write through Python."""
         raise io.UnsupportedOperation("fileno")
 
     def write(self, content: Buffer, /) -> int:

@@ -1,4 +1,4 @@
-"""How much memory there is to be had, so that a page that can't fit is refused and doesn't end the run."""
+"""The free memory, so that a page that can't fit is refused instead of ending the run."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def require_place(model: Path) -> None:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ModelError(
             f"{model} can't be written: {folder} is not a folder that you may write to.",
-            "Name another place, with DENOISER_HOME if it is the store.",
+            "Choose another place, with DENOISER_HOME if it is the store.",
         )
 
 

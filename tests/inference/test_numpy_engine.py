@@ -131,7 +131,7 @@ def test_no_place_among_others_is_special(kind: str, count: int) -> None:
 
 @pytest.mark.parametrize("safe", [16, 8, 4, 1])
 def test_blocks_are_as_large_as_places_do_not_matter(safe: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(numpy_engine._Plain, "indifferent", lambda self: self.size <= safe)
+    monkeypatch.setattr(numpy_engine._Plain, "position_invariant", lambda self: self.size <= safe)
     engine = NumpyEngine(ALONE["Autoencoder"])
     assert engine._make().size == safe
     assert np.abs(engine.reconstruct(POOL) - SINGLY["Autoencoder"]).max() < 1e-6
