@@ -30,14 +30,6 @@ log = logging.getLogger(__name__)
 
 _FORMAT = "denoiser training 2"
 _PARTS = ("weights", "average", "best", "optimizer")
-_RENAMED = {
-    "floor": "weight_floor",
-    "fused": "jit_compile",
-    "drawn": "generated_share",
-    "judged": "validation_noise",
-}
-"""Names of settings in checkpoints that were written before they were renamed."""
-
 _FAULTS = (OSError, EOFError, KeyError, ValueError, TypeError, zlib.error, zipfile.BadZipFile, MemoryError)
 
 
@@ -139,7 +131,10 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             if about["format"] != _FORMAT:
-                raise ValueError("another format")
+                raise TrainingError(
+                    f"{path} holds an unfinished training of another version of denoiser.",
+                    "Finish it with that version, or start over with --force.",
+                )
             parts = {
                 part: [_checked(file[f"{part}/{index}"]) for index in range(about["counts"][part])]
                 for part in _PARTS
@@ -156,7 +151,7 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
             history=_history(about["history"]),
             **parts,
         )
-        return state, {_RENAMED.get(name, name): value for name, value in about["made_with"].items()}
+        return state, dict(about["made_with"])
     except _FAULTS:
         raise TrainingError(
             f"{path} should hold an unfinished training, and is damaged.",

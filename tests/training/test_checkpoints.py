@@ -188,18 +188,19 @@ def test_other_settings_start_anew_only_when_told_to(
     assert not path.with_suffix(".training").exists()
 
 
-def test_settings_of_older_checkpoints_have_the_names_of_today(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_version_says_so(
+    denoise: Denoise, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = models.unfinished(store / "models" / "mine.keras")
     source = Source(dict(np.random.default_rng(0).bit_generator.state), {})
-    state = State(1, 0.1, [], [], [], None, [], source, checkpoints.History())
-    old = {"floor": 0.2, "fused": True, "drawn": 0.1, "judged": None, "seed": 3}
-    checkpoints.write(tmp_path / "x.training", state, old)
-    assert checkpoints.read(tmp_path / "x.training")[1] == {
-        "weight_floor": 0.2,
-        "jit_compile": True,
-        "generated_share": 0.1,
-        "validation_noise": None,
-        "seed": 3,
-    }
+    with monkeypatch.context() as earlier:
+        earlier.setattr(checkpoints, "_FORMAT", "denoiser training 1")
+        checkpoints.write(left, State(1, 0.1, [], [], [], None, [], source, checkpoints.History()), {})
+    options = ("train", "--model", "digits", "--name", "mine", "--from", "scratch", "--epochs", 1)
+    outcome = denoise(*options)
+    assert outcome.code == 3
+    assert "unfinished training of another version" in outcome.err
+    assert "damaged" not in outcome.err
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "text", "empty", "pickled", "infinite"])
