@@ -21,14 +21,13 @@ from typing import Any
 
 from machine import describe
 
-from denoiser._types import PATCH
 from denoiser.training import recipes
 from denoiser.training.datasets import EPOCH, dataset_for
 from denoiser.training.evaluation import figure, look
 from denoiser.training.plan import DataRequest, Plan
 from denoiser.training.run import train_network
 from denoiser.weights import modelfile, store
-from denoiser.weights.architectures import parameters, planes, token_kernels, validate
+from denoiser.weights.architectures import multiply_adds, parameters, validate
 
 SHAPES: dict[str, dict[str, Any]] = {
     "as chosen": {},
@@ -119,7 +118,7 @@ def _trained(name: str, photographs: Path, patches: int, precision: str) -> dict
 def _row(
     name: str, config: dict[str, Any], patches: int, everything: float, each: list[float]
 ) -> dict[str, Any]:
-    macs, weights = multiply_adds(config), parameters("PatchAutoencoder", config)
+    macs, weights = multiply_adds("PatchAutoencoder", config), parameters("PatchAutoencoder", config)
     row = {
         "shape": name,
         "macs": macs,
@@ -134,15 +133,6 @@ def _row(
         flush=True,
     )
     return row
-
-
-def multiply_adds(config: dict[str, Any]) -> int:
-    """Count the multiplications of one patch's matrix products."""
-    tokens, channels = (PATCH // config["token"]) ** 2, config["channels"]
-    across = channels * sum(inputs * outputs for inputs, outputs in token_kernels(config).values())
-    along = 2 * tokens * channels * config["channel_hidden"]
-    ends = tokens * channels * config["window"] ** 2 * (planes(config) + 1)
-    return int(config["blocks"] * (across + along) + ends)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from denoiser._types import PATCH, Floats
+from denoiser._types import Floats
 from denoiser.errors import DeviceError, UsageError
 from denoiser.system import hardware
-from denoiser.weights.architectures import planes, token_kernels
+from denoiser.weights.architectures import multiply_adds
 
 if TYPE_CHECKING:
     from denoiser.weights.modelfile import ModelFile
@@ -115,16 +115,4 @@ def _numpy(model: ModelFile, jobs: int | None) -> Engine:
 
 
 def _worth(model: ModelFile, patches: int | None) -> bool:
-    return patches is None or patches * multiply_adds(model) >= GPU_WORTH
-
-
-def multiply_adds(model: ModelFile) -> int:
-    """Count what one patch costs: a shared layer is used once for each token or channel."""
-    config = model.config
-    if model.kind == "Autoencoder":
-        return model.parameters
-    tokens, channels = (PATCH // config["token"]) ** 2, config["channels"]
-    pixels = config["window"] ** 2 * (planes(config) + 1)
-    across = sum(inputs * outputs for inputs, outputs in token_kernels(config).values()) * channels
-    along = 2 * tokens * channels * config["channel_hidden"]
-    return int(tokens * channels * pixels + config["blocks"] * (across + along))
+    return patches is None or patches * multiply_adds(model.kind, model.config) >= GPU_WORTH

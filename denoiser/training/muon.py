@@ -23,10 +23,17 @@ _TINY = 1e-7
 class Muon(keras.optimizers.Optimizer):
     """Muon on the last two axes of kernels, Adam on the variables of some layers and on all vectors.
 
-    learning_rate: of Muon. adam_rate: Adam's share of it. adam_layers: names of layers whose variables Adam
-    updates: the first and the last of a network, whose inputs and outputs are pixels. momentum: Nesterov's.
-    decay: decoupled decay, of Muon's kernels alone. clip: the largest global norm of the gradients that Adam
-    gets.
+    Args:
+        learning_rate: Learning rate of Muon.
+        adam_rate: Learning rate of Adam, as a share of Muon's.
+        adam_layers: Names of the layers and variables that Adam updates: by default those whose inputs or
+            outputs are pixels, and the positions.
+        momentum: Nesterov momentum of Muon.
+        decay: Decoupled weight decay of the kernels that Muon updates.
+        beta_1, beta_2, epsilon: Adam's.
+        clip: Largest global norm of the gradients that Adam receives.
+        name: Name of the optimizer.
+        **kwargs: Passed to `keras.optimizers.Optimizer`.
     """
 
     def __init__(
@@ -34,7 +41,7 @@ class Muon(keras.optimizers.Optimizer):
         learning_rate: float = 0.012,
         *,
         adam_rate: float = 1 / 12,
-        adam_layers: Collection[str] = ("embed", "draw"),
+        adam_layers: Collection[str] = ("embed", "position", "draw"),
         momentum: float = 0.95,
         decay: float = 0.1,
         beta_1: float = 0.9,
@@ -50,7 +57,7 @@ class Muon(keras.optimizers.Optimizer):
         self.beta_1, self.beta_2, self.epsilon, self.clip = beta_1, beta_2, epsilon, clip
 
     def build(self, variables: Sequence[Any]) -> None:
-        """Make one state for a kernel of Muon's and two for a variable of Adam's."""
+        """Create the state: one array for each kernel of Muon, two for each variable of Adam."""
         if self.built:
             return
         super().build(variables)
@@ -61,9 +68,7 @@ class Muon(keras.optimizers.Optimizer):
         ]
 
     def _adam(self, variable: Any) -> bool:
-        return len(variable.shape) < 2 or any(
-            name in self.adam_layers or name == "position" for name in variable.path.split("/")
-        )
+        return len(variable.shape) < 2 or not set(self.adam_layers).isdisjoint(variable.path.split("/"))
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
         """Update the variables; the gradients that go to Adam are clipped to a global norm of their own."""
@@ -108,16 +113,7 @@ class Muon(keras.optimizers.Optimizer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        names = (
-            "adam_rate",
-            "adam_layers",
-            "momentum",
-            "decay",
-            "beta_1",
-            "beta_2",
-            "epsilon",
-            "clip",
-        )
+        names = ["adam_rate", "adam_layers", "momentum", "decay", "beta_1", "beta_2", "epsilon", "clip"]
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

@@ -129,6 +129,20 @@ def parameters(kind: Kind, config: Mapping[str, Any]) -> int:
     return sum(math.prod(slot.shape) for slot in layout(kind, config).values())
 
 
+def multiply_adds(kind: Kind, config: Mapping[str, Any]) -> int:
+    """Count the multiplications in the products of one patch.
+
+    A shared kernel is used once for each token or channel.
+    """
+    if kind == "Autoencoder":
+        return 2 * PATCH * PATCH * int(config["latent_dim"])
+    tokens, channels = (PATCH // config["token"]) ** 2, config["channels"]
+    ends = tokens * channels * config["window"] ** 2 * (planes(config) + 1)
+    across = channels * sum(inputs * outputs for inputs, outputs in token_kernels(config).values())
+    along = 2 * tokens * channels * config["channel_hidden"]
+    return int(ends + config["blocks"] * (across + along))
+
+
 def planes(config: Mapping[str, Any]) -> int:
     """How many pictures of a place a network is shown: the patch, and perhaps its averaged surroundings."""
     return 1 if config.get("context", 1) == 1 else 2

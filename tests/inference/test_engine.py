@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from denoiser.errors import DeviceError, UsageError
-from denoiser.inference.engine import multiply_adds, open_engine
+from denoiser.inference.engine import open_engine
+from denoiser.weights.architectures import multiply_adds
 from denoiser.weights.modelfile import ModelFile
 from tests.helpers.chance import ALONE, random_model
 
@@ -92,5 +93,5 @@ class TestChoosing:
 
     def test_cost_of_a_patch(self) -> None:
         model = random_model("PatchAutoencoder", {})
-        assert multiply_adds(model) == 49 * 96 * (2 * 64 + 7 * (49 + 2 * 128))
-        assert multiply_adds(ALONE["Autoencoder"]) == ALONE["Autoencoder"].parameters
+        assert multiply_adds(model.kind, model.config) == 49 * 96 * (2 * 64 + 7 * (49 + 2 * 128))
+        assert multiply_adds("Autoencoder", {"latent_dim": 65}) == 2 * 784 * 65
