@@ -95,11 +95,18 @@ def main() -> NoReturn:
         signal.signal(signal.SIGTERM, _terminated)
         _mend_streams()
         code = run()
-    except KeyboardInterrupt:  # while what `run` needs was imported
+        _ignore_signals()
+    except KeyboardInterrupt:  # also while the imports of `run` are executed
+        _ignore_signals()
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         code = ExitCode.INTERRUPTED
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done; Python would tell of one while it ends
     sys.exit(code)
+
+
+def _ignore_signals() -> None:
+    """Ignore signals while Python's exit handlers run: the work is done, and they would print a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
