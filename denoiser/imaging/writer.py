@@ -170,6 +170,9 @@ def _tiff_writer(file: IO[bytes]) -> Any:
             self.whereToWriteNewIFDOffset = self.f.tell()
             self.goToEnd()
 
+        def close(self) -> None:
+            """Leave the file alone: after a failed page Python calls this, on a file closed already."""
+
     return Writer(file, new=True)
 
 

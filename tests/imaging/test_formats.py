@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import struct
 import zlib
@@ -17,6 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from denoiser.imaging.picture import Picture
+from denoiser.imaging.writer import ImageWriter
+from denoiser.page import Page
 from tests.helpers.command import Denoise
 
 SHAPE = (37, 45)
@@ -402,3 +406,24 @@ def test_signed_and_foreign_16_bit_tiffs(denoise: Denoise, identity: Path, tmp_p
     outcome = denoise(tmp_path / "s.tif", "--out", tmp_path / "out", "--model", identity)
     assert outcome.code == 1
     assert "signed" in outcome.err
+
+
+def test_a_given_up_tiff_is_left_alone() -> None:
+    """Pillow's writer goes on when it is collected, on a file that is closed by then."""
+
+    class Watched(io.BytesIO):
+        touched = 0
+
+        def seek(self, offset: int, whence: int = 0, /) -> int:
+            Watched.touched += 1
+            return super().seek(offset, whence)
+
+    file = Watched()
+    writer = ImageWriter(file, "TIFF", count=2)
+    page = Page(Path("x.tif"), depth=8)
+    writer.add(Picture(FLOAT, page))
+    file.close()
+    before = Watched.touched
+    del writer
+    gc.collect()
+    assert Watched.touched == before
