@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from denoiser import hookspecs
 from denoiser.commands.cli import cli
-from denoiser.hookspecs import Hooks
 from denoiser.imaging.formats import ALPHA, SAME_AS, SIXTEEN_BIT, SUFFIXES
 from denoiser.noise import get, names
-from denoiser.weights.architectures import PARAMETERS, layout, validate
+from denoiser.weights.architectures import CONFIGS, make_config, parameters_of
 from denoiser.weights.store import NETWORKS
 
 __all__ = [
     "ALPHA",
+    "CONFIGS",
     "NETWORKS",
-    "PARAMETERS",
     "SAME_AS",
     "SIXTEEN_BIT",
     "SUFFIXES",
-    "Hooks",
     "cli",
     "get",
-    "layout",
+    "hookspecs",
+    "make_config",
     "names",
-    "validate",
+    "parameters_of",
 ]

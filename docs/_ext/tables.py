@@ -32,12 +32,11 @@ def table(header: Row, rows: Iterable[Row]) -> str:
 def hooks() -> str:
     """Every hook: its signature and its contract."""
     parts = []
-    for name, function in vars(sources.Hooks).items():
-        if not name.startswith("_"):
-            function = getattr(sources.Hooks, name)
-            signature = str(inspect.signature(function)).replace("'", "")
-            contract = inspect.cleandoc(function.__doc__ or "")
-            parts.append(f"### `{name}`\n\n```python\ndef {name}{signature}: ...\n```\n\n{contract}")
+    for name in sources.hookspecs.HOOKS:
+        function = getattr(sources.hookspecs, name)
+        signature = str(inspect.signature(function)).replace("'", "")
+        contract = inspect.cleandoc(function.__doc__ or "")
+        parts.append(f"### `{name}`\n\n```python\ndef {name}{signature}: ...\n```\n\n{contract}")
     return "\n\n".join(parts)
 
 
@@ -85,10 +84,10 @@ def _yes(answer: bool) -> str:
 def parameters() -> str:
     """The constructor arguments of both networks, and the values that the named networks have."""
     rows = []
-    for kind, known in sources.PARAMETERS.items():
-        for name, parameter in known.items():
+    for kind, config in sources.CONFIGS.items():
+        for name, parameter in sources.parameters_of(config).items():
             values = {
-                key: sources.validate(kind, network.config)[name]
+                key: getattr(sources.make_config(kind, network.config), name)
                 for key, network in sources.NETWORKS.items()
                 if network.kind == kind
             }
@@ -106,7 +105,7 @@ def weights() -> str:
     """Where each weight of the named networks lies in the HDF5 file."""
     parts = []
     for name, network in sources.NETWORKS.items():
-        slots = sources.layout(network.kind, sources.validate(network.kind, network.config))
+        slots = sources.make_config(network.kind, network.config).layout()
         rows = list(_slots((key, slot.path, slot.shape) for key, slot in slots.items()))
         parts.append(f"### {name}\n\n{table(('weight', 'path in the file', 'shape'), rows)}")
     return "\n\n".join(parts)

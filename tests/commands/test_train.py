@@ -15,6 +15,7 @@ from denoiser.errors import TrainingError
 from denoiser.training import api
 from denoiser.training.task import Task
 from denoiser.weights import modelfile
+from denoiser.weights.architectures import DenseConfig
 from tests.helpers import fakes
 from tests.helpers.command import Denoise
 
@@ -163,7 +164,7 @@ def test_pairs_are_learnt_from_scratch_with_every_wish(
     )
     assert outcome.code == 0, outcome.err
     model = modelfile.read(store / "models" / "pairs.keras")
-    assert model.config["latent_dim"] == 32
+    assert model.config == DenseConfig(32)
     assert model.card["trained_on"].startswith("60 pairs")
     assert model.card["started_from"] is None
     assert [each["name"] for each in model.card["plugins"]] == ["same"]

@@ -18,18 +18,29 @@ from denoiser import hookspecs
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/guide/plugins.md").read_text("utf-8")
 REFERENCE = (ROOT / "docs/reference/hooks.md").read_text("utf-8")
-HOOKS = [name for name in vars(hookspecs.Hooks) if not name.startswith("_")]
+HOOKS = list(hookspecs.HOOKS)
 TUTORIAL = GUIDE[: GUIDE.index("## Rules")]
 
 
 @pytest.mark.parametrize("name", HOOKS)
 def test_every_hook_is_documented_with_its_signature(name: str) -> None:
-    function = getattr(hookspecs.Hooks, name)
+    function = getattr(hookspecs, name)
     assert f"def {name}{str(inspect.signature(function)).replace(chr(39), '')}: ..." in REFERENCE
     assert inspect.cleandoc(function.__doc__) in REFERENCE
     assert f"`{name}`" in GUIDE
     assert "None" in function.__doc__
     assert "Called in" in function.__doc__
+
+
+def test_the_list_of_hooks_is_complete() -> None:
+    marked = [name for name, value in vars(hookspecs).items() if hasattr(value, "denoiser_spec")]
+    assert marked == HOOKS
+
+
+def test_the_former_class_of_hooks_still_has_them() -> None:
+    with pytest.warns(DeprecationWarning, match="the module itself"):
+        former = hookspecs.Hooks
+    assert former.preprocess is hookspecs.preprocess
 
 
 def test_every_example_is_in_the_guide() -> None:

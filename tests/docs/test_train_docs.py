@@ -16,6 +16,7 @@ from denoiser.commands.train import train as command
 from denoiser.training import api, datasets, run
 from denoiser.training.plan import Plan
 from denoiser.weights import modelfile
+from denoiser.weights.architectures import DenseConfig
 from tests.helpers import fakes
 
 GUIDE = (Path(__file__).parents[2] / "docs/guide/training.md").read_text("utf-8")
@@ -64,4 +65,4 @@ def test_training_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     names: dict[str, Any] = {}
     exec(BLOCKS[1], names)
     assert names["codes"].shape == (600, 64)
-    assert modelfile.read("mine.keras").config["latent_dim"] == 64
+    assert modelfile.read("mine.keras").config == DenseConfig(64)

@@ -29,17 +29,17 @@ def with_weights(model: ModelFile, weights: Any) -> ModelFile:
 
 def random_model(kind: Any, config: dict[str, Any], *, bias: float = 0.3, seed: int = 0) -> ModelFile:
     """A model of random weights, of the size that trained ones have."""
-    complete = architectures.validate(kind, config)
+    complete = architectures.make_config(kind, config)
     rng = np.random.default_rng(seed)
     weights = {}
-    for name, slot in architectures.layout(kind, complete).items():
+    for name, slot in complete.layout().items():
         size = bias if len(slot.shape) == 1 or name == "position" else 0.7 * slot.shape[-2] ** -0.5
         weights[name] = (size * rng.standard_normal(slot.shape)).astype(np.float32)
-    return with_weights(ModelFile("random", Path("random.keras"), kind, complete, {}, "0" * 64, b""), weights)
+    return with_weights(ModelFile("random", Path("random.keras"), complete, {}, "0" * 64, b""), weights)
 
 
 def some_patches(count: int, seed: int = 1, model: ModelFile | None = None) -> Floats:
-    shape = architectures.input_shape(model.config) if model else (28, 28)
+    shape = model.config.input_shape if model else (28, 28)
     return np.random.default_rng(seed).random((count, *shape), dtype=np.float32)
 
 

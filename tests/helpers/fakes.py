@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,16 @@ def write_model(
     path: Path, kind: architectures.Kind, config: dict[str, Any], fill: Fill, card: Any = None
 ) -> Path:
     """Write a `.keras` file whose weights are `fill(name, shape)`."""
-    complete = architectures.validate(kind, config)
+    complete = architectures.make_config(kind, config)
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
-        for name, slot in architectures.layout(kind, complete).items():
+        for name, slot in complete.layout().items():
             value = np.broadcast_to(np.asarray(fill(name, slot.shape), np.float32), slot.shape)
             file.create_dataset(slot.path, data=value)
     described = {
         "module": "denoiser.models",
         "class_name": kind,
-        "config": {**complete, "name": "fake", "trainable": True, "card": card or {}},
+        "config": {**asdict(complete), "name": "fake", "trainable": True, "card": card or {}},
         "registered_name": f"denoiser>{kind}",
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from denoiser.weights.architectures import MixerConfig
 from denoiser.weights.modelfile import ModelFile
 from tests.helpers.chance import (
     Floats,
@@ -28,13 +29,14 @@ def formula(model: ModelFile, patches: Floats) -> npt.NDArray[np.float64]:
     if model.kind == "Autoencoder":
         drawn = dense("pixels", relu(dense("latent", x.reshape(-1, 784))))
         return np.asarray(1 / (1 + np.exp(-drawn))).reshape(x.shape)
-    token, window, side = config["token"], config["window"], 28 // config["token"]
+    assert isinstance(config, MixerConfig)
+    token, window, side = config.token, config.window, 28 // config.token
     margin = (window - token) // 2
     given = x.reshape(len(x), 28, 28, -1)
     x = given[..., 0]
-    mean = x.mean(axis=(1, 2), keepdims=True) if config["center"] else np.zeros((1, 1, 1))
+    mean = x.mean(axis=(1, 2), keepdims=True) if config.center else np.zeros((1, 1, 1))
     framed = np.pad(
-        config["gain"] * (given - mean[..., None]), ((0, 0), (margin, margin), (margin, margin), (0, 0))
+        config.gain * (given - mean[..., None]), ((0, 0), (margin, margin), (margin, margin), (0, 0))
     )
     places = [(token * row, token * column) for row in range(side) for column in range(side)]
     cells = [framed[:, top : top + window, left : left + window] for top, left in places]
@@ -49,8 +51,8 @@ def formula(model: ModelFile, patches: Floats) -> npt.NDArray[np.float64]:
         mixed = [np.einsum("ntc,tu->nuc", part, own) for part, own in zip(parts, kernel, strict=True)]
         return np.concatenate(mixed, axis=2)
 
-    for index in range(config["blocks"]):
-        if config["token_hidden"]:
+    for index in range(config.blocks):
+        if config.token_hidden:
             h = h + across(f"block{index}/tokens_out", relu(across(f"block{index}/tokens_in", h)))
         else:
             h = h + across(f"block{index}/tokens", h)
@@ -59,5 +61,5 @@ def formula(model: ModelFile, patches: Floats) -> npt.NDArray[np.float64]:
     windows = dense("draw", h).reshape(len(x), side**2, window, window)
     for index, (top, left) in enumerate(places):
         canvas[:, top : top + window, left : left + window] += windows[:, index]
-    drawn = canvas[:, margin : margin + 28, margin : margin + 28] / config["gain"]
-    return np.asarray(x - drawn if config["residual"] else drawn + mean)
+    drawn = canvas[:, margin : margin + 28, margin : margin + 28] / config.gain
+    return np.asarray(x - drawn if config.residual else drawn + mean)

@@ -9,7 +9,7 @@ import pytest
 
 from denoiser.errors import DeviceError, UsageError
 from denoiser.inference.engine import open_engine
-from denoiser.weights.architectures import multiply_adds
+from denoiser.weights.architectures import DenseConfig
 from denoiser.weights.modelfile import ModelFile
 from tests.helpers.chance import ALONE, random_model
 
@@ -93,5 +93,5 @@ class TestChoosing:
 
     def test_cost_of_a_patch(self) -> None:
         model = random_model("PatchAutoencoder", {})
-        assert multiply_adds(model.kind, model.config) == 49 * 96 * (2 * 64 + 7 * (49 + 2 * 128))
-        assert multiply_adds("Autoencoder", {"latent_dim": 65}) == 2 * 784 * 65
+        assert model.config.multiply_adds == 49 * 96 * (2 * 64 + 7 * (49 + 2 * 128))
+        assert DenseConfig(65).multiply_adds == 2 * 784 * 65

@@ -18,7 +18,7 @@ from denoiser.inference import numpy_engine
 from denoiser.inference.engine import open_engine
 from denoiser.inference.numpy_engine import NumpyEngine
 from denoiser.system import blas
-from denoiser.weights import architectures, modelfile, store
+from denoiser.weights import modelfile, store
 from tests.helpers import fakes
 from tests.helpers.chance import (
     ALONE,
@@ -90,7 +90,7 @@ def test_engines_agree_on_bundled_models(name: str) -> None:
     if not path.exists():
         pytest.skip(f"no weights of {name} are bundled")
     model = modelfile.read(path)
-    shape = (1, *architectures.input_shape(model.config))
+    shape = (1, *model.config.input_shape)
     patches = np.concatenate([some_patches(30, model=model), np.zeros(shape), np.ones(shape)]).astype("f4")
     patches[:10] = np.clip(0.5 + 0.2 * (patches[:10] - 0.5), 0, 1)
     result = open_engine(model, engine="numpy").reconstruct(patches)

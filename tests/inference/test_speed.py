@@ -31,7 +31,7 @@ def plainly(image: npt.NDArray[np.float32], model: modelfile.ModelFile, stride: 
     (height, width), (above, left) = image.shape, where.lead
     total, covered = np.zeros((2, height + 200, width + 200))
     padded = np.pad(image, 100, mode="reflect").astype(np.float64)
-    context = model.config.get("context", 1)
+    context = model.config.context
     margin = (context - 1) * 14
     for row in range(where.counts[0]):
         for column in range(where.counts[1]):

@@ -69,7 +69,8 @@ def make(kind: str, config: dict[str, Any], **more: Any) -> Any:
 def patches(request: pytest.FixtureRequest) -> Any:
     """What the network of the test is shown."""
     config = getattr(request.node, "callspec", None)
-    shape = architectures.input_shape(config.params.get("config", {}) if config else {})
+    arguments = config.params.get("config", {}) if config else {}
+    shape = architectures.MixerConfig(context=arguments.get("context", 1)).input_shape
     return np.random.default_rng(1).random((6, *shape), dtype=np.float32)
 
 
@@ -102,10 +103,10 @@ class TestEveryVariant:
     def test_its_weights_are_where_the_layout_says(self, kind: Any, config: Any, tmp_path: Path) -> None:
         model = make(kind, config)
         model.save(tmp_path / "model.keras")
-        layout = architectures.layout(kind, architectures.validate(kind, config))
+        layout = architectures.make_config(kind, config).layout()
         weights = model.named_weights()
         assert list(weights) == list(layout)
-        assert model.count_params() == architectures.parameters(kind, architectures.validate(kind, config))
+        assert model.count_params() == architectures.make_config(kind, config).parameters
         content = zipfile.ZipFile(tmp_path / "model.keras").read("model.weights.h5")
         with h5py.File(io.BytesIO(content)) as file:
             for name, slot in layout.items():
@@ -118,7 +119,7 @@ class TestEveryVariant:
         model = make(kind, config, card=CARD)
         read = modelfile.read(models.publish(model, tmp_path / "model.keras"))
         assert (read.kind, read.card, read.mode) == (kind, CARD, model.mode)
-        assert read.config == architectures.validate(kind, config)
+        assert read.config == architectures.make_config(kind, config)
         again = models.from_file(read)
         assert again.card == CARD
         np.testing.assert_array_equal(run(again, patches), run(model, patches))
@@ -176,7 +177,7 @@ def test_by_hand(tmp_path: Path, patches: Any) -> None:
     np.testing.assert_allclose(again.predict(noisy, verbose=0), predicted, atol=1e-6)
     again.fit(noisy, clean, verbose=0)
     # The optimizer's and the metrics' state in such a file is no fault.
-    assert modelfile.read(tmp_path / "hand.keras").config == {"latent_dim": 16}
+    assert modelfile.read(tmp_path / "hand.keras").config == architectures.DenseConfig(16)
 
 
 def test_the_patch_network_by_hand(tmp_path: Path, patches: Any) -> None:

@@ -38,7 +38,7 @@ for recipe, epochs, size in ((digits, 2, 20), (general, 1, 32)):
     card = train_network(Plan(recipe, path, epochs=epochs), keep_anyway=True)
     assert card["versions"]["backend"] == "jax"
     model = models.from_file(modelfile.read(path))
-    shape = (7, *architectures.input_shape(recipe.arguments))
+    shape = (7, *architectures.make_config(recipe.kind, recipe.arguments).input_shape)
     inputs = np.random.default_rng(0).random(shape, np.float32)
     outputs = np.asarray(model.predict_on_batch(inputs))
     np.savez(sys.argv[1] + "/" + recipe.network, inputs=inputs, outputs=outputs)

@@ -18,6 +18,7 @@ from denoiser.training.feed import looked_at
 from denoiser.training.plan import DataRequest, Plan
 from denoiser.training.recipes import Optimization
 from denoiser.weights import modelfile
+from denoiser.weights.architectures import DenseConfig
 from tests.helpers.training import CLEAN, SPOIL, VALIDATION, small
 
 BATCHES = Optimization(batch_size=64)
@@ -268,7 +269,7 @@ def test_digits_from_nothing_but_the_generator(alone: Path) -> None:
     assert made - {"digits-curve.png"} == {"digits.keras", "digits.png", "digits.csv"}
     file = modelfile.read(path)
     assert file.kind == "Autoencoder"
-    assert file.config["latent_dim"] == 128
+    assert file.config == DenseConfig(128)
     assert file.card == json.loads(json.dumps(card))
     assert card["network"] == "digits"
     assert "generator" in card["trained_on"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ def test_weights_to_go_on_from(store: Path, tmp_path: Path) -> None:
     begun = Task("digits").start_model()
     assert begun is not None
     assert begun.name == "digits"
-    assert Task("digits", latent_dim=begun.config["latent_dim"]).start_model() is not None
+    assert Task("digits", latent_dim=asdict(begun.config)["latent_dim"]).start_model() is not None
     assert Task("digits", latent_dim=8).start_model() is None  # no bundled weights have that width
     with pytest.raises(ModelError, match="latent dimension"):
         Task("digits", latent_dim=8, start="digits").start_model()

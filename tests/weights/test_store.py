@@ -30,8 +30,8 @@ def own(store: Path) -> Path:
 def test_networks_are_ones_that_can_be_made() -> None:
     assert list(models.NETWORKS) == ["digits", "general", "document"]
     for network in models.NETWORKS.values():
-        assert architectures.validate(network.kind, network.config)
-        assert network.mode == architectures.MODES[network.kind]
+        assert architectures.make_config(network.kind, network.config).kind == network.kind
+        assert network.mode == architectures.CONFIGS[network.kind].mode
         assert network.summary
 
 
