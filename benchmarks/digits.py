@@ -34,6 +34,7 @@ import math
 import os
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
@@ -67,7 +68,7 @@ def main() -> None:
     print(describe())
     size = path.stat().st_size
     print(f"{path.name}: {model.parameters:,} weights, {size:,} bytes, sha256 {model.digest[:12]}")
-    print(f"config {model.config}")
+    print(f"config {asdict(model.config)}")
     clean, learnt = as_float(test), as_float(train)
     print("\n| sigma | input | best linear map | digits | goal |\n| --- | --- | --- | --- | --- |")
     seconds = 0.0

@@ -27,7 +27,7 @@ from denoiser.training.evaluation import figure, look
 from denoiser.training.plan import DataRequest, Plan
 from denoiser.training.run import train_network
 from denoiser.weights import modelfile, store
-from denoiser.weights.architectures import multiply_adds, parameters, validate
+from denoiser.weights.architectures import Config, make_config
 
 SHAPES: dict[str, dict[str, Any]] = {
     "as chosen": {},
@@ -89,7 +89,9 @@ def _judged(name: str, photographs: Path) -> dict[str, Any]:
     from denoiser import models
 
     model = modelfile.read(store.find(name) or Path(name), name=name)
-    recipe = dataclasses.replace(recipes.RECIPES["general"], config=model.config, levels=NOISES)
+    recipe = dataclasses.replace(
+        recipes.RECIPES["general"], config=dataclasses.asdict(model.config), levels=NOISES
+    )
     dataset = dataset_for(Plan(recipe, Path("never written"), DataRequest(photographs)))
     network = models.from_file(model)
     everything = figure("all", look(network, *dataset.validation))["output_db"]
@@ -111,14 +113,12 @@ def _trained(name: str, photographs: Path, patches: int, precision: str) -> dict
         )
         card = train_network(plan, keep_anyway=True)
     each = [row["output_db"] for row in card["figures"]]
-    config = validate("PatchAutoencoder", recipe.arguments)
+    config = make_config("PatchAutoencoder", recipe.arguments)
     return _row(name, config, card["patches"], card["validation"]["output_db"], each)
 
 
-def _row(
-    name: str, config: dict[str, Any], patches: int, everything: float, each: list[float]
-) -> dict[str, Any]:
-    macs, weights = multiply_adds("PatchAutoencoder", config), parameters("PatchAutoencoder", config)
+def _row(name: str, config: Config, patches: int, everything: float, each: list[float]) -> dict[str, Any]:
+    macs, weights = config.multiply_adds, config.parameters
     row = {
         "shape": name,
         "macs": macs,

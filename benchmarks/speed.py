@@ -36,14 +36,14 @@ from machine import describe
 from PIL import Image
 
 from denoiser import generator
-from denoiser._types import PATCH, Bytes
+from denoiser._types import Bytes
 from denoiser.inference import patches
 from denoiser.inference.denoiser import QUALITIES
 from denoiser.inference.mixer import TOGETHER
 from denoiser.system.hardware import cores
 from denoiser.training import mnist
 from denoiser.weights import modelfile, store
-from denoiser.weights.architectures import planes, token_kernels
+from denoiser.weights.architectures import MixerConfig
 
 A4 = (3508, 2480)
 PATCHES_TIMED = 3072
@@ -197,7 +197,7 @@ def many_files(bench: Bench) -> list[Row]:
 def products(bench: Bench) -> list[Row]:
     """Large pictures with `general`, beside its matrix products alone on every core."""
     source = bench.pictures()
-    model = modelfile.read(store.find("general") or "general.keras", name="general")
+    model = store.load("general")
     rows = []
     for quality in ("balanced", "fast"):
         count = sum(
@@ -222,8 +222,9 @@ def rate(job: Callable[[], float], count: int) -> float:
 def bare_products(model: modelfile.ModelFile) -> float:
     """Patches a second through nothing but the products, on all cores, in packs as large as the engine's."""
     config = model.config
-    channels, groups, wide = config["channels"], config["groups"], config["channel_hidden"]
-    tokens, pixels = (PATCH // config["token"]) ** 2, config["window"] ** 2
+    assert isinstance(config, MixerConfig)
+    channels, groups, wide = config.channels, config.groups, config.channel_hidden
+    tokens, pixels = config.tokens, config.window**2
     together = TOGETHER[0]
     count = max(1, PATCHES_TIMED // together)
     width = together * channels // groups
@@ -232,17 +233,17 @@ def bare_products(model: modelfile.ModelFile) -> float:
         return np.random.default_rng(0).random(shape, dtype=np.float32)
 
     def work() -> None:
-        windows, state = array(tokens * together, pixels * planes(config)), array(tokens * together, channels)
-        embed, draw = array(pixels * planes(config), channels), array(channels, pixels)
+        windows, state = array(tokens * together, pixels * config.planes), array(tokens * together, channels)
+        embed, draw = array(pixels * config.planes, channels), array(channels, pixels)
         drawn, along = array(tokens * together, pixels), array(tokens * together, wide)
         up, down = array(channels, wide), array(wide, channels)
-        kernels = [array(groups, outputs, inputs) for inputs, outputs in token_kernels(config).values()]
+        kernels = [array(groups, outputs, inputs) for inputs, outputs in config.token_kernels.values()]
         sizes = [kernels[0].shape[2], *(kernel.shape[1] for kernel in kernels)]
         columns = [array(groups, size, width) for size in sizes]
         ready.wait()
         for _ in range(count):
             np.matmul(windows, embed, out=state)
-            for _ in range(config["blocks"]):
+            for _ in range(config.blocks):
                 for kernel, given, made in zip(kernels, columns, columns[1:], strict=False):
                     np.matmul(kernel, given, out=made)
                 np.matmul(state, up, out=along)

@@ -219,12 +219,9 @@ def spoiled(spoil: Spoil, clean: list[Array]) -> list[Array]:
 def over_all(model: str, clean: list[Array], given: list[Array]) -> float:
     """PSNR of the mean error over all digits, as papers have it: of what the network itself draws."""
     from denoiser.inference.engine import open_engine
-    from denoiser.weights import modelfile, store
+    from denoiser.weights import store
 
-    path = store.find(model)
-    if path is None:
-        sys.exit(f"There is no model {model}.")
-    engine = open_engine(modelfile.read(path), engine="numpy")
+    engine = open_engine(store.load(model), engine="numpy")
     made = np.clip(engine.reconstruct(np.stack(given)), 0.0, 1.0)
     return psnr(float(np.mean(np.square(made - np.stack(clean)))))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -75,7 +76,7 @@ def show(name: str) -> None:
         "network": model.kind,
         "mode": model.mode,
         "parameters": model.parameters,
-        "config": {key: value for key, value in model.config.items() if key != "card"},
+        "config": asdict(model.config),
         "card": dict(model.card),
     }
     # A card may come from anywhere; what would drive a terminal stays the JSON escape that it can be.

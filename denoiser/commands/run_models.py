@@ -84,16 +84,9 @@ def untrained(request: Request) -> list[str]:
 def _weights(request: Request, plugins: Plugins) -> ModelFile:
     """Read `--weights`, trained first where the file does not exist."""
     assert request.weights is not None  # noqa: S101 - the caller saw to it
-    network = store.NETWORKS[request.model]  # untrained() saw that there is one
     if not request.weights.exists():
         return _trained(request, plugins, request.model, request.weights)
-    model = modelfile.read(request.weights, name=request.model)
-    if model.kind != network.kind:
-        raise ModelError(
-            f"{request.weights} is of kind {model.kind}, and {request.model} of kind {network.kind}.",
-            "Name the network that it was trained for.",
-        )
-    return model
+    return store.load(request.weights, network=request.model)
 
 
 def durations(networks: Iterable[str]) -> str:

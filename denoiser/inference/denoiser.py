@@ -25,7 +25,8 @@ from denoiser.page import Page
 from denoiser.plugins.manager import Plugins, load
 from denoiser.system.hardware import cores
 from denoiser.weights import store
-from denoiser.weights.modelfile import ModelFile, read
+from denoiser.weights.architectures import MixerConfig
+from denoiser.weights.modelfile import ModelFile
 
 Mode = Literal["whole", "tile"]
 
@@ -126,18 +127,8 @@ class Denoiser:
         """Read a model by name or file, once."""
         with self._lock:
             if name not in self.models:
-                path = store.find(name)
-                if path is None:
-                    hint = f"Train them with: denoise train --model {name}"
-                    raise ModelError(f"The network {name} has no weights.", hint)
                 # With "auto", one of the two models may never be used, and unpacking takes time.
-                model = read(path, name=name if name in store.NETWORKS else None, unpack=not self.auto)
-                network = store.NETWORKS.get(name)
-                if network is not None and model.kind != network.kind:
-                    raise ModelError(
-                        f"{path} is of kind {model.kind}, and {name} of kind {network.kind}.",
-                        "Rename or remove that file.",
-                    )
+                model = store.load(name, unpack=not self.auto)
                 self.models[name] = self.models[model.name] = model
             return self.models[name]
 
@@ -284,7 +275,7 @@ class Denoiser:
         fitted = [
             patches.whole_from_image(images[index], darken=model.kind == "Autoencoder") for index in indices
         ]
-        context = model.config.get("context", 1)
+        context = model.config.context
         given = np.stack([patches.with_context(patch, context) for patch, _ in fitted])
         reconstructed = self._reconstruct(model.name, given)
         for index, (patch, whole), result in zip(indices, fitted, reconstructed, strict=True):
@@ -309,7 +300,7 @@ class Denoiser:
         self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None], model: ModelFile
     ) -> None:
         """Large images go band by band; the patches of small ones share a batch."""
-        context = model.config.get("context", 1)
+        context = model.config.context
         waiting: list[tuple[int, patches.Grid]] = []
 
         def compute() -> None:
@@ -348,7 +339,8 @@ class Denoiser:
 
     def _patches(self, given: Floats, model: ModelFile) -> Floats:
         """Reconstruct patches; where a model predicts a residual, a patch of one tone has none."""
-        if not (model.config.get("residual") and model.config.get("center")):
+        config = model.config
+        if not (isinstance(config, MixerConfig) and config.residual and config.center):
             return self._reconstruct(model.name, given)
         own = given if given.ndim == 3 else given[..., 0]
         textured = own.max(axis=(1, 2)) != own.min(axis=(1, 2))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Protocol
 from denoiser._types import Floats
 from denoiser.errors import DeviceError, UsageError
 from denoiser.system import hardware
-from denoiser.weights.architectures import multiply_adds
 
 if TYPE_CHECKING:
     from denoiser.weights.modelfile import ModelFile
@@ -115,4 +114,4 @@ def _numpy(model: ModelFile, jobs: int | None) -> Engine:
 
 
 def _worth(model: ModelFile, patches: int | None) -> bool:
-    return patches is None or patches * multiply_adds(model.kind, model.config) >= GPU_WORTH
+    return patches is None or patches * model.config.multiply_adds >= GPU_WORTH

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser._types import PATCH, Floats
-from denoiser.weights import architectures
+from denoiser.weights.architectures import MixerConfig
 from denoiser.weights.modelfile import ModelFile
 
 Doubles = npt.NDArray[np.float64]
@@ -51,13 +51,15 @@ class Folded:
     """
 
     def __init__(self, model: ModelFile) -> None:
+        config = model.config
+        assert isinstance(config, MixerConfig)  # noqa: S101 - no other network gets here
         self._weights = {name: weight.astype(np.float64) for name, weight in model.weights.items()}
-        self._groups = model.config["groups"]
+        self._groups = config.groups
         self.embed, self.draw = model.weights["embed/kernel"], model.weights["draw/kernel"]
         self.steps: list[_Step] = []
         self.end: Floats | None = None
-        constant = self._weights["position"] if model.config["use_bias"] else None
-        for block in range(model.config["blocks"]):
+        constant = self._weights["position"] if config.use_bias else None
+        for block in range(config.blocks):
             for across in (True, False):
                 step, constant = self._step(f"block{block}", constant, across=across)
                 if constant is not None and np.abs(constant).max() > _FOLD_LIMIT:
@@ -119,25 +121,22 @@ class Mixer:
 
     def __init__(self, model: ModelFile, folded: Folded, together: int) -> None:
         config = model.config
+        assert isinstance(config, MixerConfig)  # noqa: S101 - no other network gets here
         self._config, self._folded, self._together = config, folded, together
-        self._planes = architectures.planes(config)
-        self._token, self._window, self._margin = (
-            config["token"],
-            config["window"],
-            architectures.margin(config),
-        )
-        self._side = side = PATCH // self._token
-        self._groups = groups = config["groups"]
-        tokens, channels, pixels = side * side, config["channels"], self._window**2
-        wide, hidden = config["channel_hidden"], config["token_hidden"]
+        self._planes = config.planes
+        self._token, self._window, self._margin = config.token, config.window, config.margin
+        self._side = side = config.side
+        self._groups = groups = config.groups
+        tokens, channels, pixels = config.tokens, config.channels, self._window**2
+        wide, hidden = config.channel_hidden, config.token_hidden
         each = (
             tokens * (3 * channels + pixels * (self._planes + 1)) + max(tokens * wide, hidden * channels)
         ) + 4 * _PIXELS
         # Small buffers stay in the cache of a core, and a huge network must not take all memory.
         packs = max(1, min(TOGETHER[0], _FLOATS // each) // together)
         self.size = packs * together
-        self._residual, self._center = config["residual"], config["center"]
-        self._gain = np.float32(config["gain"])
+        self._residual, self._center = config.residual, config.center
+        self._gain = np.float32(config.gain)
 
         def buffer(*shape: int) -> Floats:
             return np.empty((packs, *shape), np.float32)

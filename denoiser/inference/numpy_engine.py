@@ -20,7 +20,6 @@ from denoiser._types import PATCH, Floats
 from denoiser.inference.mixer import TOGETHER, Folded, Mixer
 from denoiser.system.blas import one_thread
 from denoiser.system.hardware import cores
-from denoiser.weights.architectures import input_shape
 from denoiser.weights.modelfile import ModelFile
 
 _PIXELS = PATCH * PATCH
@@ -115,7 +114,7 @@ class NumpyEngine:
 def checked(patches: Floats, model: ModelFile) -> Floats:
     """The patches as contiguous float32; raises ValueError where they have not the model's input shape."""
     given = np.ascontiguousarray(patches, np.float32)
-    shape = input_shape(model.config)
+    shape = model.config.input_shape
     if given.shape[1:] != shape:
         raise ValueError(f"patches must be (N, {', '.join(map(str, shape))}), not {given.shape}")
     return given
@@ -211,7 +210,7 @@ def _mixer(model: ModelFile) -> Callable[[], Work]:
         return Mixer(model, folded, together[0])
 
     def _mixer_invariant(size: int) -> bool:
-        return size == 1 or _position_invariant(Mixer(model, folded, size), input_shape(model.config))
+        return size == 1 or _position_invariant(Mixer(model, folded, size), model.config.input_shape)
 
     return make
 

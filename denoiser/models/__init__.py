@@ -1,7 +1,7 @@
-"""The networks as plain Keras models, and the one way to publish them.
+"""The networks as plain Keras models, and `publish`, which writes their files.
 
-Importing this package imports Keras and registers the classes, so that `keras.models.load_model` opens a
-model file. What must start fast reads model files with `denoiser.weights.modelfile` instead.
+Importing this package imports Keras and registers the classes, so that `keras.models.load_model` opens model
+files. Code that must start fast reads model files with `denoiser.weights.modelfile`.
 """
 
 from __future__ import annotations

@@ -1,31 +1,59 @@
-"""What both networks share: the model card's text, the base of a config, and the weights of a Dense layer."""
+"""Parts that both networks share: the model card, the config, and the names of the weights."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import keras
 
-
-def card_to_text(card: dict[str, Any] | None) -> str:
-    """Write a card as JSON text, the one form that Keras neither tracks nor wraps.
-
-    Raises TypeError or ValueError where the card is not a dict of plain JSON values.
-    """
-    if not isinstance(card, dict | None):
-        raise TypeError(f"card must be a dict, not {type(card).__name__}")
-    return json.dumps(card or {}, allow_nan=False)
+from denoiser.weights.architectures import Config
 
 
-def card_from_text(text: str) -> dict[str, Any]:
-    """Read what `card_to_text` wrote."""
-    card: dict[str, Any] = json.loads(text)
-    return card
+class Network(keras.Model):
+    """Base of the two networks: an encoder, a decoder, a config and a model card."""
+
+    def __init__(self, config: Config, card: dict[str, Any] | None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = config
+        self.card = card  # the setter checks it
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The model card, as a copy: changing the copy does not change the model.
+
+        Setting it raises TypeError or ValueError if the card is not a dict of plain JSON values.
+        """
+        card: dict[str, Any] = json.loads(self._card_text)
+        return card
+
+    @card.setter
+    def card(self, card: dict[str, Any] | None) -> None:
+        if not isinstance(card, dict | None):
+            raise TypeError(f"card must be a dict, not {type(card).__name__}")
+        self._card_text = json.dumps(card or {}, allow_nan=False)  # Keras would wrap and track a dict
+
+    def call(self, inputs: Any) -> Any:
+        """Reconstruct patches (N, 28, 28), or (N, 28, 28, 2) with their surroundings."""
+        return self.decoder(self.encoder(inputs))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return the shape of the output: one reconstruction of each patch."""
+        return tuple(input_shape)[:3]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the constructor's arguments, the card included."""
+        return {**base_config(self), **asdict(self.config), "card": self.card}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], **_: Any) -> Any:
+        """Make the network of a config, with new weights."""
+        return cls(**config)
 
 
 def base_config(model: Any) -> dict[str, Any]:
-    """The part of a config that every Keras model has: name, trainable and, unless it is float32, dtype."""
+    """Return the arguments that every Keras model has; the dtype only if it is not float32."""
     config: dict[str, Any] = {"name": model.name, "trainable": model.trainable}
     if model.dtype_policy.name != "float32":
         config["dtype"] = keras.dtype_policies.serialize(model.dtype_policy)
@@ -33,7 +61,7 @@ def base_config(model: Any) -> dict[str, Any]:
 
 
 def dense_weights(name: str, layer: Any) -> dict[str, Any]:
-    """The variables of a built Dense layer, as `name/kernel` and, where it has one, `name/bias`."""
+    """Return the variables of a built Dense layer as `name/kernel` and, if it has a bias, `name/bias`."""
     weights = {f"{name}/kernel": layer.kernel}
     if layer.use_bias:
         weights[f"{name}/bias"] = layer.bias

@@ -1,7 +1,7 @@
-"""Write a model as one small `.keras` file, and rebuild a Keras model from such a file.
+"""Write a model as one small `.keras` file, and make a Keras model from such a file.
 
-`model.save` keeps the optimizer's state, which is twice the size of the weights. `publish` leaves it out, can
-halve the weights themselves and packs large ones, in a file that plain Keras still loads.
+`model.save` writes the optimizer's state, too, which is twice the size of the weights. `publish` leaves it
+out, can halve the weights and compresses large ones. Plain Keras still loads the file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import io
 import os
 import tempfile
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 Precision = Literal["float32", "float16"]
 _WEIGHTS = "model.weights.h5"
 _PLAIN_BYTES = 2_800_000
-"""Weights up to this size are stored as they are: unpacking costs a reader more time than reading."""
+"""Weights up to this size are not compressed: unpacking would cost a reader more time than reading."""
 
 
 def publish(
@@ -51,13 +52,15 @@ def publish(
         ValueError: A weight is not finite, or too large for the precision.
         OSError: The file can't be written.
     """
+    from keras import ops
+
     path = Path(path)
     config = {key: value for key, value in model.get_config().items() if key != "dtype"}
     copy = type(model).from_config({**config, "card": model.card if card is None else card})
     limit = np.finfo(precision).max
     sources, targets = model.named_weights(), copy.named_weights()
     for name, source in sources.items():
-        value = np.asarray(_numpy(source), np.float32)
+        value = np.asarray(ops.convert_to_numpy(source), np.float32)
         if not np.all(np.abs(value) <= limit):
             raise ValueError(f"weight {name} is not finite, or too large for {precision}")
         targets[name].assign(value)
@@ -70,27 +73,24 @@ def publish(
 
 
 def from_file(file: ModelFile, *, dtype: str = "float32") -> Any:
-    """Return the Keras model, with weights and card, of a file that `denoiser.weights.modelfile.read` read.
+    """Return the Keras model of a file that was read, with its weights and card.
 
-    `dtype` is Keras's dtype policy; the variables are float32 in each.
+    Args:
+        file: Result of `denoiser.weights.modelfile.read`.
+        dtype: Keras's dtype policy; the variables are always float32.
     """
     from denoiser.models.autoencoder import Autoencoder
     from denoiser.models.patch_autoencoder import PatchAutoencoder
 
     classes = {"Autoencoder": Autoencoder, "PatchAutoencoder": PatchAutoencoder}
-    model = classes[file.kind](**file.config, card=file.card, dtype=dtype)
+    model = classes[file.kind](**asdict(file.config), card=file.card, dtype=dtype)
     for name, variable in model.named_weights().items():
         variable.assign(file.weights[name])
     return model
 
 
-def _numpy(variable: Any) -> Any:
-    from keras import ops
-
-    return ops.convert_to_numpy(variable)
-
-
 def _write(source: Path, target: IO[bytes], precision: Precision) -> None:
+    """Copy a `.keras` file, with its weights in the given precision."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.namelist():
             content = old.read(member)
@@ -113,9 +113,9 @@ def _weights(content: bytes, precision: Precision) -> bytes:
                 new.require_group(name).attrs.update(item.attrs)
 
         old.visititems(copy)
-        pack = sum(value.nbytes for value in arrays.values()) > _PLAIN_BYTES
+        compress = sum(value.nbytes for value in arrays.values()) > _PLAIN_BYTES
         for name, value in arrays.items():
             # `denoiser.weights.modelfile` unpacks exactly this and nothing else.
-            packing = {"shuffle": True, "compression": "gzip", "chunks": value.shape} if pack else {}
+            packing = {"shuffle": True, "compression": "gzip", "chunks": value.shape} if compress else {}
             new.create_dataset(name, data=value, **packing)
     return buffer.getvalue()

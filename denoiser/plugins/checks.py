@@ -1,4 +1,4 @@
-"""What plugins give and raise: checked, and named after the one at fault."""
+"""Check the results of plugins, and name the plugin in their errors."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def blamed(plugin: str, where: str) -> Iterator[None]:
-    """Turn whatever a plugin's code raises into a FileError that names it."""
+    """Turn any exception of a plugin's code into a FileError that names the plugin."""
     try:
         yield
-    except BaseException as error:  # somebody else's code: whatever it raises fails this file alone
+    except BaseException as error:  # only this file fails, whatever the plugin raises
         let_interruptions_pass(error)
         log.debug("plugin %s", plugin, exc_info=True)
         raise FileError(
@@ -36,16 +36,16 @@ def read_only(image: Floats) -> Floats:
 
 
 def let_interruptions_pass(error: BaseException) -> None:
-    """Raise Ctrl-C and being told to end again: they are the user's, wherever they come."""
+    """Raise a KeyboardInterrupt (Ctrl-C or SIGTERM) again: the user, not the plugin, caused it."""
     if isinstance(error, KeyboardInterrupt):
         raise error
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line and without a full stop; its type if it says nothing."""
+    """Return an error's message on one line, without a full stop; its type if it has no message."""
     try:
         text = str(error)
-    except Exception:  # somebody else's code, too
+    except Exception:  # __str__ is the plugin's code, too
         text = ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if len(lines) < 2 else " ".join(lines)).rstrip(".") if lines else type(error).__name__
@@ -54,14 +54,16 @@ def first_line(error: BaseException) -> str:
 def checked(
     result: Any, plugin: str, hook: str, *, shape: tuple[int, ...] | None = None, channels: bool = False
 ) -> Floats:
-    """Return what a plugin gave as float32 in 0..1; FileError names it if it is not an image.
+    """Return a plugin's result as float32 in 0..1. Raises FileError, which names the plugin, for no image.
 
-    shape: the one it must have, instead of any 2-D one. channels: whether (H, W, 3) is one too.
+    shape: the required shape; None allows any 2-D shape. channels: whether (H, W, 3) is allowed, too.
     """
     kind = "a 2-D array" if shape is None else f"an array of shape {shape}"
 
-    def fault(what: str) -> FileError:
-        return FileError(f"plugin {plugin} returned {what} from {hook}; it must be {kind} of finite floats.")
+    def fault(description: str) -> FileError:
+        return FileError(
+            f"plugin {plugin} returned {description} from {hook}; it must be {kind} of finite floats."
+        )
 
     if not isinstance(result, np.ndarray):
         raise fault(f"a {type(result).__name__}")

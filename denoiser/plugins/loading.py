@@ -1,4 +1,4 @@
-"""From the name of a plugin to its module, and whether any package has brought one."""
+"""Find and import the modules of plugins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import logging
 import sys
-from collections.abc import Iterable
+import traceback
 from pathlib import Path
 from types import ModuleType
 
@@ -22,11 +22,11 @@ GROUP = "denoiser"
 
 
 def any_installed() -> bool:
-    """Whether an installed package may have plugins; the far slower importlib.metadata then decides."""
+    """Return True if an installed package may have plugins: a quick look before importlib.metadata."""
     declared = f"[{GROUP}]".encode()
     for folder in sys.path:
         if folder.endswith((".zip", ".egg")):
-            return True  # not worth looking into
+            return True  # looking inside would take longer
         for ending in ("dist-info", "egg-info"):
             for path in Path(folder or ".").glob(f"*.{ending}/entry_points.txt"):
                 with contextlib.suppress(OSError):
@@ -36,13 +36,13 @@ def any_installed() -> bool:
 
 
 def load_file(path: Path) -> tuple[ModuleType, str]:
-    """Load a Python file as a module; returns it and the digest of its content, or raises PluginError."""
+    """Import a Python file; returns the module and a digest of the file. Raises PluginError."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise PluginError(f"The plugin {path} can't be read: {error.strerror}.", "Check the path.") from error
     version = hashlib.sha256(content).hexdigest()[:16]
-    # A name of its own keeps it from shadowing, or being shadowed by, a module of the same name.
+    # A unique name, so that the module neither shadows another module nor is shadowed.
     name = f"denoiser_plugin_{path.stem}_{version}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
@@ -51,35 +51,26 @@ def load_file(path: Path) -> tuple[ModuleType, str]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except BaseException as error:  # somebody else's code, at import
+    except BaseException as error:  # importing runs the plugin's code
         let_interruptions_pass(error)
         del sys.modules[name]
         log.debug("plugin %s", path, exc_info=True)
-        what = f"{type(error).__name__}: {first_line(error)}{_line_of(error, path)}"
-        raise PluginError(f"The plugin {path} fails on loading: {what}.", "Fix the plugin first.") from error
+        fault = f"{type(error).__name__}: {first_line(error)}{_line_of(error, path)}"
+        raise PluginError(f"The plugin {path} fails on loading: {fault}.", "Fix the plugin first.") from error
     return module, version
 
 
 def _line_of(error: BaseException, path: Path) -> str:
-    """Where in the plugin's file it happened, as " (line 3)"."""
+    """Return the innermost line of the plugin's file in the traceback, as " (line 3)"."""
     if isinstance(error, SyntaxError):
         return f" (line {error.lineno})" if error.lineno and str(path) not in str(error) else ""
-    frames = _frames(error)
-    here = [line for name, line in frames if Path(name) == path or Path(name).name == path.name]
-    return f" (line {here[-1]})" if here else ""
-
-
-def _frames(error: BaseException) -> Iterable[tuple[str, int]]:
-    trace = error.__traceback__
-    frames = []
-    while trace is not None:
-        frames.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
-        trace = trace.tb_next
-    return frames
+    frames = traceback.walk_tb(error.__traceback__)
+    lines = [line for frame, line in frames if Path(frame.f_code.co_filename).name == path.name]
+    return f" (line {lines[-1]})" if lines else ""
 
 
 def load_module(name: str) -> tuple[ModuleType, str]:
-    """Import an installed module; returns it and its version, or raises PluginError."""
+    """Import an installed module; returns the module and its version. Raises PluginError."""
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -91,7 +82,7 @@ def load_module(name: str) -> tuple[ModuleType, str]:
         raise PluginError(
             f"The plugin {name} fails on loading: {first_line(error)}.", "Install what it needs."
         ) from error
-    except BaseException as error:  # somebody else's code, at import
+    except BaseException as error:  # importing runs the plugin's code
         let_interruptions_pass(error)
         log.debug("plugin %s", name, exc_info=True)
         raise PluginError(

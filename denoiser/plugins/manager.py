@@ -1,7 +1,7 @@
-"""The plugins that are loaded: chaining their hooks, and naming the one that is at fault.
+"""The loaded plugins: call and chain their hooks, and name the plugin in every error.
 
-pluggy finds and checks the hooks. It calls every implementation with the same arguments and can't chain, so a
-short loop over the implementations does that, in load order.
+pluggy finds and checks the hooks. It calls all implementations with the same arguments and can't chain them,
+so this module loops over the implementations, in load order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,16 +37,15 @@ _SUFFIXES_HINT = 'It needs the endings as a tuple, such as SUFFIXES = (".pdf",).
 
 @dataclass(frozen=True)
 class Loaded:
-    """One plugin.
+    """A loaded plugin.
 
     Attributes:
-        name: what messages and `--plugin-option` call it.
-        version: that of its package, or the digest of its file.
-        origin: where it came from.
-        hooks: the hooks that it has.
-        suffixes: the endings of the files that it reads and writes, in lower case.
-        options: its settings, an instance of the dataclass that it declares; None if it has none.
-
+        name: Its name in messages and in `--plugin-option`.
+        version: Version of its package, or digest of its file.
+        origin: The file, module or package.
+        hooks: Names of its hooks.
+        suffixes: Endings of the files that it reads and writes, in lower case.
+        options: Instance of its `Options` dataclass; None if it has none.
     """
 
     name: str
@@ -57,7 +56,7 @@ class Loaded:
     options: Any = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The plugin as `denoise plugins --json` prints it."""
+        """Return the entry of `denoise plugins --json`."""
         return {
             "name": self.name,
             "version": self.version,
@@ -70,19 +69,19 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Failed:
-    """An installed plugin that can't be loaded, and why."""
+    """An installed plugin that can't be loaded, and the error."""
 
     name: str
     origin: str
     error: str
 
     def as_dict(self) -> dict[str, Any]:
-        """The failure as `denoise plugins --json` prints it."""
-        return {"name": self.name, "origin": self.origin, "error": self.error}
+        """Return the entry of `denoise plugins --json`."""
+        return dataclasses.asdict(self)
 
 
 class Plugins:
-    """The loaded plugins, in load order, behind a typed face."""
+    """The loaded plugins, in load order, with a typed method for each hook."""
 
     def __init__(self) -> None:
         self.loaded: list[Loaded] = []
@@ -95,31 +94,28 @@ class Plugins:
 
     @property
     def signature(self) -> list[list[Any]]:
-        """What about the plugins decides the pixels: names, versions and options, in order."""
+        """Name, version and options of each plugin: outputs with equal signatures have equal pixels."""
         return [
-            [
-                plugin.name,
-                plugin.version,
-                {each["name"]: each["value"] for each in plugin_options.described(plugin.options)},
-            ]
+            [plugin.name, plugin.version, {option["name"]: option["value"] for option in options}]
             for plugin in self.loaded
+            for options in [plugin_options.described(plugin.options)]
         ]
 
     def suffixes(self, hook: str) -> frozenset[str]:
-        """The endings of the files that plugins with this hook are for."""
+        """Return the endings that the plugins with this hook handle."""
         return frozenset(
             suffix for plugin in self.loaded if hook in plugin.hooks for suffix in plugin.suffixes
         )
 
     def add(self, module: Any, name: str, version: str, origin: str) -> None:
-        """Register a plugin (a module or an object); PluginError if it breaks the hooks' contract."""
+        """Register a module or object as a plugin. Raises PluginError if it breaks a hook's contract."""
         from pluggy import PluginManager, PluginValidationError
 
         from denoiser import hookspecs
 
         if self._manager is None:
             self._manager = PluginManager(hookspecs.PROJECT)
-            self._manager.add_hookspecs(hookspecs.Hooks)
+            self._manager.add_hookspecs(hookspecs)
         if self._manager.has_plugin(name):
             raise PluginError(
                 f"Two plugins are called {name}: the second is {origin}.", "Rename one of them."
@@ -127,37 +123,40 @@ class Plugins:
         try:
             self._manager.register(module, name)
             self._manager.check_pending()
-            self.loaded.append(self._described(module, name, version, origin))
+            self.loaded.append(self._checked(module, name, version, origin))
         except PluginValidationError as error:
             self._manager.unregister(name=name)
             raise PluginError(
-                f"Plugin {name} ({origin}): {first_line(error)}.", f"The hooks are: {', '.join(_hooks())}."
+                f"Plugin {name} ({origin}): {first_line(error)}.",
+                f"The hooks are: {', '.join(hookspecs.HOOKS)}.",
             ) from error
         except PluginError:
             self._manager.unregister(name=name)
             raise
 
-    def _described(self, module: Any, name: str, version: str, origin: str) -> Loaded:
-        """Check what pluggy does not, and return the facts."""
+    def _checked(self, module: Any, name: str, version: str, origin: str) -> Loaded:
+        """Check the rules that pluggy does not check, and describe the plugin."""
+        from denoiser.hookspecs import HOOKS
+
         assert self._manager is not None  # noqa: S101 - the caller has made it
-        mine = {}
+        impls = {}
         for caller in self._manager.get_hookcallers(module) or []:
             for impl in caller.get_hookimpls():
                 if impl.plugin is not module:
                     continue
-                mine[caller.name] = impl
+                impls[caller.name] = impl
                 if impl.hookwrapper or impl.wrapper:
                     raise PluginError(
                         f"Plugin {name} ({origin}): {caller.name} is a wrapper, which can't be chained.",
                         "Write it as an ordinary @hookimpl.",
                     )
-        if not mine:
+        if not impls:
             raise PluginError(
                 f"Plugin {name} ({origin}) has no hooks.", "Mark its functions with @denoiser.hookimpl."
             )
         declared = getattr(module, "Options", None)
         options = None if declared is None else plugin_options.defaults(declared, f"{name} ({origin})")
-        for hook, impl in mine.items():
+        for hook, impl in impls.items():
             if options is None and "options" in (*impl.argnames, *impl.kwargnames):
                 raise PluginError(
                     f"Plugin {name} ({origin}): {hook} wants options, and the plugin declares none.",
@@ -165,46 +164,44 @@ class Plugins:
                 )
         suffixes = getattr(module, "SUFFIXES", ())
         if not isinstance(suffixes, tuple | list) or not all(
-            isinstance(each, str) and each.startswith(".") for each in suffixes
+            isinstance(suffix, str) and suffix.startswith(".") for suffix in suffixes
         ):
             raise PluginError(f"Plugin {name} ({origin}): SUFFIXES is {suffixes!r}.", _SUFFIXES_HINT)
-        if not suffixes and not mine.keys().isdisjoint(("read_pages", "write_pages")):
-            raise PluginError(f"Plugin {name} ({origin}) does not say which files it is for.", _SUFFIXES_HINT)
-        in_order = tuple(hook for hook in _hooks() if hook in mine)
-        return Loaded(name, version, origin, in_order, tuple(each.lower() for each in suffixes), options)
+        if not suffixes and not impls.keys().isdisjoint(("read_pages", "write_pages")):
+            raise PluginError(
+                f"Plugin {name} ({origin}) names no files to handle.", _SUFFIXES_HINT
+            )
+        hooks = tuple(hook for hook in HOOKS if hook in impls)
+        return Loaded(name, version, origin, hooks, tuple(suffix.lower() for suffix in suffixes), options)
 
     def configure(self, values: Mapping[str, Any]) -> None:
-        """Set options: NAME.KEY to a value of its type, or to text that is read as one.
+        """Set options, from NAME.KEY to a value of the option's type or to text.
 
-        Raises:
-            UsageError: no such plugin or option, or a value that it can't have.
-
+        Raises UsageError for an unknown plugin or option, and for an impossible value.
         """
-        given: dict[str, dict[str, Any]] = {}
+        settings: dict[str, dict[str, Any]] = {}
         for key, value in values.items():
             name, dot, option = key.rpartition(".")
             if not dot or not name or not option:
                 raise UsageError(f"The plugin option {key!r} is not of the form NAME.KEY.")
-            given.setdefault(name, {})[option] = value
-        places = {plugin.name: place for place, plugin in enumerate(self.loaded)}
-        for name, settings in given.items():
-            if name not in places:
-                near = difflib.get_close_matches(name, places, 1)
-                known = f"Loaded: {', '.join(places)}." if places else "None is loaded; use --plugin FILE."
+            settings.setdefault(name, {})[option] = value
+        indices = {plugin.name: index for index, plugin in enumerate(self.loaded)}
+        for name, values_of_plugin in settings.items():
+            if name not in indices:
+                near = difflib.get_close_matches(name, indices, 1)
+                known = f"Loaded: {', '.join(indices)}." if indices else "None is loaded; use --plugin FILE."
                 raise UsageError(
                     f"There is no plugin {name} to set options of.",
                     f"Did you mean {near[0]}?" if near else known,
                 )
-            plugin = self.loaded[places[name]]
-            options = plugin_options.changed(plugin.options, name, settings)
-            self.loaded[places[name]] = dataclasses.replace(plugin, options=options)
+            plugin = self.loaded[indices[name]]
+            options = plugin_options.changed(plugin.options, name, values_of_plugin)
+            self.loaded[indices[name]] = dataclasses.replace(plugin, options=options)
 
     def add_spec(self, spec: str) -> None:
-        """Load a plugin from a Python file or an importable module; the same one twice is one."""
+        """Load a plugin from a Python file or an importable module, unless it is loaded already."""
         if not spec:
-            raise PluginError(
-                "A plugin without a name was asked for.", "Is a variable in the command not set?"
-            )
+            raise PluginError("The name of a plugin is empty.", "Is a variable in the command not set?")
         path = Path(spec)
         is_file = path.suffix == ".py" or path.is_file()
         key = str(path.resolve()) if is_file else spec
@@ -215,7 +212,7 @@ class Plugins:
         self._seen.add(key)
 
     def add_installed(self) -> None:
-        """Load the plugins of installed packages; one that fails is kept in `failed`."""
+        """Load the plugins of installed packages, and add those that can't be loaded to `failed`."""
         if not loading.any_installed():
             return
         from importlib.metadata import entry_points
@@ -229,13 +226,13 @@ class Plugins:
                 self.add(point.load(), point.name, point.dist.version if point.dist else "", origin)
             except PluginError as error:
                 self.failed.append(Failed(point.name, origin, str(error)))
-            except BaseException as error:  # somebody else's code, at import
+            except BaseException as error:  # importing runs the plugin's code
                 let_interruptions_pass(error)
                 log.debug("plugin %s", point.name, exc_info=True)
                 self.failed.append(Failed(point.name, origin, f"{type(error).__name__}: {first_line(error)}"))
 
     def _impls(self, hook: str) -> list[Any]:
-        """Implementations in load order; pluggy keeps them last registered first, by tryfirst and trylast."""
+        """Return the implementations of a hook in load order; pluggy has an order of its own."""
         if self._manager is None:
             return []
         order = {plugin.name: index for index, plugin in enumerate(self.loaded)}
@@ -243,51 +240,43 @@ class Plugins:
             getattr(self._manager.hook, hook).get_hookimpls(), key=lambda impl: order[impl.plugin_name]
         )
 
-    def _invoke(self, impl: Any, hook: str, given: Mapping[str, Any]) -> Any:
-        """Call one implementation with what it declares; FileError names it if it fails."""
+    def _invoke(self, impl: Any, hook: str, arguments: Mapping[str, Any]) -> Any:
+        """Call an implementation with the arguments that it declares. Raises FileError if it fails."""
         options = next(plugin.options for plugin in self.loaded if plugin.name == impl.plugin_name)
-        given = {**given, "options": options}
+        arguments = {**arguments, "options": options}
         with blamed(impl.plugin_name, hook):
-            return impl.function(*(given[name] for name in (*impl.argnames, *impl.kwargnames)))
+            return impl.function(*(arguments[name] for name in (*impl.argnames, *impl.kwargnames)))
 
-    def _step(self, impl: Any, hook: str, image: Floats, others: Mapping[str, Any]) -> Floats:
-        image = read_only(image)
-        result = self._invoke(impl, hook, {"image": image, **others})
-        return image if result is None else checked(result, impl.plugin_name, hook)
+    def _chain(self, impls: Iterable[Any], hook: str, image: Floats, **arguments: Any) -> Floats:
+        """Give each implementation the image that the previous one returned."""
+        for impl in impls:
+            image = read_only(image)  # a plugin must not change the image that another one returned
+            result = self._invoke(impl, hook, {"image": image, **arguments})
+            if result is not None:
+                image = checked(result, impl.plugin_name, hook)
+        return image
 
     def preprocess(self, image: Floats, page: Page) -> Floats:
-        """Chain all `preprocess` hooks over a float32 (H, W) image; FileError names a plugin at fault."""
-        if not self.loaded:
-            return image
-        for impl in self._impls("preprocess"):
-            image = self._step(impl, "preprocess", image, {"page": page})
-        return image
+        """Chain all `preprocess` hooks over a float32 (H, W) image. Raises FileError if one fails."""
+        return self._chain(self._impls("preprocess"), "preprocess", image, page=page)
 
     def postprocess(self, image: Floats, original: Floats, page: Page) -> Floats:
-        """Chain all `postprocess` hooks, in reverse load order; FileError names a plugin at fault."""
-        if not self.loaded:
-            return image
-        others = {"original": read_only(original), "page": page}
-        for impl in reversed(self._impls("postprocess")):
-            image = self._step(impl, "postprocess", image, others)
-        return image
+        """Chain all `postprocess` hooks in reverse load order. Raises FileError if one fails."""
+        impls = reversed(self._impls("postprocess"))
+        return self._chain(impls, "postprocess", image, original=read_only(original), page=page)
 
     @contextlib.contextmanager
     def noises(self) -> Iterator[None]:
-        """Let the noises of all `register_noise` hooks be known inside the block.
+        """Register the noises of all `register_noise` hooks within the context.
 
-        Raises:
-            PluginError: a hook fails, or a name is taken. Noises raise it too, when they are used.
-
+        Raises PluginError if a hook fails or a name is taken; the noises raise it when they fail.
         """
         added: list[str] = []
         try:
             for impl in self._impls("register_noise"):
                 register = functools.partial(_register, impl.plugin_name, added)
-                try:
+                with _plugin_errors():
                     self._invoke(impl, "register_noise", {"register": register})
-                except FileError as error:
-                    raise PluginError(error.message[:1].upper() + error.message[1:]) from error
             yield
         finally:
             if added:
@@ -297,9 +286,9 @@ class Plugins:
                     noise.unregister(name)
 
     def read_pages(self, path: Path) -> tuple[str, Iterator[Any]] | None:
-        """Ask the plugins for this ending, in load order, for a file's pages.
+        """Ask the plugins for this ending, in load order, to read a file.
 
-        Returns the plugin's name and what it gives, unchecked, or None if it is no plugin's file.
+        Returns the plugin's name and its unchecked pages, or None if no plugin accepts the file.
         """
         for impl in self._for("read_pages", path):
             pages = self._invoke(impl, "read_pages", {"path": path})
@@ -309,13 +298,14 @@ class Plugins:
         return None
 
     def writes(self, path: Path) -> bool:
-        """Whether any plugin is for files with this ending."""
+        """Return True if a plugin handles this ending."""
         return bool(self._for("write_pages", path))
 
     def write_pages(self, path: Path, pages: Iterator[Any]) -> str | None:
-        """Ask the plugins for this ending, in load order, to write a file; returns who did.
+        """Ask the plugins for this ending, in load order, to write a file.
 
-        FileError if one takes pages without saying that it has written them.
+        Returns the plugin's name, or None if no plugin accepts the file. Raises FileError if a plugin takes
+        pages and then declines.
         """
         for impl in self._for("write_pages", path):
             taken = _Counted(pages)
@@ -330,12 +320,12 @@ class Plugins:
         return None
 
     def _for(self, hook: str, path: Path) -> list[Any]:
-        mine = {plugin.name for plugin in self.loaded if path.suffix.lower() in plugin.suffixes}
-        return [impl for impl in self._impls(hook) if impl.plugin_name in mine]
+        names = {plugin.name for plugin in self.loaded if path.suffix.lower() in plugin.suffixes}
+        return [impl for impl in self._impls(hook) if impl.plugin_name in names]
 
 
 class _Counted:
-    """An iterator that knows whether it was asked for anything."""
+    """An iterator that records whether an item was requested."""
 
     def __init__(self, pages: Iterator[Any]) -> None:
         self._pages = pages
@@ -349,6 +339,15 @@ class _Counted:
         return next(self._pages)
 
 
+@contextlib.contextmanager
+def _plugin_errors() -> Iterator[None]:
+    """Turn a FileError, which would fail one file, into a PluginError, which ends the training."""
+    try:
+        yield
+    except FileError as error:
+        raise PluginError(error.message[:1].upper() + error.message[1:]) from error
+
+
 def _register(
     plugin: str,
     added: list[str],
@@ -358,7 +357,7 @@ def _register(
     *,
     parameters: Mapping[str, Parameter] | None = None,
 ) -> None:
-    """Register a plugin's noise, so that its faults are the plugin's."""
+    """Register a plugin's noise, whose errors name the plugin."""
     from denoiser import noise
 
     if name in noise.names():
@@ -366,12 +365,10 @@ def _register(
 
     @functools.wraps(function)
     def guarded(clean: Floats, rng: np.random.Generator, **values: Any) -> Floats:
-        try:
+        with _plugin_errors():
             with blamed(plugin, f"the noise {name}"):
                 result = function(read_only(clean), rng, **values)
             return checked(result, plugin, f"the noise {name}", shape=clean.shape)
-        except FileError as error:
-            raise PluginError(error.message[:1].upper() + error.message[1:]) from error
 
     noise.register(name, guarded, help, parameters=parameters)
     added.append(name)
@@ -380,14 +377,16 @@ def _register(
 def load(
     specs: Sequence[str] = (), *, installed: bool = True, options: Mapping[str, Any] | Sequence[str] = ()
 ) -> Plugins:
-    """Load the plugins of installed packages, then those named, in the order given, and set their options.
+    """Load the plugins of installed packages, then the plugins of `specs` in order, and set their options.
 
-    `options` is a mapping as for `Plugins.configure`, or a sequence of texts NAME.KEY=VALUE.
+    Args:
+        specs: Python files or importable modules.
+        installed: Whether to load the plugins of installed packages.
+        options: Mapping as for `Plugins.configure`, or texts NAME.KEY=VALUE.
 
     Raises:
-        PluginError: one of those named can't be loaded. An installed one only shows up in `failed`.
-        UsageError: an option that can't be set.
-
+        PluginError: A plugin of `specs` can't be loaded. Installed plugins that fail are in `failed`.
+        UsageError: An option can't be set.
     """
     plugins = Plugins()
     if installed:
@@ -402,21 +401,15 @@ def _setting(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or "." not in key:
         raise UsageError(
-            f"--plugin-option {text}: it must be NAME.KEY=VALUE.", "Such as invert.threshold=0.4"
+            f"--plugin-option {text}: it must be NAME.KEY=VALUE.", "An example: invert.threshold=0.4"
         )
     return key.strip(), value.strip()
 
 
 def insist(plugins: Plugins) -> None:
-    """Raise PluginError if an installed plugin failed to load: pixels must not change in silence."""
+    """Raise PluginError if an installed plugin failed to load: without it, the pixels would differ."""
     for failed in plugins.failed:
         raise PluginError(
             f"The installed plugin {failed.name} ({failed.origin}) can't be loaded: {failed.error}",
             "Fix or uninstall it, or use --no-plugins.",
         )
-
-
-def _hooks() -> list[str]:
-    from denoiser import hookspecs
-
-    return [name for name in vars(hookspecs.Hooks) if not name.startswith("_")]

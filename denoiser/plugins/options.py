@@ -1,7 +1,8 @@
-"""A plugin's settings: a dataclass that it declares, and text that is checked against it."""
+"""Options of plugins: a dataclass that the plugin declares, and values that are checked against it."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -10,35 +11,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import click
+
 from denoiser.errors import PluginError, UsageError
 
-PLAIN = (bool, int, float, str, Path)
-_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+TYPES: dict[Any, Any] = {
+    bool: click.BOOL,
+    int: click.INT,
+    float: click.FLOAT,
+    str: click.STRING,
+    Path: click.Path(path_type=Path, readable=False),
+}
+"""How text is read, by the type of the field."""
 
 
 def defaults(declared: Any, plugin: str) -> Any:
-    """Make the plugin's options with their defaults; PluginError if `declared` is not such a dataclass."""
+    """Make the options of a plugin with their defaults. Raises PluginError if `declared` is unfit."""
     if not (isinstance(declared, type) and dataclasses.is_dataclass(declared)):
         raise PluginError(f"Plugin {plugin}: Options is not a dataclass.", "Decorate it with @dataclass.")
     try:
         for name, kind in _kinds(declared).items():
-            _word(kind, f"Plugin {plugin}: the option {name}")
+            _type_name(kind, f"Plugin {plugin}: the option {name}")
         return declared()
     except PluginError:
         raise
-    except (Exception, SystemExit) as error:  # somebody else's code
+    except (Exception, SystemExit) as error:  # the plugin's code may raise anything
         raise PluginError(
-            f"Plugin {plugin}: its Options can't be made: {error}.",
-            "Give each field a default that is right.",
+            f"Plugin {plugin}: its Options can't be made: {error}.", "Give each field a valid default."
         ) from error
 
 
 def changed(options: Any, plugin: str, values: Mapping[str, Any]) -> Any:
-    """Return the options with other values; text is read as the field's type.
+    """Return the options with other values; text is read as the type of the field.
 
-    Raises:
-        UsageError: an unknown option, or a value that is not of its type or that the plugin refuses.
-
+    Raises UsageError for an unknown option, a value of another type, or a value that the plugin refuses.
     """
     kinds = _kinds(type(options)) if options is not None else {}
     read = {}
@@ -58,14 +64,14 @@ def changed(options: Any, plugin: str, values: Mapping[str, Any]) -> Any:
 
 
 def described(options: Any) -> list[dict[str, Any]]:
-    """Name, type, value, default and help (of the field's metadata) of each option, as plain JSON."""
+    """Return the name, type, value, default and help of each option, as plain JSON."""
     if options is None:
         return []
     kinds, standard = _kinds(type(options)), type(options)()
     return [
         {
             "name": field.name,
-            "type": _word(kinds[field.name], field.name),
+            "type": _type_name(kinds[field.name], field.name),
             "value": _plain(getattr(options, field.name)),
             "default": _plain(getattr(standard, field.name)),
             "help": str(field.metadata.get("help", "")),
@@ -84,55 +90,50 @@ def _kinds(declared: Any) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in dataclasses.fields(declared) if field.init}
 
 
-def _parts(kind: Any) -> tuple[Any, ...]:
+def _members(kind: Any) -> tuple[Any, ...]:
+    """Return the types of a union, or the one type."""
     is_union = typing.get_origin(kind) in (typing.Union, types.UnionType)
     return typing.get_args(kind) if is_union else (kind,)
 
 
-def _word(kind: Any, name: str) -> str:
-    """A type as text; PluginError if text can't be read as it."""
-    words = []
-    for part in _parts(kind):
-        if part is type(None):
-            words.append("none")
-        elif typing.get_origin(part) is Literal:
-            words.extend(str(value) for value in typing.get_args(part))
-        elif part in PLAIN:
-            words.append(part.__name__.lower())
+def _type_name(kind: Any, option: str) -> str:
+    """Return a type as text. Raises PluginError if options can't have this type."""
+    names = []
+    for member in _members(kind):
+        if member is type(None):
+            names.append("none")
+        elif typing.get_origin(member) is Literal:
+            names.extend(str(value) for value in typing.get_args(member))
+        elif member in TYPES:
+            names.append(member.__name__.lower())
         else:
             raise PluginError(
-                f"{name} is of type {part}.", "It may be bool, int, float, str, Path, a Literal, or None."
+                f"{option} is of type {member}.", "It may be bool, int, float, str, Path, a Literal, or None."
             )
-    return "|".join(words)
+    return "|".join(names)
 
 
 def _value(kind: Any, value: Any, shown: str) -> Any:
-    for part in _parts(kind):
-        try:
-            return _as(part, value)
-        except (ValueError, TypeError):
-            continue
-    raise UsageError(f"{shown}: it must be {_word(kind, shown)}.")
+    for member in _members(kind):
+        with contextlib.suppress(click.BadParameter, ValueError, TypeError, OverflowError):
+            return _convert(member, value)
+    raise UsageError(f"{shown}: it must be {_type_name(kind, shown)}.")
 
 
-def _as(kind: Any, value: Any) -> Any:
-    """Read one value as one type; ValueError if it is not of it."""
-    if kind is type(None):
-        if value is None or value == "none":
-            return None
-    elif typing.get_origin(kind) is Literal:
-        for allowed in typing.get_args(kind):
-            if value == allowed or value == str(allowed):
-                return allowed
-    elif kind is bool:
-        if isinstance(value, bool):
-            return value
-        if str(value).lower() in (*_TRUE, *_FALSE):
-            return str(value).lower() in _TRUE
-    elif kind in (int, float):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if isinstance(value, str) or (is_number and (kind is float or value == int(value))):
-            return kind(value)
-    elif isinstance(value, str | Path):
+def _convert(kind: Any, value: Any) -> Any:
+    """Read text as a type, or check a value from Python. Raises ValueError or click.BadParameter."""
+    if kind is type(None) and (value is None or value == "none"):
+        return None
+    for allowed in typing.get_args(kind):  # of a Literal
+        if value in (allowed, str(allowed)):
+            return allowed
+    if isinstance(value, str) and kind in TYPES:
+        return TYPES[kind].convert(value, None, None)
+    if kind is bool and isinstance(value, bool):
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind in (int, float) and is_number and value == kind(value):
+        return kind(value)
+    if kind in (str, Path) and isinstance(value, Path):
         return kind(value)
     raise ValueError

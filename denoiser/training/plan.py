@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,7 @@ class Plan:
     @property
     def config(self) -> Mapping[str, Any]:
         """Arguments of the network: those of the model it starts from, or those of the recipe."""
-        return self.recipe.arguments if self.start is None else self.start.config
+        return self.recipe.arguments if self.start is None else asdict(self.start.config)
 
     def check(self) -> None:
         """Check what can be checked before any image is read.

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -175,11 +175,13 @@ def _announce(plan: Plan, dataset: Dataset, tell: Tell) -> None:
     recipe, start = plan.recipe, plan.start
     begin = f"from {start.name}" if start else "from scratch"
     tell(f"Training {recipe.network} {begin} on {dataset.data}. Noise: {recipe.noise.name}.")
-    expected = architectures.validate(recipe.kind, recipe.arguments)
-    other = [name for name, value in expected.items() if start and start.config[name] != value]
+    expected = architectures.make_config(recipe.kind, recipe.arguments)
+    names = [argument.name for argument in fields(expected)]
+    other = [name for name in names if start and getattr(start.config, name) != getattr(expected, name)]
     if start and other:
         has, wanted = (
-            ", ".join(f"{name} {config[name]}" for name in other) for config in (start.config, expected)
+            ", ".join(f"{name} {getattr(config, name)}" for name in other)
+            for config in (start.config, expected)
         )
         tell(
             f"{start.name} has another shape than {recipe.network} has now: {has}; expected: {wanted}."

@@ -119,7 +119,7 @@ class Task:
                 f"{self.network} has no latent dimension: that is digits'.", "Leave it out, or train digits."
             )
         try:
-            architectures.validate("Autoencoder", {"latent_dim": width})
+            architectures.DenseConfig(width)
         except ValueError as error:
             raise UsageError(f"{error}.") from None
 
@@ -213,7 +213,7 @@ class Task:
             raise ModelError(
                 f"{model.path} is an {model.kind}, and {self.network} is a {kind}.", "Choose with --model."
             )
-        width = model.config.get("latent_dim")
+        width = getattr(model.config, "latent_dim", None)
         if self.latent_dim not in (None, width):
             if not asked:
                 return None

@@ -1,7 +1,7 @@
-"""What the two networks are, in plain numbers: their parameters, modes and the place of every weight.
+"""The two networks in plain numbers: their arguments, and the path and shape of every weight.
 
-The Keras classes, the reader of model files and the NumPy engine must agree on all of this, and only the
-first of them may import Keras. So it is written once, here, where nothing of theirs is imported.
+The Keras classes, the reader of model files and the NumPy engine all need these definitions. Only the Keras
+classes may import Keras, so the definitions are here.
 """
 
 from __future__ import annotations
@@ -9,208 +9,265 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from denoiser._types import PATCH
 
 Kind = Literal["Autoencoder", "PatchAutoencoder"]
 Mode = Literal["whole", "tile"]
 
-MODES: dict[Kind, Mode] = {"Autoencoder": "whole", "PatchAutoencoder": "tile"}
 MAX_WEIGHTS = 32_000_000
-"""No network may have more weights: 128 MB, and a hostile file can't make a reader allocate more."""
+"""Largest number of weights of a network: 128 MB, so that no file can make a reader allocate more."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One constructor argument: its default (whose type is the argument's) and the values allowed."""
+    """The default and the range of a constructor argument, whose type is that of the default."""
 
     default: int | float | bool
     low: float = 0.0
     high: float = 1.0
 
     def check(self, name: str, value: Any) -> int | float | bool:
-        """Return `value` as the argument's own type, or raise ValueError saying what is allowed."""
+        """Return `value` as the argument's type. Raises ValueError, which says what is allowed."""
+        shown = reprlib.repr(value)  # one short line, whatever a file contains
         if isinstance(self.default, bool):
             if isinstance(value, bool):
                 return value
-            raise ValueError(f"{name} must be true or false, not {_shown(value)}")
+            raise ValueError(f"{name} must be true or false, not {shown}")
         whole = isinstance(self.default, int)
         kind: Any = Integral if whole else Real
         if isinstance(value, bool) or not isinstance(value, kind):
-            raise ValueError(f"{name} must be a {'whole ' if whole else ''}number, not {_shown(value)}")
+            raise ValueError(f"{name} must be a {'whole ' if whole else ''}number, not {shown}")
         try:
             number: int | float = int(value) if whole else float(value)
         except OverflowError:
             number = math.inf
         if not self.low <= number <= self.high:
-            raise ValueError(f"{name} must be from {self.low:g} to {self.high:g}, not {_shown(value)}")
+            raise ValueError(f"{name} must be from {self.low:g} to {self.high:g}, not {shown}")
         return number
 
 
-def _shown(value: Any) -> str:
-    """Show a value from anywhere on one line, and briefly."""
-    return reprlib.repr(value)
-
-
-PARAMETERS: dict[Kind, dict[str, Parameter]] = {
-    "Autoencoder": {"latent_dim": Parameter(64, 1, 8192)},
-    "PatchAutoencoder": {
-        "token": Parameter(4, 1, PATCH),
-        "window": Parameter(8, 1, 2 * PATCH),
-        "context": Parameter(1, 1, 8),
-        "channels": Parameter(96, 1, 2048),
-        "blocks": Parameter(7, 1, 64),
-        "groups": Parameter(12, 1, 2048),
-        "token_hidden": Parameter(0, 0, 4096),
-        "channel_hidden": Parameter(128, 1, 4096),
-        "residual": Parameter(True),
-        "center": Parameter(True),
-        "gain": Parameter(4.0, 1e-3, 1e3),
-        "use_bias": Parameter(True),
-    },
-}
+def _argument(default: Any, low: float = 0.0, high: float = 1.0) -> Any:
+    """Declare a constructor argument with its default and range."""
+    return field(default=default, metadata={"parameter": Parameter(default, low, high)})
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one weight lives in a `.keras` file's `model.weights.h5`, and the shape it must have."""
+    """The path of a weight in a `.keras` file's `model.weights.h5`, and its shape."""
 
     path: str
     shape: tuple[int, ...]
 
 
-def saved(kind: Kind, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete the arguments that a model file holds: version 0.1 had no windows and no groups.
+class _Config:
+    """Base of the configs: checks the arguments, and counts the weights."""
 
-    Its tokens did not overlap, and one pair of kernels mixed the tokens of all channels. Returns a new dict.
-    """
-    if kind == "PatchAutoencoder":
-        return {"window": config.get("token", 4), "groups": 1, **config}
-    return dict(config)
+    def __post_init__(self) -> None:
+        for name, parameter in parameters_of(type(self)).items():
+            object.__setattr__(self, name, parameter.check(name, getattr(self, name)))
+        self._check()
+        if self.parameters > MAX_WEIGHTS:
+            raise ValueError(f"{self.parameters:,} weights are more than the {MAX_WEIGHTS:,} allowed")
+
+    def _check(self) -> None:
+        """Raise ValueError if the arguments are not possible together."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(math.prod(slot.shape) for slot in self.layout().values())
+
+    def layout(self) -> dict[str, Slot]:
+        """Name every weight, in the order of computation."""
+        raise NotImplementedError
 
 
-def validate(kind: Kind, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Check a network's constructor arguments and fill in the defaults.
+@dataclass(frozen=True)
+class DenseConfig(_Config):
+    """Constructor arguments of `denoiser.models.Autoencoder`, checked.
 
-    Raises ValueError, one line, for an unknown name, a wrong type, a value out of range, a window that is
-    not its token plus an even number, groups that don't divide the channels, or a network of more than
+    Raises ValueError, in one line, for a wrong type, a value out of range, or a network of more than
     `MAX_WEIGHTS` weights.
     """
-    known = PARAMETERS[kind]
-    for name in config:
-        if name not in known:
-            raise ValueError(f"{kind} has no parameter {_shown(name)}")
-    checked: dict[str, Any] = {
-        name: parameter.check(name, config.get(name, parameter.default)) for name, parameter in known.items()
-    }
-    if PATCH % checked.get("token", 1):
-        raise ValueError(f"token must divide {PATCH}, not {checked['token']}")
-    if kind == "PatchAutoencoder":
-        _check_mixer(checked)
-    count = parameters(kind, checked)
-    if count > MAX_WEIGHTS:
-        raise ValueError(f"{count:,} weights are more than the {MAX_WEIGHTS:,} allowed")
-    return checked
 
+    kind: ClassVar[Kind] = "Autoencoder"
+    mode: ClassVar[Mode] = "whole"
+    context: ClassVar[int] = 1
+    input_shape: ClassVar[tuple[int, ...]] = (PATCH, PATCH)
 
-def _check_mixer(config: Mapping[str, Any]) -> None:
-    token, window, channels, groups = (config[name] for name in ("token", "window", "channels", "groups"))
-    if window < token or (window - token) % 2:
-        raise ValueError(f"window must be token ({token}) plus an even number, not {window}")
-    if channels % groups:
-        raise ValueError(f"groups must divide channels ({channels}), and {groups} doesn't")
+    latent_dim: int = _argument(64, 1, 8192)
 
+    @property
+    def multiply_adds(self) -> int:
+        """Number of multiplications for one patch."""
+        return 2 * PATCH * PATCH * self.latent_dim
 
-def parameters(kind: Kind, config: Mapping[str, Any]) -> int:
-    """Count a network's weights."""
-    return sum(math.prod(slot.shape) for slot in layout(kind, config).values())
-
-
-def multiply_adds(kind: Kind, config: Mapping[str, Any]) -> int:
-    """Count the multiplications in the products of one patch.
-
-    A shared kernel is used once for each token or channel.
-    """
-    if kind == "Autoencoder":
-        return 2 * PATCH * PATCH * int(config["latent_dim"])
-    tokens, channels = (PATCH // config["token"]) ** 2, config["channels"]
-    ends = tokens * channels * config["window"] ** 2 * (planes(config) + 1)
-    across = channels * sum(inputs * outputs for inputs, outputs in token_kernels(config).values())
-    along = 2 * tokens * channels * config["channel_hidden"]
-    return int(ends + config["blocks"] * (across + along))
-
-
-def planes(config: Mapping[str, Any]) -> int:
-    """How many pictures of a place a network is shown: the patch, and perhaps its averaged surroundings."""
-    return 1 if config.get("context", 1) == 1 else 2
-
-
-def input_shape(config: Mapping[str, Any]) -> tuple[int, ...]:
-    """Shape of one input: (28, 28), or (28, 28, 2) where the surroundings come with the patch."""
-    return (PATCH, PATCH) if planes(config) == 1 else (PATCH, PATCH, 2)
-
-
-def encoder_blocks(blocks: int) -> int:
-    """How many of a PatchAutoencoder's blocks its encoder has: half of them, the odd one included."""
-    return (blocks + 1) // 2
-
-
-def margin(config: Mapping[str, Any]) -> int:
-    """How many pixels a token's window reaches beyond the token on each side."""
-    return int(config["window"] - config["token"]) // 2
-
-
-def shares_token_mixing(config: Mapping[str, Any]) -> bool:
-    """Return True for the token mixing of version 0.1: two Dense layers, with biases, for all channels."""
-    return bool(config["groups"] == 1 and config["token_hidden"])
-
-
-def token_kernels(config: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """Name the kernels that mix the tokens of one block, each with its numbers of inputs and outputs."""
-    tokens, hidden = (PATCH // config["token"]) ** 2, config["token_hidden"]
-    if hidden:
-        return {"tokens_in": (tokens, hidden), "tokens_out": (hidden, tokens)}
-    return {"tokens": (tokens, tokens)}
-
-
-def layout(kind: Kind, config: Mapping[str, Any]) -> dict[str, Slot]:
-    """Name every weight of a network with a complete config, in the order of computation.
-
-    A Dense layer called `x` has `x/kernel`, shape (inputs, outputs), and, with biases, `x/bias`; a kernel a
-    group makes that (groups, inputs, outputs), without biases. The paths follow the attribute and class names
-    of `denoiser.models`, as Keras 3 writes them.
-    """
-    if kind == "Autoencoder":
-        pixels, latent = PATCH * PATCH, config["latent_dim"]
+    def layout(self) -> dict[str, Slot]:
+        """Name every weight, in the order of computation."""
+        pixels = PATCH * PATCH
         return {
-            **_dense("latent", "encoder/layers/dense", pixels, latent),
-            **_dense("pixels", "decoder/layers/dense", latent, pixels),
+            **_dense("latent", "encoder/layers/dense", pixels, self.latent_dim),
+            **_dense("pixels", "decoder/layers/dense", self.latent_dim, pixels),
         }
-    token, channels, bias = config["token"], config["channels"], config["use_bias"]
-    tokens, split = (PATCH // token) ** 2, encoder_blocks(config["blocks"])
-    pixels = config["window"] ** 2
-    slots = _dense("embed", "encoder/embed", planes(config) * pixels, channels, bias=False)
-    if bias:
-        slots["position"] = Slot("encoder/vars/0", (tokens, channels))
-    for index in range(config["blocks"]):
-        part, place = ("encoder", index) if index < split else ("decoder", index - split)
-        path = f"{part}/blocks/mixer_block{f'_{place}' if place else ''}"
-        for name, shape in token_kernels(config).items():
-            if shares_token_mixing(config):
-                slots |= _dense(f"block{index}/{name}", f"{path}/{name}", *shape, bias=bias)
-            else:
-                kernel = (config["groups"], *shape)
-                slots[f"block{index}/{name}/kernel"] = Slot(f"{path}/{name}/vars/0", kernel)
-        hidden = config["channel_hidden"]
-        for name, shape in {"channels_in": (channels, hidden), "channels_out": (hidden, channels)}.items():
-            slots |= _dense(f"block{index}/{name}", f"{path}/{name}", *shape, bias=bias)
-    return slots | _dense("draw", "decoder/draw", channels, pixels, bias=bias)
+
+
+@dataclass(frozen=True)
+class MixerConfig(_Config):
+    """Constructor arguments of `denoiser.models.PatchAutoencoder`, checked.
+
+    Raises ValueError like `DenseConfig`, and for a token that does not divide 28, a window that is not the
+    token plus an even number, or groups that do not divide the channels.
+    """
+
+    kind: ClassVar[Kind] = "PatchAutoencoder"
+    mode: ClassVar[Mode] = "tile"
+
+    token: int = _argument(4, 1, PATCH)
+    window: int = _argument(8, 1, 2 * PATCH)
+    context: int = _argument(1, 1, 8)
+    channels: int = _argument(96, 1, 2048)
+    blocks: int = _argument(7, 1, 64)
+    groups: int = _argument(12, 1, 2048)
+    token_hidden: int = _argument(0, 0, 4096)
+    channel_hidden: int = _argument(128, 1, 4096)
+    residual: bool = _argument(True)
+    center: bool = _argument(True)
+    gain: float = _argument(4.0, 1e-3, 1e3)
+    use_bias: bool = _argument(True)
+
+    def _check(self) -> None:
+        if PATCH % self.token:
+            raise ValueError(f"token must divide {PATCH}, not {self.token}")
+        if self.window < self.token or (self.window - self.token) % 2:
+            raise ValueError(f"window must be token ({self.token}) plus an even number, not {self.window}")
+        if self.channels % self.groups:
+            raise ValueError(f"groups must divide channels ({self.channels}), and {self.groups} doesn't")
+
+    @property
+    def side(self) -> int:
+        """Number of tokens along a side of the patch."""
+        return PATCH // self.token
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens of a patch."""
+        return self.side**2
+
+    @property
+    def margin(self) -> int:
+        """Number of pixels that a window reaches beyond its token on each side."""
+        return (self.window - self.token) // 2
+
+    @property
+    def planes(self) -> int:
+        """Number of input planes: the patch, and with context its averaged surroundings."""
+        return 1 if self.context == 1 else 2
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input: (28, 28), or (28, 28, 2) with context."""
+        return (PATCH, PATCH) if self.planes == 1 else (PATCH, PATCH, 2)
+
+    @property
+    def encoder_blocks(self) -> int:
+        """Number of blocks in the encoder: half of them, rounded up."""
+        return (self.blocks + 1) // 2
+
+    @property
+    def shares_token_mixing(self) -> bool:
+        """True for the token mixing of version 0.1: two Dense layers, with biases, for all channels."""
+        return self.groups == 1 and self.token_hidden > 0
+
+    @property
+    def token_kernels(self) -> dict[str, tuple[int, int]]:
+        """Names of the kernels that mix the tokens of a block, with their numbers of inputs and outputs."""
+        if self.token_hidden:
+            return {
+                "tokens_in": (self.tokens, self.token_hidden),
+                "tokens_out": (self.token_hidden, self.tokens),
+            }
+        return {"tokens": (self.tokens, self.tokens)}
+
+    @property
+    def channel_kernels(self) -> dict[str, tuple[int, int]]:
+        """Names of the kernels that mix the channels of a block, with their numbers of inputs and outputs."""
+        channels, hidden = self.channels, self.channel_hidden
+        return {"channels_in": (channels, hidden), "channels_out": (hidden, channels)}
+
+    @property
+    def multiply_adds(self) -> int:
+        """Number of multiplications for one patch; a shared kernel counts for each token or channel."""
+        ends = self.tokens * self.channels * self.window**2 * (self.planes + 1)
+        token_mixing = self.channels * sum(map(math.prod, self.token_kernels.values()))
+        channel_mixing = self.tokens * sum(map(math.prod, self.channel_kernels.values()))
+        return ends + self.blocks * (token_mixing + channel_mixing)
+
+    def layout(self) -> dict[str, Slot]:
+        """Name every weight, in the order of computation.
+
+        A Dense layer called `x` has `x/kernel`, shape (inputs, outputs), and, with biases, `x/bias`. A kernel
+        for each group of channels has shape (groups, inputs, outputs) and no bias. The paths follow the
+        attribute and class names of `denoiser.models`, as Keras 3 writes them.
+        """
+        pixels, bias = self.window**2, self.use_bias
+        slots = _dense("embed", "encoder/embed", self.planes * pixels, self.channels, bias=False)
+        if bias:
+            slots["position"] = Slot("encoder/vars/0", (self.tokens, self.channels))
+        for block in range(self.blocks):
+            half, index = ("encoder", block)
+            if block >= self.encoder_blocks:
+                half, index = "decoder", block - self.encoder_blocks
+            # Keras numbers the layers of a class from the second one on.
+            path = f"{half}/blocks/mixer_block{f'_{index}' if index else ''}"
+            for name, shape in self.token_kernels.items():
+                if self.shares_token_mixing:
+                    slots |= _dense(f"block{block}/{name}", f"{path}/{name}", *shape, bias=bias)
+                else:
+                    kernel = Slot(f"{path}/{name}/vars/0", (self.groups, *shape))
+                    slots[f"block{block}/{name}/kernel"] = kernel
+            for name, shape in self.channel_kernels.items():
+                slots |= _dense(f"block{block}/{name}", f"{path}/{name}", *shape, bias=bias)
+        return slots | _dense("draw", "decoder/draw", self.channels, pixels, bias=bias)
+
+
+Config = DenseConfig | MixerConfig
+CONFIGS: dict[Kind, type[DenseConfig] | type[MixerConfig]] = {
+    config.kind: config for config in (DenseConfig, MixerConfig)
+}
+
+
+def parameters_of(config: Any) -> dict[str, Parameter]:
+    """Return the arguments of a config class by name, each with its default and range."""
+    return {argument.name: argument.metadata["parameter"] for argument in fields(config)}
+
+
+def make_config(kind: Kind, arguments: Mapping[str, Any]) -> Config:
+    """Check the constructor arguments of a network, and fill in the defaults.
+
+    Raises ValueError, in one line, for an unknown argument, and as `DenseConfig` and `MixerConfig` do.
+    """
+    unknown = next((name for name in arguments if name not in parameters_of(CONFIGS[kind])), None)
+    if unknown is not None:
+        raise ValueError(f"{kind} has no parameter {reprlib.repr(unknown)}")
+    return CONFIGS[kind](**arguments)
+
+
+def upgraded(kind: Kind, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments in a model file, with those that version 0.1 did not have.
+
+    Its tokens did not overlap, and one pair of kernels mixed the tokens of all channels.
+    """
+    if kind == "PatchAutoencoder":
+        return {"window": arguments.get("token", 4), "groups": 1, **arguments}
+    return dict(arguments)
 
 
 def _dense(name: str, path: str, inputs: int, outputs: int, *, bias: bool = True) -> dict[str, Slot]:
+    """Name the weights of a Dense layer."""
     slots = {f"{name}/kernel": Slot(f"{path}/vars/0", (inputs, outputs))}
     if bias:
         slots[f"{name}/bias"] = Slot(f"{path}/vars/1", (outputs,))

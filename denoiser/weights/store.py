@@ -1,6 +1,6 @@
-"""Where models are: names to files, in the user's own store first and then among the bundled ones.
+"""Find models by name: in the user's store first, then among the bundled ones.
 
-Nothing is ever substituted in silence: a name that means nothing is an error with the nearest one that does.
+No other model is ever substituted: an unknown name is an error, which suggests the nearest known name.
 """
 
 from __future__ import annotations
@@ -10,21 +10,25 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from denoiser.errors import ModelError
-from denoiser.weights.architectures import MODES, Kind, Mode
+from denoiser.weights.architectures import CONFIGS, Kind, Mode
+
+if TYPE_CHECKING:
+    from denoiser.weights.modelfile import ModelFile
 
 Source = Literal["store", "bundled"]
 
 SUFFIX = ".keras"
 BUNDLED = Path(__file__).parent
+_LIST = "List the models with: denoise models"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that the tool knows by name: its class, and the arguments it is made with."""
+    """A named network: its class, and the arguments that differ from the defaults."""
 
     kind: Kind
     summary: str
@@ -32,8 +36,8 @@ class Network:
 
     @property
     def mode(self) -> Mode:
-        """How it is meant to be used on an image."""
-        return MODES[self.kind]
+        """How the network is meant to be used on an image."""
+        return CONFIGS[self.kind].mode
 
 
 NETWORKS: Mapping[str, Network] = {
@@ -53,7 +57,7 @@ NETWORKS: Mapping[str, Network] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One model there is. `shadowed`: the store has another of this name, which is used in its place."""
+    """An available model. `shadowed`: a model in the store has the same name and is used instead."""
 
     name: str
     path: Path
@@ -62,19 +66,18 @@ class Entry:
 
 
 def home() -> Path:
-    """The user's own folder: `DENOISER_HOME`, else what the system has for applications' data."""
-    given = os.environ.get("DENOISER_HOME")
-    if given:
-        return Path(given)
+    """Return the user's folder: `DENOISER_HOME`, or the system's folder for the data of applications."""
+    if folder := os.environ.get("DENOISER_HOME"):
+        return Path(folder)
     import click
 
     return Path(click.get_app_dir("denoiser"))
 
 
 def path_for(name: str) -> Path:
-    """Where the user's store keeps, or would keep, the model of this name; nothing is made.
+    """Return the path of a model of this name in the user's store, whether or not it exists.
 
-    Raises ModelError for what can't be a name.
+    Raises ModelError if this can't be a model's name.
     """
     if not _NAME.fullmatch(name) or name.endswith(SUFFIX) or name == "auto":
         raise ModelError(
@@ -85,30 +88,70 @@ def path_for(name: str) -> Path:
 
 
 def find(name_or_file: str | os.PathLike[str]) -> Path | None:
-    """Find a model's file, by name or by path (what ends in .keras or has a folder in it is a path).
+    """Find a model's file by name or path; text that ends in .keras or names a folder is a path.
 
-    Returns None for a known network that has no weights anywhere. Raises ModelError for a file that isn't
-    there, and for a name that means nothing, with the nearest one that does.
+    Returns None for a known network that has no weights. Raises ModelError if there is no such file or
+    name; the message suggests the nearest name.
     """
-    given = os.fspath(name_or_file)
-    path = Path(given)
-    if given.endswith(SUFFIX) or path.name != given or isinstance(name_or_file, Path):
+    text = os.fspath(name_or_file)
+    path = Path(text)
+    if text.endswith(SUFFIX) or path.name != text or isinstance(name_or_file, Path):
         if path.exists():
             return path
-        raise ModelError(f"There is no model file {given}.", _nearest(path.name.removesuffix(SUFFIX)))
-    if _NAME.fullmatch(given):
+        raise ModelError(f"There is no model file {text}.", _nearest(path.name.removesuffix(SUFFIX)))
+    if text == "auto":
+        raise ModelError("auto is not a model: it chooses digits or general for each image.", _LIST)
+    if _NAME.fullmatch(text):
         for folder in (home() / "models", BUNDLED):
-            if (folder / f"{given}{SUFFIX}").is_file():
-                return folder / f"{given}{SUFFIX}"
-    if given in NETWORKS:
+            if (folder / f"{text}{SUFFIX}").is_file():
+                return folder / f"{text}{SUFFIX}"
+    if text in NETWORKS:
         return None
     if path.is_file():
-        raise ModelError(f"There is no model called {given!r}.", f"If you mean the file, write ./{given}")
-    raise ModelError(f"There is no model called {given!r}.", _nearest(given))
+        raise ModelError(f"There is no model called {text!r}.", f"If you mean the file, write ./{text}")
+    raise ModelError(f"There is no model called {text!r}.", _nearest(text))
+
+
+def locate(name_or_file: str | os.PathLike[str]) -> Path:
+    """Find a model's file like `find`, and raise ModelError if the network has no weights."""
+    path = find(name_or_file)
+    if path is None:
+        raise ModelError(
+            f"The network {name_or_file} has no weights.",
+            f"Train them with: denoise train --model {name_or_file}",
+        )
+    return path
+
+
+def load(
+    name_or_file: str | os.PathLike[str], *, network: str | None = None, unpack: bool = True
+) -> ModelFile:
+    """Find, read and check a model.
+
+    Args:
+        name_or_file: Name or file, as for `find`.
+        network: The named network that a file must hold the weights of; None accepts any file.
+        unpack: Whether to unpack the weights now, or when they are first used.
+
+    Raises:
+        ModelError: There is no such model, its file can't be used, or it is of another kind than the network.
+    """
+    from denoiser.weights import modelfile
+
+    path = locate(name_or_file)
+    name = network or os.fspath(name_or_file)
+    expected = NETWORKS.get(name)
+    model = modelfile.read(path, name=name if expected else None, unpack=unpack)
+    if expected is not None and model.kind != expected.kind:
+        raise ModelError(
+            f"{path} is of kind {model.kind}, and {name} of kind {expected.kind}.",
+            "Choose the network that it was trained for." if network else "Rename or remove that file.",
+        )
+    return model
 
 
 def available() -> list[Entry]:
-    """List all models, the user's own first, each part in order of names."""
+    """List all models in order of their names, the user's before the bundled ones."""
     own = _models(home() / "models")
     bundled = _models(BUNDLED)
     return [Entry(name, path, "store") for name, path in own.items()] + [
@@ -117,7 +160,7 @@ def available() -> list[Entry]:
 
 
 def beside(model: Path) -> tuple[Path, Path, Path]:
-    """The files that a training leaves beside a model file: a picture, its curve, and a drawing of that."""
+    """Return the paths of the picture, the curve and the plot that a training writes beside a model file."""
     return (
         model.with_suffix(".png"),
         model.with_suffix(".csv"),
@@ -126,12 +169,12 @@ def beside(model: Path) -> tuple[Path, Path, Path]:
 
 
 def unfinished(model: Path) -> Path:
-    """Where a training for this model file keeps what it goes on from after a kill."""
+    """Return the path of the checkpoint of an unfinished training of this model file."""
     return model.with_suffix(".training")
 
 
 def require_place(model: Path) -> None:
-    """Raise ModelError where no model file could be written to, before any work has gone into one."""
+    """Raise ModelError if a model file can't be written to this path, before any training."""
     folder = model.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -145,19 +188,19 @@ def require_place(model: Path) -> None:
 
 
 def remove(name: str) -> Path:
-    """Delete a model from the user's store, with all that its training left there; return where it was.
+    """Delete a model and the files of its training from the user's store, and return its path.
 
-    Raises ModelError for a bundled model, a name that means nothing, or a file that can't be deleted.
+    Raises ModelError for a bundled or unknown model, and for a file that can't be deleted.
     """
     path = path_for(name)
     if path.is_file() or unfinished(path).is_file():
         try:
             if path.is_file():
                 path.unlink()
-            for each in (unfinished(path), *beside(path)):
-                # What is mine-curve.png to mine may be the picture of a model called mine-curve.
-                if each.is_file() and not each.with_suffix(SUFFIX).exists():
-                    each.unlink()
+            for file in (unfinished(path), *beside(path)):
+                # mine-curve.png may belong to a model called mine-curve.
+                if file.is_file() and not file.with_suffix(SUFFIX).exists():
+                    file.unlink()
         except OSError as error:
             raise ModelError(
                 f"{path} can't be removed: {error.strerror}.", "Check its permissions."
@@ -185,5 +228,4 @@ def _nearest(name: str) -> str:
 
     known = dict.fromkeys(["auto", *NETWORKS, *(entry.name for entry in available())])
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
-    listed = "List the models there are with: denoise models"
-    return f"Did you mean {close[0]}? {listed}" if close else listed
+    return f"Did you mean {close[0]}? {_LIST}" if close else _LIST
