@@ -1,7 +1,6 @@
-"""The command line. `denoise PATHS...` means `denoise run PATHS...`.
+"""The command line: `denoise PATHS...` means `denoise run PATHS...`.
 
-Click has no default command: the group puts `run` in front of arguments that don't begin with a command's
-name. Commands import what they need when they are called, so that help is instant.
+Commands import other modules when they are called, so that help is instant.
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ from denoiser.commands.train import train
     examples=(
         ("denoise ./scans --out ./clean", "clean a folder"),
         ("denoise photo.jpg page.tif --out ./clean", "clean some files"),
-        ("denoise ./scans --out ./clean --dry-run", "see what would be done"),
-        ("denoise - < noisy.png > clean.png", "in a pipe"),
-        ("denoise train ./clean --name mine --noise speckle:sigma=0.1", "learn a noise"),
-        ("denoise models", "the models there are"),
+        ("denoise ./scans --out ./clean --dry-run", "print what would be done"),
+        ("denoise - < noisy.png > clean.png", "clean one image in a pipe"),
+        ("denoise train ./clean --name mine --noise speckle:sigma=0.1", "train a model on your own noise"),
+        ("denoise models", "list the models"),
     ),
 )
 @click.version_option(__version__, prog_name="denoise")
 def cli() -> None:
     """Clean folders of grayscale images with dense autoencoders.
 
-    All options of the main job: denoise run --help
+    All options of the default command: denoise run --help
     """
 
 

@@ -1,13 +1,12 @@
-"""How help reads: examples first, then options in groups. And the default command."""
+"""Click classes for this command line: help with examples and groups of options, and a default command."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import click
 
-Examples = Sequence[tuple[str, str]]
 _LAST = "Other"
 
 
@@ -17,29 +16,42 @@ class NamedPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Refuse the empty name."""
         if value == "":
-            self.fail("an empty name stands for nothing; is a variable in the command not set?", param, ctx)
+            self.fail("the name is empty. Is a variable in the command not set?", param, ctx)
         return super().convert(value, param, ctx)
 
 
 class GroupedOption(click.Option):
-    """An option that help shows under a heading."""
+    """An option that help lists under a heading."""
 
-    def __init__(self, *args: Any, heading: str = "Options", **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
+    def __init__(self, *args: Any, heading: str, **settings: Any) -> None:
+        super().__init__(*args, **settings)
         self.heading = heading
 
 
-class Command(click.Command):
-    """A command whose help begins with examples and groups its options."""
+def option(heading: str, *names: str, **settings: Any) -> GroupedOption:
+    """Declare an option, which help lists under `heading`; the settings are those of `click.Option`."""
+    return GroupedOption(names, heading=heading, **settings)
 
-    def __init__(self, *args: Any, examples: Examples = (), **attributes: Any) -> None:
-        super().__init__(*args, **attributes)
+
+class _WithExamples(click.Command):
+    """A command whose help shows examples, (command, purpose), below the description."""
+
+    def __init__(self, *args: Any, examples: Sequence[tuple[str, str]] = (), **settings: Any) -> None:
+        super().__init__(*args, **settings)
         self.examples = examples
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the description, then the examples."""
         super().format_help_text(ctx, formatter)
-        _write_examples(self.examples, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                for command, purpose in self.examples:
+                    for line in (f"# {purpose}", command):
+                        formatter.write(f"{'':>{formatter.current_indent}}{line}\n")
+
+
+class Command(_WithExamples):
+    """A command whose help groups the options under their headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in the order in which the headings first appear."""
@@ -53,20 +65,17 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
-class Group(click.Group):
-    """Commands, one of which needs no name."""
+class Group(_WithExamples, click.Group):
+    """A group of commands, with a default command."""
 
     command_class = Command
 
-    def __init__(
-        self, *args: Any, default: str | None = None, examples: Examples = (), **attributes: Any
-    ) -> None:
-        super().__init__(*args, **attributes)
+    def __init__(self, *args: Any, default: str | None = None, **settings: Any) -> None:
+        super().__init__(*args, **settings)
         self.default = default
-        self.examples = examples
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command in front, unless a command or an option of the group itself comes first."""
+        """Insert the default command, unless the first argument is a command or an option of the group."""
         if self.default is not None and args:
             own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
             if args[0] not in self.commands and args[0] not in own:
@@ -74,7 +83,7 @@ class Group(click.Group):
         return super().parse_args(ctx, args)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Show the default command's arguments, which most people want, before the other commands."""
+        """Write the usage of the default command, then that of the others."""
         if self.default is None:
             super().format_usage(ctx, formatter)
             return
@@ -82,24 +91,3 @@ class Group(click.Group):
         arguments = " ".join(inner.command.collect_usage_pieces(inner))
         formatter.write_usage(ctx.command_path, f"[{self.default}] {arguments}")
         formatter.write_usage(ctx.command_path, "COMMAND [OPTIONS] ...", prefix="       ")
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the description, then the examples."""
-        super().format_help_text(ctx, formatter)
-        _write_examples(self.examples, formatter)
-
-
-def _write_examples(examples: Iterable[tuple[str, str]], formatter: click.HelpFormatter) -> None:
-    if examples:
-        with formatter.section("Examples"):
-            for command, purpose in examples:
-                formatter.write(f"{'':>{formatter.current_indent}}# {purpose}\n")
-                formatter.write(f"{'':>{formatter.current_indent}}{command}\n")
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def option(*names: str, heading: str, **attributes: Any) -> Callable[[Function], Function]:
-    """`click.option` with a heading for help."""
-    return click.option(*names, cls=GroupedOption, heading=heading, **attributes)

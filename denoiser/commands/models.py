@@ -1,4 +1,4 @@
-"""`denoise models`: what models there are, what each is, and where."""
+"""`denoise models`: list, show, locate and remove models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from denoiser.commands.click_parts import Command, Group
+from denoiser.commands.click_parts import Group, option
 
 
 @click.group(
@@ -16,9 +16,9 @@ from denoiser.commands.click_parts import Command, Group
     invoke_without_command=True,
     examples=(
         ("denoise models", "list them"),
-        ("denoise models show general", "what it was trained on, and its figures"),
-        ("denoise models path general", "where its file is"),
-        ("denoise models remove mine", "delete one that you trained"),
+        ("denoise models show general", "its training data and figures"),
+        ("denoise models path general", "the path of its file"),
+        ("denoise models remove mine", "delete a model that you trained"),
     ),
 )
 @click.pass_context
@@ -28,8 +28,7 @@ def models(ctx: click.Context) -> None:
         ctx.invoke(list_models)
 
 
-@models.command("list", cls=Command)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, one list.")
+@models.command("list", params=[option("Output", "--json", "as_json", is_flag=True, help="Print JSON.")])
 def list_models(*, as_json: bool = False) -> None:
     """List all models: yours, then the bundled ones."""
     from denoiser.errors import ModelError, on_one_line
@@ -43,73 +42,57 @@ def list_models(*, as_json: bool = False) -> None:
             row |= {"network": model.kind, "mode": model.mode, "parameters": model.parameters}
         except ModelError as error:
             row["error"] = str(error)
-        row["shadowed"] = entry.shadowed
-        rows.append(row)
+        rows.append({**row, "shadowed": entry.shadowed})
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
     if not rows:
-        click.echo("No models: none are bundled with this installation, and none were trained.", err=True)
+        click.echo("No models: none are bundled with this installation, and you have trained none.", err=True)
     for row in rows:
-        facts = (
-            row.get("error")
-            or f"{row['network']}, {row['parameters'] / 1e6:.2f} M weights, mode {row['mode']}"
-        )
-        hidden = " (hidden by your own of this name)" if row["shadowed"] else ""
+        facts = row.get("error")
+        facts = facts or f"{row['network']}, {row['parameters'] / 1e6:.2f} M weights, mode {row['mode']}"
+        hidden = " (hidden by your model of this name)" if row["shadowed"] else ""
         click.echo(on_one_line(f"{row['name']:<12} {row['source']:<8} {facts}{hidden}"))
 
 
-@models.command("show", cls=Command)
+@models.command("show")
 @click.argument("name")
 def show(name: str) -> None:
-    """Print a model's card: data, noise, figures."""
+    """Print a model's card: training data, noise, figures."""
     from denoiser.errors import UNSAFE
-    from denoiser.weights import modelfile
+    from denoiser.weights import modelfile, store
 
-    path = _find(name)
-    model = modelfile.read(path)
+    model = modelfile.read(store.locate(name))
     facts = {
         "name": name,
-        "file": str(path),
-        "bytes": path.stat().st_size,
+        "file": str(model.path),
+        "bytes": model.path.stat().st_size,
         "sha256": model.digest,
         "network": model.kind,
         "mode": model.mode,
         "parameters": model.parameters,
         "config": asdict(model.config),
-        "card": dict(model.card),
+        "card": model.card,
     }
-    # A card may come from anywhere; what would drive a terminal stays the JSON escape that it can be.
+    # A card may come from anywhere: characters that would control the terminal stay JSON escapes.
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     click.echo(text.translate({code: f"\\u{code:04x}" for code in UNSAFE if code != ord("\n")}))
 
 
-@models.command("path", cls=Command)
+@models.command("path")
 @click.argument("name")
 def path(name: str) -> None:
-    """Print where a model's file is."""
-    click.echo(str(_find(name)))
+    """Print the path of a model's file."""
+    from denoiser.weights import store
+
+    click.echo(str(store.locate(name)))
 
 
-@models.command("remove", cls=Command)
+@models.command("remove")
 @click.argument("name")
 def remove(name: str) -> None:
-    """Delete a model that you trained. Bundled ones stay."""
+    """Delete a model that you trained. Bundled models can't be deleted."""
     from denoiser.weights import store
 
     store.remove(name)
     click.echo(f"Removed {name}.", err=True)
-
-
-def _find(name: str) -> Any:
-    from denoiser.errors import ModelError
-    from denoiser.weights import store
-
-    if name == "auto":
-        raise ModelError("auto is no model but a choice, for each image, between digits and general.")
-    found = store.find(name)
-    if found is None:
-        raise ModelError(
-            f"The network {name} has no weights here.", f"Train them with: denoise train --model {name}"
-        )
-    return found

@@ -1,4 +1,4 @@
-"""A picture of all noises, each at three settings, so that one can see which is like one's own."""
+"""A picture of all noises, each at three settings, to compare with your own images."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from denoiser.imaging.picture import quantize
 from denoiser.noise import Noise, paper
 from denoiser.system import atomic
 
-#: Large enough for the effects of whole pages.
+#: Height and width of a drawing, large enough for the effects of whole pages.
 _CELL = (200, 320)
 _GAP, _LABEL, _NAMES = 10, 34, 230
 _SEED = 12
 
 
 def write(noises: Sequence[Noise], path: Path, *, force: bool = False) -> None:
-    """Draw the noises into a new PNG file, whole or not at all.
+    """Draw the noises into a PNG file, written atomically.
 
-    force: whether an existing file is replaced. Raises UsageError where `path` doesn't end in .png, exists,
-    or can't be written, and what the noises raise.
+    force: whether an existing file is replaced. Raises UsageError if `path` does not end in .png, exists, or
+    can't be written.
     """
     if path.suffix.lower() != ".png":
         raise UsageError(
-            f"The preview {path} can't be written.", "It is a PNG: give a name that ends in .png."
+            f"The preview {path} can't be written.", "It is a PNG: choose a name that ends in .png."
         )
     if path.exists() and not force:
         raise UsageError(f"{path} exists.", "Use --force to overwrite it, or another name.")
@@ -44,7 +44,7 @@ def write(noises: Sequence[Noise], path: Path, *, force: bool = False) -> None:
 
 
 def draw(noises: Sequence[Noise]) -> Image.Image:
-    """A row for each noise, 8-bit gray: its name, and a scene, or a page, at the settings of `levels`."""
+    """Draw a row for each noise, 8-bit gray: its name, and a scene or page at each of its `levels`."""
     scene = generator.scene(np.random.default_rng(3), _CELL)
     page = generator.page(np.random.default_rng(4), _CELL, system_fonts=False)
     height, width = _CELL[0] + _LABEL + _GAP, _CELL[1] + _GAP
@@ -57,18 +57,18 @@ def draw(noises: Sequence[Noise]) -> Image.Image:
         pen.text((_GAP, y), noise.name, fill=0, font=large)
         pen.text((_GAP, y + 30), "\n".join(textwrap.wrap(noise.help, 28)), fill=80, font=small)
         for column, settings in enumerate(levels(noise)):
-            spoilt = noise(sample[None], np.random.default_rng(_SEED), **settings)
+            noisy = noise(sample[None], np.random.default_rng(_SEED), **settings)
             x = _NAMES + column * width
-            sheet.paste(Image.fromarray(quantize(spoilt[0], 8)), (x, y))
+            sheet.paste(Image.fromarray(quantize(noisy[0], 8)), (x, y))
             text = ", ".join(f"{key}={value:.3g}" for key, value in settings.items()) or "no settings"
             pen.text((x, y + _CELL[0] + 3), "\n".join(textwrap.wrap(text, 50)), fill=0, font=small)
     return sheet
 
 
 def levels(noise: Noise) -> list[dict[str, float]]:
-    """Low, default and high settings: half of the default, it, and its double, within what the noise allows.
+    """Return low, default and high settings: half of the default, the default and its double, within bounds.
 
-    A default of 0 has no double: there the bounds are taken where they are finite.
+    A default of 0 has no double: its bounds are used if they are finite.
     """
     low, high = {}, {}
     for key, parameter in noise.parameters.items():

@@ -1,4 +1,4 @@
-"""`denoise noises`: the noises that can be taught, with their parameters."""
+"""`denoise noises`: list the noises for training, with their parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from denoiser.commands import run_options
 from denoiser.commands.click_parts import Command, option
-from denoiser.commands.plugins import load
+from denoiser.commands.plugins import load, tell_failures
 from denoiser.errors import UsageError
 from denoiser.system.stdout import stdout_for_data
 
@@ -23,54 +23,50 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=Command,
-    params=list(run_options.LOADING),
+    params=[
+        *run_options.LOADING,
+        option("Output", "--json", "as_json", is_flag=True, help="Print JSON."),
+        option(
+            *("Output", "--preview"),
+            metavar="FILE.png",
+            type=click.Path(path_type=Path),
+            help="Draw the noises instead: at half of their default settings, the defaults, and the double.",
+        ),
+        option("Output", "--force", is_flag=True, help="Replace an existing FILE.png."),
+    ],
     examples=(
         ("denoise noises", "names, parameters and their ranges"),
-        ("denoise noises --preview noises.png", "see them"),
+        ("denoise noises --preview noises.png", "draw them"),
     ),
 )
-@option("--json", "as_json", is_flag=True, heading="Output", help="Print JSON, one list.")
-@option(
-    "--preview",
-    metavar="FILE.png",
-    type=click.Path(path_type=Path),
-    heading="Output",
-    help="Draw them instead: each at half of its default settings, at these, and at their double.",
-)
-@option("--force", is_flag=True, heading="Output", help="Replace an existing FILE.png.")
-def noises(*, as_json: bool, preview: Path | None, force: bool, **which: Any) -> None:
-    """List the noises that `denoise train` can add. All values are on the 0..1 scale."""
+def noises(*, as_json: bool, preview: Path | None, force: bool, **selection: Any) -> None:
+    """List the noises that `denoise train` can add. Black is 0 and white is 1."""
     from denoiser import noise
 
     if preview is not None and as_json:
-        raise UsageError("--preview draws and --json lists.", "Give one.")
+        raise UsageError("--preview draws the noises, and --json lists them.", "Use one of the two.")
     if force and preview is None:
-        raise UsageError("--force is about the file of --preview.", "Give both, or neither.")
+        raise UsageError("--force replaces the file of --preview.", "Use both, or neither.")
     with stdout_for_data() as data:
-        plugins = load(**which)
-        for failed in plugins.failed:
-            click.echo(f"{failed.name} from {failed.origin} failed to load: {failed.error}", err=True)
+        plugins = load(**selection)
+        tell_failures(plugins)
         with plugins.noises():
-            found = [noise.get(name) for name in noise.names()]
+            listed = [noise.get(name) for name in noise.names()]
             if preview is not None:
-                _preview(found, preview, force=force)
+                from denoiser.commands import noise_preview
+
+                noise_preview.write(listed, preview, force=force)
+                click.echo(f"{len(listed)} noises drawn: {preview}", err=True)
                 return
         if as_json:
-            text = json.dumps([_as_dict(each) for each in found], indent=2)
+            text = json.dumps([_as_dict(entry) for entry in listed], indent=2)
         else:
-            text = "\n".join(line for each in found for line in _lines(each))
+            text = "\n".join(line for entry in listed for line in _lines(entry))
         data.write(f"{text}\n".encode())
 
 
-def _preview(found: list[Noise], path: Path, *, force: bool) -> None:
-    from denoiser.commands import noise_preview
-
-    noise_preview.write(found, path, force=force)
-    click.echo(f"{len(found)} noises drawn: {path}", err=True)
-
-
 def _as_dict(noise: Noise) -> dict[str, Any]:
-    """The noise as plain JSON, which knows no infinity: a parameter without a bound has null."""
+    """Return the noise as plain JSON, which has no infinity: a missing bound is null."""
     parameters = {
         key: {
             name: None if value in (math.inf, -math.inf) else value

@@ -1,4 +1,4 @@
-"""`denoise plugins`: what would run, and what failed to load."""
+"""`denoise plugins`: list the plugins, and those that failed to load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from denoiser.commands.click_parts import Command, GroupedOption, option
+from denoiser.commands.click_parts import Command, option
 from denoiser.commands.run_options import LOADING
 from denoiser.system.stdout import stdout_for_data
 
@@ -17,54 +17,59 @@ if TYPE_CHECKING:
 
 
 def load(*, plugins: tuple[str, ...], installed_plugins: bool, plugin_options: tuple[str, ...]) -> Plugins:
-    """Load the plugins that the options of `LOADING` ask for; installed ones that fail are in `failed`."""
-    from denoiser.plugins import manager as loading
+    """Load the plugins of the options in `LOADING`; installed plugins that fail are in `failed`."""
+    from denoiser.plugins import manager
 
-    return loading.load(plugins, installed=installed_plugins, options=plugin_options)
+    return manager.load(plugins, installed=installed_plugins, options=plugin_options)
+
+
+def tell_failures(plugins: Plugins) -> None:
+    """Print the plugins that failed to load on stderr."""
+    for failed in plugins.failed:
+        click.echo(f"{failed.name} from {failed.origin} failed to load: {failed.error}", err=True)
 
 
 def _lines(loaded: Iterable[Loaded]) -> Iterator[str]:
-    """Name, version, origin and hooks, and below them the options as they are."""
+    """Yield a line for each plugin, and below it a line for each of its options."""
     for plugin in loaded:
         files = f" for {' '.join(plugin.suffixes)}" if plugin.suffixes else ""
         yield f"{plugin.name} {plugin.version} from {plugin.origin}: {', '.join(plugin.hooks)}{files}"
-        for each in plugin.as_dict()["options"]:
-            value = "none" if each["value"] is None else str(each["value"])
-            about = ", ".join(filter(None, (each["type"], each["help"])))
-            yield f"    {plugin.name}.{each['name']}={value}  {about}"
+        for setting in plugin.as_dict()["options"]:
+            value = "none" if setting["value"] is None else str(setting["value"])
+            about = ", ".join(filter(None, (setting["type"], setting["help"])))
+            yield f"    {plugin.name}.{setting['name']}={value}  {about}"
 
 
 @click.command(
     cls=Command,
     params=[
         *LOADING,
-        GroupedOption(["--json", "as_json"], is_flag=True, heading="Output", help="Print JSON."),
+        option("Output", "--json", "as_json", is_flag=True, help="Print JSON."),
+        click.Argument(["paths"], nargs=-1, type=click.UNPROCESSED, metavar=""),
+        option("Output", "--out", hidden=True),
     ],
     examples=(
-        ("denoise plugins", "those of installed packages"),
+        ("denoise plugins", "the plugins of installed packages"),
         ("denoise plugins --plugin invert.py", "check a file of your own"),
     ),
 )
-@click.argument("nothing", nargs=-1, type=click.UNPROCESSED, metavar="")
-@option("--out", "out", hidden=True, heading="Output")
-def plugins(*, as_json: bool, nothing: tuple[str, ...], out: str | None, **which: Any) -> None:
-    """List plugins, and what failed to load."""
-    if nothing or out:
+def plugins(*, as_json: bool, paths: tuple[str, ...], out: str | None, **selection: Any) -> None:
+    """List plugins, and those that failed to load."""
+    if paths or out:  # as in `denoise plugins --out clean`
         raise click.UsageError("plugins is a command. To clean a folder of that name, write ./plugins.")
     with stdout_for_data() as data:
-        found = load(**which)
+        plugins = load(**selection)
         if as_json:
             listed = {
-                "loaded": [plugin.as_dict() for plugin in found.loaded],
-                "failed": [plugin.as_dict() for plugin in found.failed],
+                "loaded": [plugin.as_dict() for plugin in plugins.loaded],
+                "failed": [plugin.as_dict() for plugin in plugins.failed],
             }
             text = json.dumps(listed, indent=2)
         else:
-            text = "\n".join(_lines(found.loaded))
+            text = "\n".join(_lines(plugins.loaded))
         data.write(f"{text}\n".encode() if text else b"")
     if as_json:
         return
-    for failed in found.failed:
-        click.echo(f"{failed.name} from {failed.origin} failed to load: {failed.error}", err=True)
-    if not found.loaded and not found.failed:
-        click.echo("No plugins. Use --plugin FILE, or install a package that has some.", err=True)
+    tell_failures(plugins)
+    if not plugins.loaded and not plugins.failed:
+        click.echo("No plugins. Use --plugin FILE, or install a package with plugins.", err=True)

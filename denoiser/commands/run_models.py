@@ -1,4 +1,4 @@
-"""From a request to a denoiser: the model that was named, trained first where it has no weights."""
+"""Make the denoiser of a request, and train its model first if it has no weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -> Denoiser:
-    """Make the denoiser that was asked for; a model or device that can't be had raises before any work.
+    """Make the denoiser of a request. Raises before any work if its model or device is not available.
 
-    `pixels` is about how many there are to clean, None if nobody knows.
+    pixels: about the number of pixels to clean; None if it is not known.
     """
-    # Before any training: minutes later would be a bad moment to learn of it.
+    # Check before any training, which takes minutes.
     engine.require(
         engine=request.engine, device=request.device, jobs=request.jobs, batch_size=request.batch_size
     )
@@ -55,14 +55,14 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
 
 
 def untrained(request: Request) -> list[str]:
-    """Those networks that the job needs and that have no weights.
+    """Return the networks that the request needs and that have no weights.
 
-    Raises UsageError for weights of no network, ModelError where none may be trained.
+    Raises UsageError if `--weights` names no network, and ModelError if none may be trained.
     """
     if request.weights is not None:
         if request.model not in store.NETWORKS:
             raise UsageError(
-                f"--weights goes with a network's name, and {request.model} is none.",
+                f"--weights needs the name of a network, and {request.model} is not one.",
                 f"The networks are {', '.join(store.NETWORKS)}. To use a model file by itself: --model FILE.",
             )
         missing = [] if request.weights.exists() else [request.model]
@@ -70,8 +70,8 @@ def untrained(request: Request) -> list[str]:
             raise ModelError(f"{request.weights} doesn't exist, and --no-train forbids making it.")
         if missing and request.weights.suffix != store.SUFFIX:
             raise UsageError(
-                f"{request.weights} doesn't exist, and a model's file can't be called so.",
-                f"Let it end in {store.SUFFIX}",
+                f"{request.weights} doesn't exist, and a new model can't have this name.",
+                f"Choose a name that ends in {store.SUFFIX}",
             )
     else:
         names = auto.NETWORKS if request.model == auto.AUTO else (request.model,)
@@ -83,21 +83,21 @@ def untrained(request: Request) -> list[str]:
 
 def _weights(request: Request, plugins: Plugins) -> ModelFile:
     """Read `--weights`, trained first where the file does not exist."""
-    assert request.weights is not None  # noqa: S101 - the caller saw to it
+    assert request.weights is not None  # noqa: S101 - the caller has checked it
     if not request.weights.exists():
         return _trained(request, plugins, request.model, request.weights)
     return store.load(request.weights, network=request.model)
 
 
 def durations(networks: Iterable[str]) -> str:
-    """Say how long training each of these takes."""
+    """Return the names of networks, each with the duration of its training."""
     from denoiser.training.run import DEFAULT_MINUTES
 
     return ", ".join(f"{name} (about {DEFAULT_MINUTES[name]:g} minutes)" for name in networks)
 
 
 def _trained(request: Request, plugins: Plugins, network: str, destination: Path | None = None) -> ModelFile:
-    """Train a network that has no weights, telling so, and return it."""
+    """Announce and train a network that has no weights, and return the model."""
     from denoiser.training.datasets import reader_for
     from denoiser.training.plan import DataRequest, Plan
     from denoiser.training.recipes import RECIPES

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from denoiser.commands.click_parts import GroupedOption, NamedPath
+from denoiser.commands.click_parts import NamedPath, option
 from denoiser.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,203 +20,171 @@ MODEL, INPUT, OUTPUT = "Model", "Which files", "What is written"
 WORK, PLUGINS, MESSAGES = "How it is computed", "Plugins", "Messages"
 
 LOADING: list[click.Parameter] = [
-    GroupedOption(
-        ["--plugin", "plugins"],
-        heading=PLUGINS,
+    option(
+        PLUGINS,
+        "--plugin",
+        "plugins",
         multiple=True,
         metavar="FILE|MODULE",
-        help="Use it. Repeatable.",
+        help="Load a plugin: a .py file, or an installed module. Repeatable.",
     ),
-    GroupedOption(
-        ["--no-plugins", "installed_plugins"],
-        heading=PLUGINS,
+    option(
+        *(PLUGINS, "--no-plugins", "installed_plugins"),
         is_flag=True,
         flag_value=False,
         default=True,
-        help="Leave out those of installed packages.",
+        help="Do not load the plugins of installed packages.",
     ),
-    GroupedOption(
-        ["--plugin-option", "plugin_options"],
-        heading=PLUGINS,
+    option(
+        *(PLUGINS, "--plugin-option", "plugin_options"),
         multiple=True,
         metavar="NAME.KEY=VALUE",
         help="Set an option of a plugin, such as invert.threshold=0.4. Repeatable.",
     ),
 ]
-"""Which plugins, for every command that has to do with them."""
+"""The options that select plugins, for every command that loads plugins."""
 
 PARAMETERS: list[click.Parameter] = [
     click.Argument(["paths"], nargs=-1, metavar="PATHS..."),
-    GroupedOption(
-        ["--glob", "pattern"],
-        heading=INPUT,
+    option(
+        *(INPUT, "--glob", "pattern"),
         metavar="PATTERN",
         help="Only files whose names match, such as '*_raw.tif'.",
     ),
-    GroupedOption(
-        ["--no-recursive", "recursive"],
-        heading=INPUT,
+    option(
+        *(INPUT, "--no-recursive", "recursive"),
         is_flag=True,
         flag_value=False,
         default=True,
         help="Do not search subfolders.",
     ),
-    GroupedOption(["--follow-links"], heading=INPUT, is_flag=True, help="Follow symbolic links to folders."),
-    GroupedOption(
-        ["--max-megapixels"],
-        heading=INPUT,
+    option(INPUT, "--follow-links", is_flag=True, help="Follow symbolic links to folders."),
+    option(
+        *(INPUT, "--max-megapixels"),
         type=click.FloatRange(0.0, min_open=True),
         default=500.0,
         show_default=True,
         metavar="N",
         help="Largest page to accept, in millions of pixels.",
     ),
-    GroupedOption(["--fail-fast"], heading=INPUT, is_flag=True, help="Stop after the first file that fails."),
-    GroupedOption(
-        ["--out", "-o"],
-        heading=OUTPUT,
-        type=NamedPath(path_type=Path),
-        metavar="DIR",
-        help="Folder for the results.",
+    option(INPUT, "--fail-fast", is_flag=True, help="Stop after the first file that fails."),
+    option(
+        OUTPUT, "--out", "-o", type=NamedPath(path_type=Path), metavar="DIR", help="Folder for the results."
     ),
-    GroupedOption(
-        ["--format"],
-        heading=OUTPUT,
+    option(
+        *(OUTPUT, "--format"),
         type=click.Choice(["keep", "png", "tiff", "jpeg"]),
         default="keep",
         show_default=True,
         help="File format of the results.",
     ),
-    GroupedOption(["--color"], heading=OUTPUT, is_flag=True, help="Keep colour, and denoise each channel."),
-    GroupedOption(
-        ["--size"],
-        heading=OUTPUT,
+    option(OUTPUT, "--color", is_flag=True, help="Keep colour, and denoise each channel."),
+    option(
+        *(OUTPUT, "--size"),
         type=click.Choice(["model", "input"]),
         default="model",
         show_default=True,
         help="In whole mode: write the model's 28x28 pixels, or scale them to the input's size.",
     ),
-    GroupedOption(
-        ["--strength"],
+    option(
+        *(OUTPUT, "--strength"),
         metavar="0..1",
-        heading=OUTPUT,
         type=click.FloatRange(0.0, 1.0),
         default=1.0,
         show_default=True,
         help="Blend between the input (0) and the result (1).",
     ),
-    GroupedOption(
-        ["--compare"],
-        heading=OUTPUT,
+    option(
+        *(OUTPUT, "--compare"),
         type=NamedPath(path_type=Path, file_okay=False),
         metavar="DIR",
         help="Also write a picture of before | after | difference for each page, as PNG.",
     ),
-    GroupedOption(
-        ["--sync"],
-        heading=OUTPUT,
+    option(
+        *(OUTPUT, "--sync"),
         is_flag=True,
         help="Flush each file to the disk before the next, so that it survives a power cut.",
     ),
-    GroupedOption(
-        ["--force"],
-        heading=OUTPUT,
+    option(
+        *(OUTPUT, "--force"),
         is_flag=True,
         help="Reprocess files that are up to date, and overwrite files not written by denoise.",
     ),
-    GroupedOption(
-        ["--model"],
-        heading=MODEL,
+    option(
+        *(MODEL, "--model"),
         default="auto",
         show_default=True,
         metavar="auto|NAME|FILE",
         help="Model: auto, a name from `denoise models`, or a .keras file.",
     ),
-    GroupedOption(
-        ["--weights"],
-        heading=MODEL,
+    option(
+        *(MODEL, "--weights"),
         type=NamedPath(path_type=Path, dir_okay=False),
         metavar="FILE",
         help="Weights file for the model. If it does not exist, the model is trained and saved there.",
     ),
-    GroupedOption(
-        ["--data"],
-        heading=MODEL,
+    option(
+        *(MODEL, "--data"),
         type=NamedPath(path_type=Path, exists=True, file_okay=False),
         metavar="DIR",
         help="Clean images to train on, if the model has no weights.",
     ),
-    GroupedOption(
-        ["--no-train", "train"],
-        heading=MODEL,
+    option(
+        *(MODEL, "--no-train", "train"),
         is_flag=True,
         flag_value=False,
         default=True,
         help="Exit with an error if the model has no weights, instead of training them.",
     ),
-    GroupedOption(
-        ["--mode"],
-        heading=MODEL,
+    option(
+        *(MODEL, "--mode"),
         type=click.Choice(["whole", "tile"]),
         help="Process each image as one patch, or as overlapping tiles. [default: the model's]",
     ),
-    GroupedOption(
-        ["--quality"],
-        heading=WORK,
+    option(
+        *(WORK, "--quality"),
         type=click.Choice(["fast", "balanced", "best"]),
         default="balanced",
         show_default=True,
         help="Overlap of the patches: more is slower and better.",
     ),
-    GroupedOption(
-        ["--stride"],
-        heading=WORK,
+    option(
+        *(WORK, "--stride"),
         type=click.IntRange(1, 28),
         metavar="N",
         help="Pixels between patches, 1 to 28, instead of --quality.",
     ),
-    GroupedOption(
-        ["--device"],
-        heading=WORK,
+    option(
+        *(WORK, "--device"),
         type=click.Choice(["auto", "cpu", "gpu"]),
         default="auto",
         show_default=True,
         help="Device to compute on.",
     ),
-    GroupedOption(
-        ["--engine"],
-        heading=WORK,
+    option(
+        *(WORK, "--engine"),
         type=click.Choice(["numpy", "keras"]),
         help="Engine to compute with. [default: keras on a GPU, else numpy]",
     ),
-    GroupedOption(
-        ["--jobs", "-j"],
-        heading=WORK,
+    option(
+        *(WORK, "--jobs", "-j"),
         type=click.IntRange(1),
         metavar="N",
         help="Number of CPU cores to use. [default: all]",
     ),
-    GroupedOption(
-        ["--batch-size"],
-        heading=WORK,
-        type=click.IntRange(1),
-        metavar="N",
-        help="Patches per batch (keras engine).",
+    option(
+        WORK, "--batch-size", type=click.IntRange(1), metavar="N", help="Patches per batch (keras engine)."
     ),
     *LOADING,
-    GroupedOption(
-        ["--dry-run"], heading=MESSAGES, is_flag=True, help="Print what would be done, without doing it."
-    ),
-    GroupedOption(
-        ["--json", "as_json"],
-        heading=MESSAGES,
+    option(MESSAGES, "--dry-run", is_flag=True, help="Print what would be done, without doing it."),
+    option(
+        *(MESSAGES, "--json", "as_json"),
         is_flag=True,
         help="Print one JSON object per file on stdout, then a summary.",
     ),
-    GroupedOption(["--quiet", "-q"], heading=MESSAGES, is_flag=True, help="Print errors only."),
-    GroupedOption(
-        ["--verbose", "-v"],
-        heading=MESSAGES,
+    option(MESSAGES, "--quiet", "-q", is_flag=True, help="Print errors only."),
+    option(
+        *(MESSAGES, "--verbose", "-v"),
         is_flag=True,
         help="Print a line for each file, and the details of errors.",
     ),

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from denoiser.commands import run_options
-from denoiser.commands.click_parts import Command, GroupedOption, NamedPath
+from denoiser.commands.click_parts import Command, NamedPath
+from denoiser.commands.click_parts import option as _option
 from denoiser.commands.plugins import load
 from denoiser.errors import ModelError, UsageError
 
@@ -24,10 +25,6 @@ WHAT, HOW, RESULT = "What is learnt", "How it is learnt", "The result"
 FOLDER = NamedPath(path_type=Path, exists=True, file_okay=False)
 NETWORKS = click.Choice(["digits", "general", "document"])
 COUNT = click.IntRange(1)
-
-
-def _option(heading: str, *names: str, **settings: Any) -> GroupedOption:
-    return GroupedOption(list(names), heading=heading, **settings)
 
 
 PARAMETERS: list[click.Parameter] = [

@@ -168,9 +168,7 @@ class Plugins:
         ):
             raise PluginError(f"Plugin {name} ({origin}): SUFFIXES is {suffixes!r}.", _SUFFIXES_HINT)
         if not suffixes and not impls.keys().isdisjoint(("read_pages", "write_pages")):
-            raise PluginError(
-                f"Plugin {name} ({origin}) names no files to handle.", _SUFFIXES_HINT
-            )
+            raise PluginError(f"Plugin {name} ({origin}) names no files to handle.", _SUFFIXES_HINT)
         hooks = tuple(hook for hook in HOOKS if hook in impls)
         return Loaded(name, version, origin, hooks, tuple(suffix.lower() for suffix in suffixes), options)
 

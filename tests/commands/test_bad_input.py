@@ -101,7 +101,7 @@ USAGE: dict[str, tuple[tuple[str, ...], str]] = {
     "weights of none": (("{scans}", "--out", "{out}", "--weights", "w.keras"), "--model digits"),
     "weights of a file": (
         ("{scans}", "--out", "{out}", "--weights", "w.keras", "--model", "mine"),
-        "mine is none",
+        "mine is not one",
     ),
     "quiet and verbose": (("{scans}", "--out", "{out}", "-q", "-v"), "exclude each other"),
     "- and more": (("-", "{scans}"), "can't be mixed"),

@@ -80,7 +80,7 @@ def test_existing_files_stay(few: None, denoise: Denoise, tmp_path: Path) -> Non
         (("--preview", "noises"), ".png"),
         (("--preview", "file/noises.png"), "can't be written"),
         (("--preview", "folder.png", "--force"), "can't be written"),
-        (("--preview", "noises.png", "--json"), "Give one"),
+        (("--preview", "noises.png", "--json"), "Use one of the two"),
         (("--force",), "--preview"),
     ],
 )

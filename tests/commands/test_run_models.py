@@ -140,5 +140,5 @@ def test_weights_that_may_not_be_trained(
     assert denoise(glyphs[0], "--model", "digits", "--no-train", *weights).code == 3
     outcome = denoise(glyphs[0], "--model", "mine", *weights)
     assert outcome.code == 2
-    assert "mine is none" in outcome.err
+    assert "mine is not one" in outcome.err
     assert not (tmp_path / "out").exists()

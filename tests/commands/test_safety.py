@@ -134,7 +134,8 @@ def test_weights_that_cant_be_made_are_named_at_once(
     outcome = denoise(*command, "--weights", tmp_path / "mine.txt")
     assert outcome.code == 2
     assert (
-        "mine.txt doesn't exist, and a model's file can't be called so. Let it end in .keras" in outcome.err
+        "mine.txt doesn't exist, and a new model can't have this name. Choose a name that ends in .keras"
+        in outcome.err
     )
     outcome = denoise(*command, "--weights", tmp_path / "mine.keras", "--no-train")
     assert outcome.code == 3
