@@ -1,8 +1,8 @@
 """Pictures drawn from random numbers: glyphs, pages and their dirt, shapes, textures, scenes, micrographs.
 
-They are what the networks learn from where there are no real images, and what samples and tests are made
-of, so everything here follows from the generator it is given and needs nothing but NumPy and Pillow. All
-results are float32 in 0..1, without noise.
+The networks learn from them where there are no real images, and samples and tests are made of them. Every
+picture depends only on the random generator that is passed, and needs only NumPy and Pillow. All results are
+float32 in 0..1, without noise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all the drawings are made of: lines, letters, words, fractal noise, soft edges."""
+"""The parts of all drawings: lines, letters, words, fractal noise, soft edges."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from denoiser._types import Floats
 
 Shape = tuple[int, int]
 Random = np.random.Generator
-#: Up to this many cells a side, matrices enlarge faster than Pillow does.
+#: Largest side, in cells, of an array that a matrix product enlarges faster than Pillow.
 _SMALL = 72
 _STARTS = (*"bcdfghlmnprstvw", "br", "cl", "st", "tr")
 _ENDS = ("", "n", "r", "s", "l", "nt")
 
 
 def load_font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Pillow's own font, `size` pixels high."""
+    """Return Pillow's own font, `size` pixels high."""
     return ImageFont.load_default(size)
 
 
 def draw_stroke(
     draw: ImageDraw.ImageDraw, points: npt.NDArray[np.float64], width: float, ink: int = 255
 ) -> None:
-    """A line with round ends and joints."""
+    """Draw a line with round ends and joints."""
     path = [(float(x), float(y)) for x, y in points]
     draw.line(path, fill=ink, width=max(1, round(width)), joint="curve")
     for x, y in (path[0], path[-1]):
@@ -36,9 +36,10 @@ def draw_stroke(
 
 
 def curve(points: npt.NDArray[np.float64], fine: int = 8) -> npt.NDArray[np.float64]:
-    """A Catmull-Rom spline through the points."""
+    """Return a Catmull-Rom spline through the points."""
     if len(points) < 3:
         return points
+    # The first and the last point get a mirrored neighbour, so that the spline reaches them.
     padded = np.concatenate([2 * points[:1] - points[1:2], points, 2 * points[-1:] - points[-2:-1]])
     t = np.linspace(0.0, 1.0, fine, endpoint=False)[None, :, None]
     a, b, c, d = (padded[i : len(padded) - 3 + i, None, :] for i in range(4))
@@ -50,13 +51,14 @@ def field(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: fl
     """Return fractal noise, float32 `shape`, stretched to 0..1 exactly.
 
     The first octave has smooth random hills `cell` pixels wide; each further one is half as wide and `rough`
-    times as high. Use it for pictures; `cloud` is faster, but has no bounds and repeats a fixed pool.
+    times as high. Use it for pictures; `cloud` is faster, but without bounds, and from a fixed pool.
     """
     total = np.zeros(shape, dtype=np.float32)
     height = 1.0
     for _ in range(octaves):
         coarse = tuple(max(2, math.ceil(side / cell) + 3) for side in shape)
         hills = Image.fromarray(rng.standard_normal(coarse, dtype=np.float32))
+        # Start anywhere within a cell of the grid.
         offset = rng.uniform(0.0, 1.0, 2)
         box = (offset[1], offset[0], offset[1] + shape[1] / cell, offset[0] + shape[0] / cell)
         box = (box[0], box[1], min(box[2], coarse[1]), min(box[3], coarse[0]))
@@ -70,9 +72,10 @@ def field(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: fl
 def cloud(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: float = 0.5) -> Floats:
     """Return fractal noise, float32 `shape`, of mean 0 and deviation about 1; faster than `field`.
 
-    It takes white noise from a fixed pool, adds each octave on the coarsest grid that shows it, and enlarges
-    the sum to the grid of the next.
+    White noise from a fixed pool makes each octave, on the coarsest grid that shows it. The sum is enlarged
+    to the grid of the next octave.
     """
+    # An octave finer than a pixel is not visible.
     steps = min(octaves, 1 + max(0, math.floor(math.log2(max(cell, 1.0)))))
     total: Floats | None = None
     power = 0.0
@@ -85,13 +88,14 @@ def cloud(rng: Random, shape: Shape, *, cell: float, octaves: int = 4, rough: fl
         if total is not None:
             hills += enlarged(total, coarse)
         total = hills
-    assert total is not None  # noqa: S101  there is at least one octave
+    assert total is not None  # noqa: S101 - there is at least one octave
+    # The variances of the octaves add up; enlarging takes some away, which the 1.2 restores.
     total *= np.float32(1.2 / math.sqrt(power))
     return enlarged(total, shape)
 
 
 def enlarged(values: Floats, shape: Shape) -> Floats:
-    """Smoothly (bicubic) resized to `shape`; a new float32 array."""
+    """Return the values resized to `shape` by bicubic interpolation; a new float32 array."""
     if values.shape == shape:
         return values.copy()
     if max(values.shape) > _SMALL:
@@ -103,20 +107,21 @@ def enlarged(values: Floats, shape: Shape) -> Floats:
 
 @lru_cache(maxsize=512)
 def _interpolation(before: int, after: int) -> Floats:
-    """(after, before): as a product with the rows of an image, what resizing does to them."""
+    """Return the matrix (after, before) that resizes the columns of an image."""
     unit = Image.fromarray(np.eye(before, dtype=np.float32))
     return np.asarray(unit.resize((before, after), Image.Resampling.BICUBIC), dtype=np.float32)
 
 
 def white(rng: Random, shape: Shape) -> Floats:
-    """White noise of deviation 1: a piece of a fixed pool where it is large enough; not to be written to."""
+    """Return white noise of deviation 1, read-only: a random piece of a fixed pool that is large enough."""
     pool = _white_pool()
     if shape[0] > pool.shape[0] or shape[1] > pool.shape[1]:
         return rng.standard_normal(shape, dtype=np.float32)
-    top, left = (int(rng.integers(0, have - want + 1)) for have, want in zip(pool.shape, shape, strict=True))
+    top, left = (int(rng.integers(0, full - side + 1)) for full, side in zip(pool.shape, shape, strict=True))
     piece = pool[top : top + shape[0], left : left + shape[1]]
-    turn = int(rng.integers(4))
-    return piece[:: 1 - 2 * (turn & 1), :: 1 - (turn & 2)]
+    # The two bits flip the rows and the columns.
+    flips = int(rng.integers(4))
+    return piece[:: 1 - 2 * (flips & 1), :: 1 - (flips & 2)]
 
 
 @cache
@@ -127,10 +132,11 @@ def _white_pool() -> Floats:
 
 
 def blurred(image: Floats, sigma: float) -> Floats:
-    """A Gaussian blur with mirrored edges, in full precision; float32 of the same shape."""
+    """Return the image under a Gaussian blur with mirrored edges; float32 of the same shape."""
     if sigma <= 0:
         return image
     result = image
+    # A Gaussian is separable: blur along each axis, as a product in the frequency domain.
     for axis in (0, 1):
         size = result.shape[axis]
         margin = min(size, math.ceil(4 * sigma))
@@ -151,18 +157,18 @@ def clipped(values: npt.NDArray[Any]) -> Floats:
 
 
 def soft_step(values: npt.NDArray[Any], at: float, steep: float) -> Floats:
-    """A soft step from 1 below `at` to 0 above it."""
+    """Return a soft step from 1 below `at` to 0 above it."""
     return np.asarray(0.5 - 0.5 * np.tanh(0.5 * steep * (values - at)), dtype=np.float32)
 
 
 def pixel_grid(shape: Shape) -> tuple[Floats, Floats]:
-    """Row and column of every pixel, float32 (H, W) each."""
+    """Return the row and the column of every pixel, float32 (H, W) each."""
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     return y, x
 
 
 def words(rng: Random, number: int) -> list[str]:
-    """Made-up words that look like a language."""
+    """Return made-up words that look like a language."""
     result = []
     for _ in range(number):
         syllables = int(rng.integers(1, 4))
@@ -175,7 +181,7 @@ def words(rng: Random, number: int) -> list[str]:
 
 
 def filaments(draw: ImageDraw.ImageDraw, rng: Random, shape: Shape, *, number: int, width: int) -> None:
-    """Bent threads of several grays, on a canvas twice as large as `shape`."""
+    """Draw bent threads of several grays on a canvas twice as large as `shape`."""
     for _ in range(number):
         start = rng.uniform(0, 1, 2) * (2 * shape[1], 2 * shape[0])
         angle = rng.uniform(0, 2 * math.pi) + np.cumsum(rng.normal(0, 0.25, 6))

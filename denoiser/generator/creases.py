@@ -1,4 +1,4 @@
-"""Paper that was folded or crumpled: maps of light and shade, about -1 (brighter) to 1 (darker)."""
+"""Folds and wrinkles of paper: maps of light and shade, about -1 (brighter) to 1 (darker)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from denoiser.generator.canvas import Random, Shape, cloud, enlarged
 
 
 def folds(rng: Random, shape: Shape) -> Floats:
-    """Straight folds across the page: a broken line of light or dark, its sides in light and shade."""
+    """Draw straight folds across the page: broken light or dark lines with light and shade beside them."""
     size = max(min(shape), 64)
     wobble = cloud(rng, shape, cell=size / 2, octaves=4) * np.float32(rng.uniform(0.2, 2.0))
     cracks = cloud(rng, shape, cell=float(rng.uniform(4.0, 14.0)), octaves=3, rough=0.8)
     lines = np.zeros(shape, dtype=np.float32)
-    # The shade beside a fold is soft enough to be drawn on a quarter of the pixels.
+    # The shade beside a fold is soft: a quarter of the pixels are enough.
     shades = np.zeros((math.ceil(shape[0] / 2), math.ceil(shape[1] / 2)), dtype=np.float32)
     for _ in range(int(rng.integers(1, 6))):
         square = rng.random() < 0.5
@@ -32,7 +32,7 @@ def folds(rng: Random, shape: Shape) -> Floats:
         shades += np.float32(rng.uniform(0.0, 0.35)) * np.exp(
             near * np.float32(-1.0 / rng.uniform(3.0, 0.1 * size))
         )
-        # The crack itself: worn white or dirty, here stronger and there missing.
+        # The crack itself is worn white or dirty, and strong in some parts and missing in others.
         np.square(away, out=away)
         away *= np.float32(-1.0 / rng.uniform(0.7, 1.8) ** 2)
         np.exp(away, out=away)
@@ -47,7 +47,7 @@ def folds(rng: Random, shape: Shape) -> Floats:
 
 
 def _distance(rng: Random, shape: Shape, angle: float) -> Floats:
-    """Signed distance in pixels to a line at that angle through a random point."""
+    """Return the signed distance in pixels to a line of this angle through a random point."""
     y = np.arange(shape[0], dtype=np.float32) - np.float32(rng.uniform(0, shape[0]))
     x = np.arange(shape[1], dtype=np.float32) - np.float32(rng.uniform(0, shape[1]))
     return np.asarray(
@@ -56,18 +56,18 @@ def _distance(rng: Random, shape: Shape, angle: float) -> Floats:
 
 
 def wrinkles(rng: Random, shape: Shape) -> Floats:
-    """Crumpled paper: ridges at all angles and of all lengths, each with a lit and a shaded side."""
-    # Drawn on a grid of half the page's pixels where the page is large: its forms are soft enough.
+    """Draw crumpled paper: ridges of all angles and lengths, each with a lit and a shaded side."""
+    # The forms of a large page are soft: a grid of half the resolution is enough.
     grain = 2 if min(shape) >= 300 else 1
     grid = (math.ceil(shape[0] / grain), math.ceil(shape[1] / grain))
     result = np.zeros(grid, dtype=np.float32)
     size = max(min(grid), 48)
-    # Ridges bend: all of them are drawn on coordinates shifted by the same soft hills.
+    # Ridges bend: the same soft hills shift the coordinates of all of them.
     bend = size * float(rng.uniform(0.005, 0.05))
     rows = np.arange(grid[0], dtype=np.float32)[:, None] + bend * cloud(rng, grid, cell=size / 3, octaves=4)
     columns = np.arange(grid[1], dtype=np.float32) + bend * cloud(rng, grid, cell=size / 3, octaves=4)
     light = float(rng.uniform(0.0, 2.0 * math.pi))
-    # Paper that was crumpled hard has facets of a thumb's width; paper that was rolled, long soft waves.
+    # Paper that was crumpled hard has small facets; paper that was rolled has long soft waves.
     coarsest, finest = float(rng.uniform(0.2, 0.6)), float(rng.uniform(0.03, 0.07))
     power = float(rng.uniform(0.0, 0.5))
     density = grid[0] * grid[1] / size**2
@@ -92,13 +92,13 @@ def _ridge(
     light: float,
     draws: list[float],
 ) -> None:
-    """Add one ridge: shade on one side of a line, light on the other, both fading away from it."""
+    """Add one ridge: shade on one side of a line and light on the other, both fading with the distance."""
     length *= 0.6 + draws[0]
     down, right = ((1.2 * draw - 0.1) * side for draw, side in zip(draws[1:3], result.shape, strict=True))
     angle = math.pi * draws[3]
     cos, sin = math.cos(angle), math.sin(angle)
     sharp, wide = 0.5 + 1.5 * draws[4], length * (0.1 + 0.35 * draws[5])
-    # Further out less than a twentieth is left.
+    # Draw only a window around the ridge: beyond it, less than a twentieth of the shade is left.
     high, broad = (abs(a) * length + 3.0 * abs(b) * wide + 2 for a, b in ((sin, cos), (cos, sin)))
     window = np.s_[
         max(0, int(down - high)) : max(0, int(down + high)),
@@ -112,7 +112,7 @@ def _ridge(
     x *= np.float32(sin)
     across -= x
     along += y
-    # How much a slope that faces this way is lit.
+    # The light on a slope that faces this way.
     lit = math.sin(angle + light) + 0.8 * (draws[6] - 0.5)
     near = np.abs(across)
     across *= np.float32(1.0 / sharp)

@@ -1,4 +1,4 @@
-"""Dirty pages, as scanners see them: what was printed, on paper to which things have happened."""
+"""Dirty pages as scanners see them: faded print on stained, creased and shaded paper."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from denoiser.generator.paper import grain, other_side, shadow, soft, specks, un
 
 
 def dirt(clean: Floats, rng: Random, *, system_fonts: bool = True) -> Floats:
-    """Make a page dirty: gray, textured paper, and several of all that happens to paper.
+    """Make a page dirty: gray, textured paper with several kinds of dirt.
 
-    These are stains, footprints, folds, wrinkles, shadows, uneven light, bleed-through, faded ink, specks
-    and a scanner's blur. clean: float32 (H, W), paper 1. system_fonts: see `page`, for what shows through.
-    Returns a new float32 (H, W) in 0..1.
+    The kinds are stains, footprints, folds, wrinkles, shadows, uneven light, bleed-through, faded ink, specks
+    and a scanner's blur. clean: float32 (H, W), paper 1. system_fonts: as for `page`, for the text of the
+    other side. Returns a new float32 (H, W) in 0..1.
     """
     shape = clean.shape[0], clean.shape[1]
     if rng.random() < 0.05:
-        # Clean pages have to stay clean, too.
+        # A network must also learn to leave clean pages alone.
         return _scanned(np.array(clean, dtype=np.float32), rng)
     result = 1.0 - clean
     if rng.random() < 0.3:
@@ -37,7 +37,7 @@ def dirt(clean: Floats, rng: Random, *, system_fonts: bool = True) -> Floats:
 
 
 def _cover(rng: Random, shape: Shape) -> Floats:
-    """How light the paper is everywhere, float32 (H, W), about 0.1..1.2."""
+    """Return the lightness of the paper, float32 (H, W), about 0.1..1.2."""
     tone = 1.02 - 0.45 * float(rng.beta(1.3, 2.6))
     cover = grain(rng, shape)
     cover *= np.float32(rng.uniform(0.002, 0.012) if rng.random() < 0.3 else rng.uniform(0.012, 0.045))
@@ -61,7 +61,7 @@ def _cover(rng: Random, shape: Shape) -> Floats:
 
 
 def _scanned(image: Floats, rng: Random) -> Floats:
-    """What the scanner does: dust on its glass, blur, its own noise and its limits."""
+    """Add the scanner's faults: dust on its glass, blur, noise and clipping."""
     if rng.random() < 0.35:
         image = image - np.float32(rng.uniform(0.1, 0.8)) * specks(rng, (image.shape[0], image.shape[1]))
     if rng.random() < 0.4:

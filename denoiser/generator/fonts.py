@@ -1,4 +1,4 @@
-"""The fonts that pages are set in: the machine's own where it has some, Pillow's always."""
+"""The fonts of pages: those that are installed, and always Pillow's own."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from denoiser.generator.canvas import Random, load_font
 from denoiser.generator.text import ACCENTS
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-#: What a font must be able to draw, each sign unlike the others, to be of use here.
+#: The signs that a font must have, all different, to be used.
 _NEEDED = "AaBbEegkQqRx059?&" + "".join(ACCENTS.values())
-#: Enough for variety; a machine with thousands of fonts is not searched for minutes.
-_MOST = 400
+#: Largest number of fonts: enough for variety, and few enough to be checked quickly.
+_MAX_FONTS = 400
 
 
 @cache
 def system_fonts() -> tuple[str, ...]:
-    """Files of the installed fonts that draw Latin letters, in a fixed order; empty where there are none.
+    """Return the files of the installed fonts that have Latin letters, in a fixed order.
 
-    The folders are searched once in the life of the process.
+    The folders are searched once in a process.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in _folders():
         for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
             if path.suffix.lower() in {".ttf", ".otf"}:
-                found.setdefault(path.name, path)
-    # The order follows the names alone: where a font lies must not change what a seed draws.
-    usable = (str(found[name]) for name in sorted(found) if _draws_latin(found[name]))
-    return tuple(path for _, path in zip(range(_MOST), usable, strict=False))
+                files.setdefault(path.name, path)
+    # The order depends on the names alone: the folder of a font must not change what a seed draws.
+    usable = (str(files[name]) for name in sorted(files) if _draws_latin(files[name]))
+    return tuple(path for _, path in zip(range(_MAX_FONTS), usable, strict=False))
 
 
 def _folders() -> list[Path]:
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111  Path.home raises where there is none
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - Path.home raises an error where there is none
     if sys.platform == "win32":
         return [Path(os.environ.get("WINDIR", "C:/Windows")) / "Fonts"]
     if sys.platform == "darwin":
@@ -57,12 +57,12 @@ def _draws_latin(path: Path) -> bool:
         high = font.getbbox("x")[3] - font.getbbox("x")[1]
     except (OSError, ValueError):
         return False
-    # Missing signs all look like the last one; scripts with tiny or huge letters are no body text.
+    # All missing signs look like the last one. Fonts with tiny or huge letters are not for body text.
     return len(set(drawn)) == len(drawn) and all(map(any, drawn[:-1])) and 6 <= high <= 18
 
 
 def choose_font(rng: Random, *, system: bool = True) -> str | None:
-    """A system font's file, or None for Pillow's own; always None without `system` fonts."""
+    """Choose the file of a system font, or None for Pillow's own; always None without `system` fonts."""
     files = system_fonts() if system else ()
     index = int(rng.integers(-max(1, len(files) // 16), len(files))) if files else -1
     return None if index < 0 else files[index]
@@ -70,7 +70,7 @@ def choose_font(rng: Random, *, system: bool = True) -> str | None:
 
 @lru_cache(maxsize=64)
 def sized(path: str | None, size: int) -> Font:
-    """The font at `size` pixels an em."""
+    """Return the font at `size` pixels per em."""
     if path is None:
         return load_font(size)
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
@@ -78,9 +78,9 @@ def sized(path: str | None, size: int) -> Font:
 
 @dataclass(frozen=True)
 class Face:
-    """A font at one size: `path` as in `choose_font`, `size` pixels an em, `bold` pixels added all round.
+    """A font at one size: `path` as in `choose_font`, `size` pixels per em, strokes wider by `bold` pixels.
 
-    Pages take most of their time for letters, so each is drawn once and then copied to where it stands.
+    Letters take most of the time of a page, so each letter is drawn once and then copied.
     """
 
     path: str | None
@@ -88,13 +88,13 @@ class Face:
     bold: int = 0
 
     def width(self, text: str) -> float:
-        """How wide the text is in pixels, without kerning."""
+        """Return the width of the text in pixels, without kerning."""
         return sum(_advance(sign, self.path, self.size) for sign in text)
 
     def write(
         self, image: Image.Image, words: Sequence[str], starts: Sequence[float], y: int, ink: int
     ) -> None:
-        """Write a line: each word begins at its x in `starts`; `y` is the top of the line."""
+        """Write a line of words, each from its x in `starts` on; `y` is the top of the line."""
         if not words:
             return
         left, reach = math.floor(starts[0]) - self.size, 2 * self.size
@@ -107,7 +107,7 @@ class Face:
                 if glyph is not None:
                     ink_of, right, down = glyph
                     right, down = round(x) + right, reach + down
-                    # Italic letters reach into their neighbours' boxes: nothing may be overwritten.
+                    # Italic letters reach into the boxes of their neighbours, whose ink must stay.
                     part = line[down : down + ink_of.shape[0], right : right + ink_of.shape[1]]
                     np.maximum(part, ink_of[: part.shape[0], : part.shape[1]], out=part)
                 x += _advance(sign, self.path, self.size)
@@ -123,7 +123,7 @@ def _advance(sign: str, path: str | None, size: int) -> float:
 
 @lru_cache(maxsize=2048)
 def _glyph(sign: str, face: Face) -> tuple[npt.NDArray[np.uint8], int, int] | None:
-    """A letter's ink and where it begins, right of the pen and below the base line; None if it has no ink."""
+    """Return a letter's ink and its offset from the pen, right and down; None if it has no ink."""
     font = sized(face.path, face.size)
     left, top, right, bottom = (int(side) for side in font.getbbox(sign, anchor="ls", stroke_width=face.bold))
     if right <= left or bottom <= top or top < -2 * face.size or left < -face.size:

@@ -1,4 +1,4 @@
-"""What pages bear beside text: pictures, graphs, rules and bars, handwriting, stamps, pencil."""
+"""The parts of pages that are not text: pictures, graphs, rules, handwriting, stamps, pencil."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]
 
 
 def photograph(rng: Random, shape: Shape) -> Floats:
-    """Gray tones like a photograph's: large and small forms, light from somewhere; float32 (H, W) in 0..1."""
+    """Draw forms in the gray tones of a photograph, under light from one side; float32 (H, W) in 0..1."""
     y, x = pixel_grid(shape)
     low, high = np.sort(rng.uniform(0.0, 1.0, 2))
     if high - low < 0.45:
@@ -39,7 +39,7 @@ def photograph(rng: Random, shape: Shape) -> Floats:
 
 
 def picture(image: Image.Image, rng: Random, box: Box) -> None:
-    """Put a photograph into the box, with or without a frame."""
+    """Draw a photograph into the box, with or without a frame."""
     width, height = box[2] - box[0], box[3] - box[1]
     if width < 8 or height < 8:
         return
@@ -53,7 +53,7 @@ def picture(image: Image.Image, rng: Random, box: Box) -> None:
 
 
 def rules(image: Image.Image, rng: Random, box: Box, body: int, ink: int) -> int:
-    """A rule, dotted line, solid bar or form lines; returns where they end."""
+    """Draw a rule, dotted line, solid bar or form lines; returns the y of their end."""
     left, y, right, _ = box
     draw = ImageDraw.Draw(image)
     kind = rng.random()
@@ -77,7 +77,7 @@ def rules(image: Image.Image, rng: Random, box: Box, body: int, ink: int) -> int
 
 
 def graph(image: Image.Image, rng: Random, box: Box, body: int, ink: int) -> int:
-    """Axes with curves or bars; returns where they end."""
+    """Draw axes with curves or bars; returns the y of their end."""
     left, y, right, _ = box
     draw = ImageDraw.Draw(image)
     high, wide = round(body * rng.uniform(5, 10)), max(1, round((right - left) * rng.uniform(0.4, 1.0)))
@@ -105,7 +105,7 @@ def graph(image: Image.Image, rng: Random, box: Box, body: int, ink: int) -> int
 
 
 def written(image: Image.Image, rng: Random, box: Box, body: int) -> int:
-    """A few words as if written by hand; returns where they end."""
+    """Draw a few words as if written by hand; returns the y of their end."""
     left, y, right, bottom = box
     draw = ImageDraw.Draw(image)
     ink, width = int(rng.integers(0, 130)), body * rng.uniform(0.04, 0.12)
@@ -123,7 +123,7 @@ def written(image: Image.Image, rng: Random, box: Box, body: int) -> int:
 
 
 def _scrawl(rng: Random, letters: int) -> npt.NDArray[np.float64]:
-    """Points of a joined-up word about 1 high: loops and bows, some reaching up or down."""
+    """Return the points of a joined-up word about 1 high: loops, some of them reaching up or down."""
     number = 4 * letters
     x = np.arange(number) * 0.25 + rng.normal(0.0, 0.08, number)
     y = np.where(np.arange(number) % 2, 0.0, -0.8) + rng.normal(0.0, 0.08, number)
@@ -133,7 +133,7 @@ def _scrawl(rng: Random, letters: int) -> npt.NDArray[np.float64]:
 
 
 def overlay(image: Image.Image, rng: Random, body: int) -> None:
-    """Something across what is there: a stamp, pencil, a signature, underlining."""
+    """Draw a stamp, pencil strokes or a signature over the page."""
     kind = rng.random()
     if kind < 0.4:
         _stamp(image, rng, body)
@@ -147,7 +147,7 @@ def overlay(image: Image.Image, rng: Random, body: int) -> None:
 
 
 def _darken(image: Image.Image, layer: Image.Image, at: tuple[int, int]) -> None:
-    """Put a layer of ink (255 none) over the image: the darker of the two counts."""
+    """Put a layer of ink (255 is none) over the image; the darker pixel of the two stays."""
     ground = image.crop((*at, at[0] + layer.width, at[1] + layer.height))
     darker = np.minimum(np.asarray(ground), np.asarray(layer))
     image.paste(Image.fromarray(darker), at)
@@ -173,7 +173,7 @@ def _stamp(image: Image.Image, rng: Random, body: int) -> None:
 
 
 def _pencil(image: Image.Image, rng: Random, body: int) -> None:
-    """Light strokes: lines under and beside text, circles, arrows, hatching."""
+    """Draw light strokes: lines under and beside text, and circles."""
     layer = Image.new("L", image.size, 255)
     draw = ImageDraw.Draw(layer)
     gray, width = int(rng.integers(100, 205)), max(1.0, body * rng.uniform(0.04, 0.12))

@@ -1,4 +1,4 @@
-"""Pictograms, as on buttons and maps: small images that are no glyphs."""
+"""Pictograms, as on buttons and maps: small images that are not glyphs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from denoiser.generator.canvas import Random, Shape
 
 _FINE = 4
 
-#: Each icon is a list of strokes: what to draw, in the gray of the `ink` or of the `ground`, and its points,
-#: x right and y down, in hundredths of the icon's side.
+#: Each icon is a list of strokes: the tool, the gray (`ink` or `ground`), and the points, x right and y down,
+#: in hundredths of the icon's side.
 _ICONS: dict[str, tuple[str, ...]] = {
     "house": ("area ink 0,50 50,0 100,50", "box ink 15,50 85,100", "box ground 40,65 60,100"),
     "envelope": ("frame ink 0,20 100,80", "line ink 0,20 50,55 100,20"),

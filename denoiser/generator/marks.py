@@ -1,4 +1,4 @@
-"""What was spilt, set down or stepped on a page: maps of darkness in 0..1, float32 (H, W)."""
+"""Stains and prints of soles, tyres and fingers: maps of darkness in 0..1, float32 (H, W)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PATTERNS = ("squares", "bars", "waves", "lugs", "letters", "ridges")
 
 @dataclass(frozen=True)
 class _Cloth:
-    """What all the stains of a page are cut from, drawn once: ragged edges and mottled insides."""
+    """Noise for the edges and the insides of all stains of a page, drawn once."""
 
     edges: Floats
     insides: Floats
 
 
 def stains(rng: Random, shape: Shape) -> Floats:
-    """Blots, drops and the crescents that cups leave, with darker rims and mottled insides."""
+    """Draw blots, drops and the crescents of cups, with darker rims and mottled insides."""
     result = np.zeros(shape, dtype=np.float32)
     size = max(min(shape), 48)
     cloth = _Cloth(
@@ -43,11 +43,11 @@ def stains(rng: Random, shape: Shape) -> Floats:
 
 
 def _around(result: Floats, rng: Random, reach: float) -> tuple[tuple[slice, slice], Floats, Floats] | None:
-    """The window around a random point, and each of its pixels' offset (y, x) from the point."""
+    """Return a window around a random point, and its pixels' offsets (y, x); None outside of the page."""
     middle = rng.uniform(0.0, 1.0, 2) * result.shape
-    top, left = (max(0, int(place - reach)) for place in middle)
+    top, left = (max(0, int(center - reach)) for center in middle)
     bottom, right = (
-        min(side, int(place + reach) + 1) for place, side in zip(middle, result.shape, strict=True)
+        min(side, int(center + reach) + 1) for center, side in zip(middle, result.shape, strict=True)
     )
     if bottom <= top or right <= left:
         return None
@@ -57,10 +57,11 @@ def _around(result: Floats, rng: Random, reach: float) -> tuple[tuple[slice, sli
 
 
 def _blot(result: Floats, cloth: _Cloth, rng: Random, radius: float) -> None:
-    found = _around(result, rng, 1.7 * radius + 2)
-    if found is None:
+    """Draw an ellipse; a large one has a ragged edge."""
+    around = _around(result, rng, 1.7 * radius + 2)
+    if around is None:
         return
-    window, y, x = found
+    window, y, x = around
     squeeze = np.float32(rng.uniform(0.7, 1.4))
     inside = _away(y * squeeze, x / squeeze)
     np.subtract(np.float32(radius), inside, out=inside)
@@ -70,20 +71,21 @@ def _blot(result: Floats, cloth: _Cloth, rng: Random, radius: float) -> None:
 
 
 def _away(y: Floats, x: Floats) -> Floats:
-    """Distance from the point that y (H, 1) and x (W) are offsets from; float32 (H, W)."""
+    """Return the distance of each pixel, from its offsets y (H, 1) and x (W); float32 (H, W)."""
     squared: Floats = np.square(y) + np.square(x)
     return np.sqrt(squared, out=squared)
 
 
 def _crescent(result: Floats, cloth: _Cloth, rng: Random, radius: float) -> None:
-    """What is between two circles that don't share their middle, for a part of the way round."""
-    found = _around(result, rng, 1.15 * radius + 2)
-    if found is None:
+    """Draw the area between two circles with different centres, or a part of it."""
+    around = _around(result, rng, 1.15 * radius + 2)
+    if around is None:
         return
-    window, y, x = found
+    window, y, x = around
     turn, shift = rng.uniform(0, 2 * math.pi), radius * rng.uniform(0.0, 0.09)
     wide = max(1.5, radius * float(rng.uniform(0.03, 0.15)))
     edge = cloth.edges[window] * np.float32(radius * rng.uniform(0.005, 0.035))
+    # Depth inside the outer circle, and outside of the inner one: the smaller of the two counts.
     inside = _away(y, x)
     np.subtract(np.float32(radius), inside, out=inside)
     inside += edge
@@ -93,7 +95,7 @@ def _crescent(result: Floats, cloth: _Cloth, rng: Random, radius: float) -> None
     hole += edge
     np.minimum(inside, hole, out=inside)
     if rng.random() < 0.7:
-        # It ends somewhere, pointed or ragged: a part on one side is left out.
+        # Leave out a part on one side, with pointed or ragged ends.
         aside = float(turn + math.pi + rng.normal(0.0, 0.4))
         beyond = y * np.float32(math.sin(aside) / radius) + x * np.float32(math.cos(aside) / radius)
         beyond -= np.float32(rng.uniform(-0.6, 0.9))
@@ -105,29 +107,33 @@ def _crescent(result: Floats, cloth: _Cloth, rng: Random, radius: float) -> None
 def _soak(
     result: Floats, window: tuple[slice, slice], inside: Floats, cloth: _Cloth, rng: Random, size: float
 ) -> None:
-    """Darken a window where `inside`, a distance in pixels from the edge of the stain, is positive."""
+    """Darken a window where `inside`, the distance in pixels from the stain's edge, is positive."""
     sharp, depth = float(rng.uniform(0.4, 2.5)), float(rng.uniform(0.2, 0.8))
     near = np.maximum(inside, 0.0)
+    # A dark rim and a mottled inside.
     body = np.exp(near * np.float32(-1.0 / max(0.8, size * rng.uniform(0.02, 0.12))))
     body *= np.float32(rng.uniform(0.0, 0.9))
     body += cloth.insides[window] * np.float32(rng.uniform(0.05, 0.3))
     body += np.float32(1.0)
+    # Some stains fade towards the middle.
     if rng.random() < 0.3:
         near *= np.float32(-rng.uniform(0.2, 2.0) / size)
         body *= np.exp(near, out=near)
+    # The edge of the stain is soft over `sharp` pixels.
     inside *= np.float32(1.0 / sharp)
     inside += np.float32(0.5)
     body *= np.clip(inside, 0.0, 1.0, out=inside)
     body *= np.float32(depth)
     np.clip(body, 0.0, 1.0, out=body)
-    # Where two stains meet they add up as two layers of a filter do.
+    # Two stains darken like two layers of a filter.
     view = result[window]
     body *= 1.0 - view
     view += body
 
 
 def prints(rng: Random, shape: Shape) -> Floats:
-    """A dirty sole, tyre or finger: a pattern in perspective, patchy, smudged, darker at its edges."""
+    """Draw the print of a sole, tyre or finger: a patchy, smudged pattern in perspective."""
+    # Half the resolution is enough for the pattern of a large page.
     half = (max(8, shape[0] // 2), max(8, shape[1] // 2)) if min(shape) >= 200 else shape
     pattern = _PATTERNS[rng.integers(len(_PATTERNS))]
     drawn = _ridges(rng, half) if pattern == "ridges" else _tread(rng, half, pattern)
@@ -150,7 +156,7 @@ def prints(rng: Random, shape: Shape) -> Floats:
 
 
 def _ridges(rng: Random, shape: Shape) -> npt.NDArray[np.uint8]:
-    """Bent parallel lines, as of a finger or of fine rubber."""
+    """Draw bent parallel lines, as of a finger or of fine rubber."""
     hills = cloud(rng, shape, cell=max(shape) / 2, octaves=3, rough=0.4)
     turns = hills * np.float32(max(shape) / rng.uniform(4.0, 10.0) / 4.0)
     lines = np.sin(turns * np.float32(2.0 * math.pi / rng.uniform(1.5, 5.0)))
@@ -159,7 +165,7 @@ def _ridges(rng: Random, shape: Shape) -> npt.NDArray[np.uint8]:
 
 
 def _tread(rng: Random, shape: Shape, pattern: str) -> npt.NDArray[np.uint8]:
-    """Blocks of a sole's tread on a tilted, bent grid."""
+    """Draw the blocks of a sole's tread on a tilted grid."""
     image = Image.new("L", (shape[1], shape[0]))
     draw = ImageDraw.Draw(image)
     step = max(shape) * float(rng.uniform(0.06, 0.25))
@@ -169,7 +175,7 @@ def _tread(rng: Random, shape: Shape, pattern: str) -> npt.NDArray[np.uint8]:
     middle = np.array([shape[1], shape[0]]) / 2.0
 
     def placed(points: npt.NDArray[np.float64]) -> list[tuple[float, float]]:
-        """Turned, and in perspective."""
+        """Turn points about the middle, and put them in perspective."""
         turned = points @ np.array([[cos, sin], [-sin, cos]])
         near = 1.0 / np.clip(1.0 + turned @ tilt, 0.5, 2.0)
         bent = turned * near[:, None]
@@ -182,12 +188,14 @@ def _tread(rng: Random, shape: Shape, pattern: str) -> npt.NDArray[np.uint8]:
         for column in range(-cells, cells):
             if rng.random() < 0.1:
                 continue
+            # Rows of lugs are offset by half a block, like bricks.
             at = np.array([column + (0.5 * (row % 2) if pattern == "lugs" else 0.0), row * aspect])
             if pattern == "waves":
                 x = np.linspace(-0.5, 0.5, 7)
                 wave = np.stack([x, 0.25 * np.sin(2 * math.pi * x)], axis=1)
                 draw.line(placed((wave + at) * step), fill=dark, width=max(1, round(step * gap)))
                 continue
+            # Squares are four nested blocks, dark and light in turn; lugs are one block, the others two.
             form = square * ((1 - gap), aspect * (1 - gap)) + rng.normal(0.0, 0.02, (4, 2))
             for ring, shade in enumerate((dark, dark // 4, dark, dark // 3)):
                 draw.polygon(

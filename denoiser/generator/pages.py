@@ -1,4 +1,4 @@
-"""Clean pages: text in many fonts and sizes, tables, boxes, pictures, stamps, pencil, writing by hand."""
+"""Clean pages: text in many fonts and sizes, tables, boxes, pictures, stamps, pencil, handwriting."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Box = tuple[int, int, int, int]
 
 
 def page(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Floats:
-    """Draw a clean page, or a piece of one: mostly text, sometimes other things that pages bear.
+    """Draw a clean page, or a piece of one: mostly text, sometimes tables, pictures and other parts.
 
-    system_fonts: whether fonts found on the machine are used beside Pillow's own; what a seed draws then
-    depends on the machine. Returns float32 `shape` (H, W): paper exactly 1, ink 0 or somewhat lighter.
+    system_fonts: whether to use the installed fonts beside Pillow's own; the result of a seed then depends on
+    the machine. Returns float32 `shape` (H, W): paper exactly 1, ink 0 or somewhat lighter.
     """
-    # Drawn at twice the size and reduced, letters get the soft, unhinted edges that scanned ones have.
+    # Letters that are drawn at twice the size and reduced have the soft edges of scanned ones.
     body = float(np.exp(rng.uniform(math.log(9.0), math.log(56.0)))) if rng.random() < 0.35 else 0.0
     body = body or float(np.clip(np.exp(rng.normal(math.log(17.0), 0.3)), 8.0, 40.0))
     scale = 2 if body < 24.0 and rng.random() < 0.6 else 1
@@ -38,7 +38,7 @@ def page(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Floats:
 
 
 def _bent(image: Image.Image, rng: Random, *, slanted: bool) -> Image.Image:
-    """Lying a little askew, or in slanted letters."""
+    """Turn the page a little, or slant its letters."""
     lean = float(rng.uniform(-0.1, 0.35)) if slanted else 0.0
     turn = float(rng.normal(0.0, 0.012))
     width, height = image.size
@@ -49,7 +49,7 @@ def _bent(image: Image.Image, rng: Random, *, slanted: bool) -> Image.Image:
 
 
 def _inked(image: Image.Image, rng: Random) -> Floats:
-    """Letters thinner or fuller by their gray edges, and as a scanner's optics soften them."""
+    """Make letters thinner or bolder by their gray edges, and soften them like a scanner's optics."""
     draw = rng.random(3)
     if draw[0] < 0.35:
         image = image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 0.75))))
@@ -57,12 +57,12 @@ def _inked(image: Image.Image, rng: Random) -> Floats:
     levels = np.arange(256) / 255.0
     cover = 1.0 - (1.0 - levels) ** weight
     if draw[0] < 0.35:
-        # What blur makes of thin strokes is gray; a scanner's software sets black and white again.
+        # Blur makes thin strokes gray; a scanner's software raises the contrast again.
         cover = np.clip((cover - 0.5) * rng.uniform(1.0, 1.5) + 0.5 + rng.uniform(-0.05, 0.1), 0.0, 1.0)
         cover[255] = 1.0
     result = np.asarray(cover, dtype=np.float32)[np.asarray(image)]
     if draw[2] < 0.07:
-        # Scanned as black and white alone: ragged where the edges were gray.
+        # A scan in black and white only: the gray edges become ragged.
         noise = cloud(rng, (image.height, image.width), cell=2.0, octaves=2, rough=1.0)
         result = np.asarray(result > 0.5 + np.clip(0.12 * noise, -0.4, 0.4), dtype=np.float32)
     return np.asarray(result, dtype=np.float32)
@@ -70,7 +70,7 @@ def _inked(image: Image.Image, rng: Random) -> Floats:
 
 @dataclass(frozen=True)
 class _Style:
-    """How a page is set."""
+    """The typography of a page."""
 
     font: str | None
     heading: str | None
@@ -95,7 +95,7 @@ def _style(rng: Random, body: float, *, system_fonts: bool) -> _Style:
 
 
 def _fitting(text: list[str], face: Face, space: float, room: float) -> list[float]:
-    """The widths of as many of the words as fit into `room`, of one at least."""
+    """Return the widths of the words that fit into `room`, at least of one."""
     widths: list[float] = []
     used = 0.0
     for word in text:
@@ -114,7 +114,7 @@ class _Page:
         self.draw = ImageDraw.Draw(image)
 
     def fill(self) -> None:
-        """Everything that is on it."""
+        """Draw the parts of the page."""
         rng, (width, height) = self.rng, self.image.size
         kind = rng.random()
         # Half of the pages are pieces of larger ones: their lines go on beyond the left and right edges.
@@ -140,7 +140,7 @@ class _Page:
                 furniture.overlay(self.image, rng, self.style.body)
 
     def _column(self, box: Box, *, other: float) -> None:
-        """Fill a column; `other` is the share of parts that are no plain paragraphs."""
+        """Fill a column; `other` is the share of parts that are not paragraphs."""
         left, y, right, bottom = box
         rng, body = self.rng, self.style.body
         while y < bottom:
@@ -154,7 +154,7 @@ class _Page:
         left, y, right, bottom = box
         rng, body = self.rng, self.style.body
         if right - left < 2 * body:
-            return y + body  # no room for anything
+            return y + body  # too narrow for any part
         kind = int(rng.integers(7))
         if kind == 0:
             return self._table(box)
@@ -173,7 +173,7 @@ class _Page:
         return furniture.graph(self.image, rng, box, body, self.style.ink)
 
     def _panel(self, box: Box) -> int:
-        """Text in a frame, on gray, or white on black."""
+        """Draw text in a frame, on gray, or white on black."""
         left, y, right, bottom = box
         rng, body = self.rng, self.style.body
         high = min(bottom - y, round(body * rng.uniform(2.0, 8.0)))
@@ -191,7 +191,7 @@ class _Page:
     def _paragraph(
         self, box: Box, *, heading: bool = False, ink: int | None = None, cut: bool = False
     ) -> int:
-        """Set lines of words into the box, from its top; returns where they end."""
+        """Write lines of words into the box, from its top; returns the y of their end."""
         left, y, right, bottom = box
         style, rng = self.style, self.rng
         size = round(style.body * rng.uniform(1.2, 2.2)) if heading else style.body
@@ -206,21 +206,21 @@ class _Page:
         if heading and rng.random() < 0.3:
             text = [word.upper() for word in text]
         indent = size * int(rng.integers(0, 4)) if not heading else 0
-        place = 0
+        used = 0  # the number of words that are written
         for number in range(lines):
-            if y >= bottom or (cut and y + size > bottom) or place >= len(text):
+            if y >= bottom or (cut and y + size > bottom) or used >= len(text):
                 break
             last = number == lines - 1
             begin = left + (indent if number == 0 else 0)
             room = (right - begin) * (float(rng.uniform(0.2, 0.9)) if last else 1.0)
-            widths = _fitting(text[place:], face, space, room)
-            line = text[place : place + len(widths)]
-            place += len(line)
+            widths = _fitting(text[used:], face, space, room)
+            line = text[used : used + len(widths)]
+            used += len(line)
             gap = space
             if style.justified and not last and len(line) > 1:
                 gap = min(max(space * 0.7, (room - sum(widths)) / (len(line) - 1)), 4.0 * space)
             starts = (begin + np.cumsum([0.0, *widths[:-1]]) + gap * np.arange(len(line))).tolist()
-            # What lies beyond the edge need not be drawn.
+            # Words beyond the edge need not be drawn.
             seen = sum(start < self.image.width for start in starts)
             face.write(self.image, line[:seen], starts[:seen], y, style.ink if ink is None else ink)
             y += step

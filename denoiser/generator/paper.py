@@ -1,7 +1,7 @@
 """Paper and light: grain, fibres, uneven light, shadows, faded ink, what shows through.
 
-Every function draws one effect at the scale of a page, as a map to be weighed: 0 where there is none of it
-and about 1 where it is strongest, unless it says otherwise. `dirt` and the paper noises put them on pages.
+Every function draws a map of one effect at the scale of a page: 0 where there is no effect and about 1 where
+it is strongest, unless it says otherwise. `dirt` and the paper noises apply the maps to pages.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from denoiser.generator.pages import page
 
 
 def grain(rng: Random, shape: Shape) -> Floats:
-    """The texture of paper as a scanner sees it: mean about 0, deviation 1; float32 (H, W)."""
+    """Draw the texture of paper as a scanner sees it: mean 0, deviation 1; float32 (H, W)."""
     rough = float(rng.uniform(0.75, 1.2))
     result = cloud(rng, shape, cell=float(rng.uniform(8.0, 60.0)), octaves=6, rough=rough)
     result += white(rng, shape) * np.float32(rng.uniform(0.0, 0.9))
     if rng.random() < 0.4:
-        # The wires that paper is laid on, and the uneven cells of a scanner's line.
+        # Laid paper has lines, and the cells of a scanner's sensor differ.
         result += rng.standard_normal((1, shape[1]), dtype=np.float32) * np.float32(rng.uniform(0.0, 0.5))
         result += rng.standard_normal((shape[0], 1), dtype=np.float32) * np.float32(rng.uniform(0.0, 0.3))
     if rng.random() < 0.3:
@@ -34,7 +34,7 @@ def grain(rng: Random, shape: Shape) -> Floats:
 
 
 def specks(rng: Random, shape: Shape) -> Floats:
-    """Dust, dark, and flaws, light (negative): single pixels and small blots; float32 (H, W) in -1..1."""
+    """Draw dust (dark, positive) and flaws (light, negative) of a few pixels; float32 (H, W) in -1..1."""
     result = np.zeros(shape, dtype=np.float32)
     number = int(shape[0] * shape[1] * 10 ** rng.uniform(-5.0, -2.8)) + 1
     y, x = rng.integers(0, shape[0], number), rng.integers(0, shape[1], number)
@@ -50,14 +50,14 @@ def specks(rng: Random, shape: Shape) -> Floats:
 
 
 def uneven_light(rng: Random, shape: Shape) -> Floats:
-    """Light that is lower in some places of the page than in others; float32 (H, W) in 0..1."""
+    """Draw the light that is missing, in smooth patches; float32 (H, W) in 0..1."""
     result = cloud(rng, shape, cell=max(shape) / float(rng.uniform(1.0, 5.0)), octaves=3)
     low, high = float(result.min()), float(result.max())
     return np.asarray((result - low) / max(high - low, 1e-6), dtype=np.float32)
 
 
 def shadow(rng: Random, shape: Shape) -> Floats:
-    """Shade that falls off from a side of the page, as of a book's spine, or from one at an angle; 0..1."""
+    """Draw the shade of a book's spine along a side, or of an object at any angle; 0..1."""
     height, width = shape
     kind = rng.random()
     if kind < 0.6:
@@ -71,7 +71,7 @@ def shadow(rng: Random, shape: Shape) -> Floats:
     reach = 0.5 * (abs(math.sin(angle)) + abs(math.cos(angle)))
     away = down[:, None] + right + np.float32(reach - start)
     if kind > 0.85:
-        # The edge of something that stood in the light: a half plane with a soft border.
+        # An object in the light shades a half plane with a soft border.
         away -= np.float32(rng.uniform(0.1, 0.5))
         return np.asarray(0.5 - 0.5 * np.tanh(away / np.float32(fall * 0.15)), dtype=np.float32)
     np.maximum(away, 0.0, out=away)
@@ -79,7 +79,7 @@ def shadow(rng: Random, shape: Shape) -> Floats:
 
 
 def wear(rng: Random, shape: Shape) -> Floats:
-    """Where ink has gone: in clouds, in spots, in streaks of a worn drum; float32 (H, W) in 0..1."""
+    """Draw the loss of ink: clouds, spots, or streaks of a worn drum; float32 (H, W) in 0..1."""
     kind = rng.random()
     result = cloud(rng, shape, cell=float(rng.uniform(0.05, 0.5)) * max(shape), octaves=5, rough=0.6)
     if kind < 0.3:
@@ -90,14 +90,14 @@ def wear(rng: Random, shape: Shape) -> Floats:
 
 
 def other_side(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Floats:
-    """The ink of another page, mirrored and softened as paper does it; float32 (H, W), ink 1."""
+    """Draw the ink of the other side, mirrored and softened by the paper; float32 (H, W), ink 1."""
     half = (max(2, math.ceil(shape[0] / 1.5)), max(2, math.ceil(shape[1] / 1.5)))
     behind = np.ascontiguousarray(1.0 - page(rng, half, system_fonts=system_fonts)[:, ::-1], dtype=np.float32)
     return np.asarray(np.clip(enlarged(soft(behind, 0.2), shape), 0.0, 1.0), dtype=np.float32)
 
 
 def soft(image: Floats, share: float) -> Floats:
-    """A small blur: every pixel gives `share`, 0..0.25, to each of two neighbours, then across; float32."""
+    """Blur a little: each pixel gives `share`, 0..0.25, to each neighbour, down and then across; float32."""
     middle, side = np.float32(1.0 - 2.0 * share), np.float32(share)
     down = image * middle
     down[1:] += image[:-1] * side

@@ -57,8 +57,8 @@ def textures(rng: Random, shape: Shape) -> Floats:
     """Two textures side by side under a soft mask: clouds, waves, tiles, fibres or cells; (H, W)."""
     makers: tuple[Callable[[Random, Shape], Floats], ...] = (_clouds, _waves, _tiles, _fibres, _voronoi)
     first, second = (makers[index](rng, shape) for index in rng.integers(0, len(makers), 2))
-    where = field(rng, shape, cell=max(shape) / 2, octaves=3)
-    mask = soft_step(where, 0.5, -40.0)
+    hills = field(rng, shape, cell=max(shape) / 2, octaves=3)
+    mask = soft_step(hills, 0.5, -40.0)
     low, high = np.sort(rng.uniform(0.0, 1.0, 2)) * (1.0, 0.7) + (0.0, 0.3)
     mixed = first * mask + second * (1.0 - mask)
     return clipped(low + (high - low) * mixed)
@@ -69,7 +69,7 @@ def _clouds(rng: Random, shape: Shape) -> Floats:
 
 
 def _waves(rng: Random, shape: Shape) -> Floats:
-    """Stripes that bend, from sine to square."""
+    """Draw bent stripes, from sine to square waves."""
     y, x = pixel_grid(shape)
     angle, period = rng.uniform(0, math.pi), rng.uniform(4.0, 30.0)
     bend = field(rng, shape, cell=float(rng.uniform(40, 150)), octaves=2) * np.float32(rng.uniform(0, 40))
@@ -78,7 +78,7 @@ def _waves(rng: Random, shape: Shape) -> Floats:
 
 
 def _tiles(rng: Random, shape: Shape) -> Floats:
-    """A wall of bricks, each its own gray."""
+    """Draw a wall of bricks, each in its own gray."""
     y, x = pixel_grid(shape)
     high, wide = rng.uniform(6, 30), rng.uniform(8, 50)
     row = np.floor(y / high).astype(int)
@@ -97,7 +97,7 @@ def _fibres(rng: Random, shape: Shape) -> Floats:
 
 
 def _voronoi(rng: Random, shape: Shape) -> Floats:
-    """Cells with dark walls, as of plants or cracked mud."""
+    """Draw cells with dark walls, as of plants or cracked mud."""
     y, x = pixel_grid(shape)
     number = int(np.clip(shape[0] * shape[1] / rng.uniform(300, 3000), 4, 60))
     nearest, second = np.full(shape, np.inf, np.float32), np.full(shape, np.inf, np.float32)
@@ -131,10 +131,10 @@ def micrograph(rng: Random, shape: Shape) -> Floats:
 
 
 def _cell(image: Floats, rng: Random, size: float) -> None:
-    """Draw a cell of about that radius somewhere into the image: a lobed body, a bright round nucleus."""
+    """Draw a cell of about this radius at a random point: a lobed body with a bright, round nucleus."""
     reach = math.ceil(1.7 * size)
     middle = [int(rng.integers(0, side)) for side in image.shape]
-    top, left = (max(0, place - reach) for place in middle)
+    top, left = (max(0, center - reach) for center in middle)
     part = image[top : middle[0] + reach, left : middle[1] + reach]
     y, x = pixel_grid((part.shape[0], part.shape[1]))
     down, right = y - (middle[0] - top), x - (middle[1] - left)
@@ -150,7 +150,7 @@ def _cell(image: Floats, rng: Random, size: float) -> None:
 
 
 def scene(rng: Random, shape: Shape) -> Floats:
-    """A landscape like a photograph's: sky, hills in haze, trees, water that mirrors them; (H, W)."""
+    """Draw a landscape: sky, hills in haze, trees, and water that mirrors them; (H, W)."""
     height, width = shape
     shore = int(height * rng.uniform(0.62, 0.72))
     land = (shore, width)
@@ -178,7 +178,7 @@ def scene(rng: Random, shape: Shape) -> Floats:
 
 
 def _forest(land: Floats, rng: Random) -> Floats:
-    """Conifers along the shore, dark against the hills."""
+    """Draw conifers along the shore, dark against the hills."""
     height, width = land.shape
     mask = Image.new("L", (2 * width, 2 * height), 0)
     draw = ImageDraw.Draw(mask)
@@ -203,7 +203,7 @@ def _forest(land: Floats, rng: Random) -> Floats:
 
 
 def _mirrored(land: Floats, rows: int, rng: Random) -> Floats:
-    """Water: the land upside down, darker, shifted sideways by ripples that grow towards the viewer."""
+    """Return the land in water: upside down, darker, shifted by ripples that grow towards the viewer."""
     width = land.shape[1]
     y, x = pixel_grid((rows, width))
     ripples = field(rng, (rows, width), cell=max(4.0, rows / 12), octaves=3) - np.float32(0.5)

@@ -1,4 +1,4 @@
-"""Made-up text with all that real text has: capitals, digits, punctuation, accents."""
+"""Made-up text with capitals, digits, punctuation and accents."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ _INSIDE = (",", ",", ",", ";", " -", ":")
 
 @cache
 def _vocabulary() -> tuple[str, ...]:
-    """Words of a fixed, made-up language; drawing them anew for every page would cost more than the page."""
+    """Return the words of a made-up language, made once: new ones would take longer than a page."""
     rng = np.random.default_rng(7)
     letters = np.array(list(string.ascii_lowercase))
-    found = words(rng, 1600)
+    vocabulary = words(rng, 1600)
     for _ in range(500):
-        found.append("".join(rng.choice(letters, int(rng.integers(1, 10)))))
+        vocabulary.append("".join(rng.choice(letters, int(rng.integers(1, 10)))))
     for index in range(0, 400, 2):
-        word = found[index]
-        place = int(rng.integers(len(word)))
-        if several := ACCENTS.get(word[place]):
-            found[index] = f"{word[:place]}{several[rng.integers(len(several))]}{word[place + 1 :]}"
-    return tuple(found)
+        word = vocabulary[index]
+        at = int(rng.integers(len(word)))
+        if accented := ACCENTS.get(word[at]):
+            vocabulary[index] = f"{word[:at]}{accented[rng.integers(len(accented))]}{word[at + 1 :]}"
+    return tuple(vocabulary)
 
 
 _PLAIN = str.maketrans({sign: plain for plain, signs in ACCENTS.items() for sign in signs})
 
 
 def prose(rng: Random, number: int, *, accents: bool = True) -> list[str]:
-    """`number` words with the signs of sentences attached, the first of each sentence with a capital."""
+    """Return `number` words of sentences, with capitals and punctuation."""
     vocabulary = _vocabulary()
     chosen = rng.integers(0, len(vocabulary), number)
     draws = rng.random(number)
@@ -65,7 +65,7 @@ def prose(rng: Random, number: int, *, accents: bool = True) -> list[str]:
 
 
 def number_text(seed: int) -> str:
-    """A figure such as documents have: a count, a sum, a date, a share, a reference."""
+    """Return a number as documents have it: a count, a sum, a date, a share, a reference."""
     small, large = seed % 89 + 1, seed % 98765
     forms = (
         f"{large}", f"{large / 100:.2f}", f"{large:,}",

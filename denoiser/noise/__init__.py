@@ -1,11 +1,10 @@
-"""The named noises, which the command line, recipes and plugins share.
+"""The named noises of the command line, recipes and plugins.
 
-Every noise is a function of clean images and a NumPy generator, vectorised over a batch. A noise is
-written as text, `gaussian:sigma=0..0.6+speckle:sigma=0.1`: noises applied one after another, each with
-its parameters, and a parameter given as a range is drawn anew for every image. All values are on the
-0..1 scale of pixels. Plugins add noises with `register`.
+A noise is a function of clean images and a NumPy generator, vectorised over a batch. In text,
+`gaussian:sigma=0..0.6+speckle:sigma=0.1` applies noises one after another, each with its parameters. A
+parameter that is a range is sampled for every image. Pixels are 0..1. Plugins add noises with `register`.
 
-Only NumPy and Pillow are needed here: the command reads this package without paying for Keras.
+This package needs only NumPy and Pillow, and imports fast.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def parse(text: str) -> Chain:
 def _step(part: str, text: str) -> Step:
     name, _, rest = part.partition(":")
     if not name:
-        raise UsageError(f"A noise is missing in {text!r}.", "Write for example gaussian:sigma=0.1.")
+        raise UsageError(f"A noise is missing in {text!r}.", "An example: gaussian:sigma=0.1.")
     noise = get(name.strip())
     settings = {}
     for item in filter(None, (piece.strip() for piece in rest.split(","))):
@@ -101,7 +101,7 @@ def _step(part: str, text: str) -> Step:
 
 
 def _range(noise: Noise, key: str, value: str) -> tuple[float, float]:
-    """Low and high of one setting, checked against what the noise allows."""
+    """Return low and high of one setting, checked against the range of the parameter."""
     parameter = STRENGTH if key == "strength" else noise.parameters.get(key)
     if parameter is None:
         known = [*noise.parameters, "strength"]
@@ -125,7 +125,7 @@ def _range(noise: Noise, key: str, value: str) -> tuple[float, float]:
 
 
 class NoCorruption:
-    """Returns images unchanged: for pairs, which are noisy already."""
+    """No noise: for pairs, whose images are noisy already."""
 
     name = "that of the images"
 

@@ -1,4 +1,4 @@
-"""Noises of paper: the generator's dirt, effect by effect, for pages and for patches of any size.
+"""Noises of paper: each kind of the generator's dirt, for pages and for patches of any size.
 
 Each function gets float32 (N, H, W) in 0..1, paper near 1, and returns that shape; `Noise` clips.
 """
@@ -14,18 +14,18 @@ from denoiser.noise.registry import Parameter, Value, register
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], Floats]
 
-#: The noises below, which belong on pages rather than on photographs.
+#: The noises in this module, which suit pages rather than photographs.
 NAMES = frozenset({"bleed_through", "crease", "fade", "shadow", "stain", "texture"})
-#: The side, in pixels, of the sheets that effects on small images are cut from: pieces of pages.
+#: Side, in pixels, of the sheets from which the effects of small images are cut.
 _SHEET = 448
-#: From this shorter side on, an image is a page that gets its own drawing.
+#: Smallest side, in pixels, of an image that is a page and gets its own drawing.
 _PAGE = 200
 
 
 def _maps(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """One map of an effect for each of N images: drawn for pages, and for patches cut from larger drawings.
+    """Return a map of an effect for each of N images: drawn for pages, cut from larger drawings for patches.
 
-    A patch of 28x28 thus gets what a patch of a dirty page has: mostly a piece of an edge, or nothing.
+    A patch thus looks like a patch of a dirty page: it has a piece of an edge, or nothing.
     """
     number, height, width = shape
     result = np.empty((number, height, width), dtype=np.float32)
@@ -34,7 +34,7 @@ def _maps(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> Float
             result[index] = draw(rng, (height, width))
         return result
     sheet = max(_SHEET, height), max(_SHEET, width)
-    # Each pixel of a sheet is used about twice, so that drawing costs little beside what is learnt.
+    # Each pixel of a sheet is used about twice: drawing then takes little time of a training.
     together = max(1, 2 * sheet[0] * sheet[1] // (height * width))
     for start in range(0, number, together):
         part = result[start : start + together]
@@ -46,7 +46,7 @@ def _maps(draw: Draw, shape: tuple[int, ...], rng: np.random.Generator) -> Float
 
 
 def _lit(clean: Floats, rng: np.random.Generator, *effects: tuple[Value, Draw]) -> Floats:
-    """Take light away from the images: `amount` of it where an effect's map is 1."""
+    """Darken images: effects take `amount` of the light where their maps are 1."""
     result = clean
     for amount, draw in effects:
         if np.any(amount):
@@ -96,7 +96,7 @@ def _fade(clean: Floats, rng: np.random.Generator, *, amount: Value, lift: Value
     return np.asarray(1.0 - ink, dtype=np.float32)
 
 
-def _share(default: float, help: str) -> Parameter:  # noqa: A002  as in `Parameter`
+def _share(default: float, help: str) -> Parameter:  # noqa: A002 - as in `Parameter`
     return Parameter(default, 0.0, 1.0, help)
 
 

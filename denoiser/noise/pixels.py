@@ -1,4 +1,4 @@
-"""Noises of sensors, photons, scanners and files, which hit each pixel by itself or with its neighbours.
+"""Noises of sensors, photons, scanners and files, for single pixels or groups of neighbours.
 
 Each function gets float32 (N, H, W) in 0..1 and returns that shape; `Noise` clips.
 """
@@ -40,7 +40,7 @@ def _poisson(clean: Floats, rng: np.random.Generator, *, peak: Value) -> Floats:
 
 
 def _correlated(clean: Floats, rng: np.random.Generator, *, sigma: Value, blur: Value) -> Floats:
-    """White noise under a Gaussian blur, scaled so that `sigma` is its deviation after the blur."""
+    """Add white noise under a Gaussian blur, with deviation `sigma` after the blur."""
     widths = np.asarray(np.maximum(blur, 1e-3), dtype=np.float32).reshape(-1)
     margin = math.ceil(3.0 * float(widths.max()))
     height, width = clean.shape[1:]
@@ -51,14 +51,14 @@ def _correlated(clean: Floats, rng: np.random.Generator, *, sigma: Value, blur: 
 
 
 def _blur_matrix(size: int, margin: int, widths: Floats) -> Floats:
-    """(len(widths), size, size + 2 margin): rows of unit energy, so white noise keeps its deviation."""
+    """Return (len(widths), size, size + 2 margin): rows of unit energy, so that noise keeps its deviation."""
     offsets = np.arange(size + 2 * margin) - margin - np.arange(size)[:, None]
     kernel = np.exp(-0.5 * (offsets.astype(np.float32) / widths[:, None, None]) ** 2)
     return np.asarray(kernel / np.sqrt(np.sum(kernel**2, axis=2, keepdims=True)), dtype=np.float32)
 
 
 def _jpeg(clean: Floats, rng: np.random.Generator, *, quality: Value) -> Floats:
-    """Encode and decode with Pillow, the 8x8 blocks starting anywhere in the image, as crops have them."""
+    """Encode and decode with Pillow; the 8x8 blocks start anywhere, as in crops of larger images."""
     number, height, width = clean.shape
     high, wide = (math.ceil((side + 7) / 8) * 8 for side in (height, width))
     qualities = np.broadcast_to(np.rint(np.asarray(quality).reshape(-1)).astype(int), (number,))
@@ -73,22 +73,24 @@ def _jpeg(clean: Floats, rng: np.random.Generator, *, quality: Value) -> Floats:
         for start in range(0, len(same), longest):
             chosen = same[start : start + longest]
             strip = np.empty((high, len(chosen) * wide), dtype=np.uint8)
-            for place, index in enumerate(chosen):
+            for position, index in enumerate(chosen):
                 top, left = int(tops[index]), int(lefts[index])
                 padding = ((top, high - height - top), (left, wide - width - left))
-                strip[:, place * wide : (place + 1) * wide] = np.pad(pixels[index], padding, mode="edge")
+                strip[:, position * wide : (position + 1) * wide] = np.pad(
+                    pixels[index], padding, mode="edge"
+                )
             buffer = io.BytesIO()
             Image.fromarray(strip).save(buffer, "JPEG", quality=int(level))
             with Image.open(buffer) as decoded:
                 strip = np.asarray(decoded)
-            for place, index in enumerate(chosen):
-                top, left = int(tops[index]), int(lefts[index]) + place * wide
+            for position, index in enumerate(chosen):
+                top, left = int(tops[index]), int(lefts[index]) + position * wide
                 result[index] = strip[top : top + height, left : left + width] / np.float32(255.0)
     return result
 
 
 def _stripes(clean: Floats, rng: np.random.Generator, *, sigma: Value) -> Floats:
-    """One offset for every row or, in the other half of the images, every column."""
+    """Add an offset to every row or, in half of the images, to every column."""
     number, height, width = clean.shape
     rows = rng.standard_normal((number, height, 1), dtype=np.float32)
     columns = rng.standard_normal((number, 1, width), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""What a noise is, and the table of those there are; plugins add theirs with `register`."""
+"""Noises with their parameters, and the table of all noises, to which plugins add with `register`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ import numpy.typing as npt
 from denoiser._types import Floats
 from denoiser.errors import UsageError
 
-#: A parameter as a noise function gets it: one number, or an array (N, 1, 1) with one number per image.
+#: The value of a parameter: one number, or an array (N, 1, 1) with one number per image.
 Value = float | Floats
 Function = Callable[..., npt.NDArray[Any]]
 
 
 class Register(Protocol):
-    """What a plugin's `register_noise` is given: see `register`."""
+    """The function that a plugin's `register_noise` receives: see `register`."""
 
     def __call__(
         self,
         name: str,
         function: Function,
-        help: str = "",  # noqa: A002  as in `register`
+        help: str = "",  # noqa: A002 - as in `register`
         *,
         parameters: Mapping[str, Parameter] | None = None,
     ) -> None:
@@ -37,7 +37,7 @@ class Register(Protocol):
 
 @dataclass(frozen=True)
 class Parameter:
-    """A noise's parameter: its default, the range it may take, and a line of help."""
+    """A parameter of a noise: its default, its range, and a line of help."""
 
     default: float
     low: float
@@ -60,10 +60,10 @@ class Noise:
     def __call__(
         self, clean: Floats, rng: np.random.Generator, *, strength: Value = 1.0, **values: Value
     ) -> Floats:
-        """Spoil a batch.
+        """Return noisy copies of a batch, a new float32 (N, H, W), clipped to 0..1.
 
-        clean: float32 (N, H, W), 0..1, not changed. strength: 0..1, number or (N, 1, 1); 0 gives `clean`
-        back exactly. values: the noise's own parameters. Returns a new float32 (N, H, W), clipped to 0..1.
+        clean: float32 (N, H, W), 0..1. strength: 0..1, a number or (N, 1, 1); 0 returns equal images.
+        values: parameters of the noise.
         """
         settings: dict[str, Value] = {key: parameter.default for key, parameter in self.parameters.items()}
         result = np.asarray(self.function(clean, rng, **(settings | values)), dtype=np.float32)
@@ -83,41 +83,41 @@ _NOISES: dict[str, Noise] = {}
 def register(
     name: str,
     function: Function,
-    help: str = "",  # noqa: A002  plugins call it by this name
+    help: str = "",  # noqa: A002 - plugins call it by this name
     *,
     parameters: Mapping[str, Parameter] | None = None,
 ) -> None:
     """Add a noise, or replace the one of that name.
 
-    function: `function(clean, rng, **parameters)`, clean float32 (N, H, W) in 0..1, which it must not
-    change; returns the same shape, and is clipped to 0..1 afterwards. A parameter arrives as one number,
-    or as an array (N, 1, 1) when it was given as a range. parameters: what it takes; without it, the
-    function's own numeric defaults are taken, unbounded.
-    Raises UsageError if the name could not be written on a command line.
+    function: `function(clean, rng, **parameters)` gets float32 (N, H, W) in 0..1, which it must not change,
+    and returns the same shape, which is then clipped to 0..1. A parameter is one number, or an array
+    (N, 1, 1) if the user gave a range. parameters: the parameters by name; None takes the numeric defaults
+    of the function, without bounds.
+    Raises UsageError if the name can't be used on a command line.
     """
     if not name.isidentifier():
         raise UsageError(f"A noise can't be called {name!r}.", "Use letters, digits and underscores.")
     if parameters is None:
         parameters = {
-            key: Parameter(float(found.default), -math.inf, math.inf, "")
-            for key, found in inspect.signature(function).parameters.items()
-            if isinstance(found.default, int | float)
+            key: Parameter(float(argument.default), -math.inf, math.inf, "")
+            for key, argument in inspect.signature(function).parameters.items()
+            if isinstance(argument.default, int | float)
         }
     _NOISES[name] = Noise(name, function, dict(parameters), help)
 
 
 def unregister(name: str) -> None:
-    """Take a noise away; nothing happens if there is none of that name."""
+    """Remove a noise, if there is one of this name."""
     _NOISES.pop(name, None)
 
 
 def names() -> list[str]:
-    """All names that `get` knows, in alphabetical order."""
+    """Return the names of all noises, in alphabetical order."""
     return sorted(_NOISES)
 
 
 def get(name: str) -> Noise:
-    """The noise of that name. Raises UsageError, with the nearest name, if there is none."""
+    """Return the noise of this name. Raises UsageError, which suggests the nearest name, if there is none."""
     if name in _NOISES:
         return _NOISES[name]
     near = difflib.get_close_matches(name, names(), 1)

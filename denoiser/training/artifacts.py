@@ -22,31 +22,31 @@ from denoiser.weights import store
 log = logging.getLogger(__name__)
 
 COLUMNS = ("fraction", "seconds", "patches", "loss", "validation_db")
-EACH = 4
+PATCHES_SHOWN = 4
 SOFTWARE = "denoiser train"
 _SCALE, _GAP, _MARGIN, _HEAD = 4, 8, 110, 44
 
 
-def write(model: Path, found: Seen, history: History) -> list[Path]:
+def write(model: Path, seen: Seen, history: History) -> list[Path]:
     """Write the files, and return the paths of those that were written.
 
     A file with such a name that was not written by a training stays unchanged. A file that can't be written
     is logged and does not fail the training, since the model counts.
     """
     writers: tuple[Callable[[Path], object], ...] = (
-        lambda path: write_picture(path, found),
+        lambda path: write_picture(path, seen),
         lambda path: write_table(path, history),
         lambda path: write_drawing(path, history),
     )
     made = []
     for path, writer in zip(store.beside(model), writers, strict=True):
         try:
-            another = path.with_suffix(store.SUFFIX)  # mine-curve.png may be the picture of mine-curve
+            another = path.with_suffix(store.SUFFIX)  # mine-curve.png may belong to mine-curve
             if (path.exists() and not _ours(path)) or (another != model and another.exists()):
-                log.warning("%s is not of a training, and was left as it is.", path)
+                log.warning("%s was not written by a training, and was left unchanged.", path)
                 continue
             if writer(path) is False:
-                path.unlink(missing_ok=True)  # an earlier training's
+                path.unlink(missing_ok=True)  # a plot of an earlier training
                 continue
             made.append(path)
         except OSError as error:
@@ -66,49 +66,49 @@ def _ours(path: Path) -> bool:
         return False
 
 
-def chosen(found: Seen) -> tuple[list[int], list[int]]:
+def chosen(seen: Seen) -> tuple[list[int], list[int]]:
     """Choose the patches to show: those with errors nearest to the median, and the worst, worst first."""
-    order = np.argsort(found.errors, kind="stable")
-    worst = order[::-1][:EACH]
+    order = np.argsort(seen.errors, kind="stable")
+    worst = order[::-1][:PATCHES_SHOWN]
     rest = order[: max(0, len(order) - len(worst))]
     middle = len(order) // 2
-    first = max(0, min(middle - EACH // 2, len(rest) - EACH))
-    return [int(place) for place in rest[first : first + EACH]], [int(place) for place in worst]
+    first = max(0, min(middle - PATCHES_SHOWN // 2, len(rest) - PATCHES_SHOWN))
+    return [int(index) for index in rest[first : first + PATCHES_SHOWN]], [int(index) for index in worst]
 
 
-def draw_picture(found: Seen) -> Image.Image:
+def draw_picture(seen: Seen) -> Image.Image:
     """Draw typical and worst patches, each noisy, reconstructed and clean, with their dB."""
-    typical, worst = chosen(found)
-    places = typical + worst
-    side = found.clean.shape[1] * _SCALE
-    size = (_MARGIN + len(places) * (side + _GAP) + _GAP, _HEAD + 3 * (side + _GAP))
+    typical, worst = chosen(seen)
+    indices = typical + worst
+    side = seen.clean.shape[1] * _SCALE
+    size = (_MARGIN + len(indices) * (side + _GAP) + _GAP, _HEAD + 3 * (side + _GAP))
     picture = Image.new("L", size, 255)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
     for row, (text, patches) in enumerate(
-        (("noisy", found.noisy), ("reconstructed", found.restored), ("clean", found.clean))
+        (("noisy", seen.noisy), ("reconstructed", seen.restored), ("clean", seen.clean))
     ):
         top = _HEAD + row * (side + _GAP)
         pen.text((_GAP, top + side // 2 - 8), text, fill=0, font=font)
-        for column, place in enumerate(places):
-            pixels = np.rint(255.0 * np.clip(patches[place], 0.0, 1.0)).astype(np.uint8)
+        for column, index in enumerate(indices):
+            pixels = np.rint(255.0 * np.clip(patches[index], 0.0, 1.0)).astype(np.uint8)
             patch = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
             picture.paste(patch, (_MARGIN + column * (side + _GAP), top))
-    for column, place in enumerate(places):
+    for column, index in enumerate(indices):
         left = _MARGIN + column * (side + _GAP)
         kind = "typical" if column < len(typical) else "worst"
-        before = psnr(float(np.mean(np.square(found.noisy[place] - found.clean[place]))))
-        after = psnr(float(found.errors[place]))
+        before = psnr(float(np.mean(np.square(seen.noisy[index] - seen.clean[index]))))
+        after = psnr(float(seen.errors[index]))
         pen.text((left, 4), kind, fill=0, font=font)
         pen.text((left, 22), f"{before:.1f} to {after:.1f} dB", fill=0, font=font)
     return picture
 
 
-def write_picture(path: Path, found: Seen) -> None:
+def write_picture(path: Path, seen: Seen) -> None:
     """Write the picture as PNG, atomically. Raises OSError."""
     note = PngImagePlugin.PngInfo()
     note.add_text("Software", SOFTWARE)
     with replacing(path) as file:
-        draw_picture(found).save(file, "PNG", pnginfo=note)
+        draw_picture(seen).save(file, "PNG", pnginfo=note)
 
 
 def write_table(path: Path, history: History) -> None:

@@ -51,17 +51,17 @@ class CutNoise:
 
     @property
     def name(self) -> str:
-        """In words, for a model card."""
+        """The noise in words, for a model card."""
         return self._name
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
         """Corrupt float32 (N, H, W) in 0..1; returns a new array of that kind."""
         side = max(clean.shape[1:])
         result = clean.copy()
-        # A small scan has few places to cut from: mirroring it gives more.
+        # Mirroring a small scan gives more positions to cut from.
         sources = [at_least(noise, side + side // 2) for noise in self._noises]
-        places = np.array([source.size for source in sources], dtype=np.float64)
-        for index, chosen in enumerate(rng.choice(len(sources), len(clean), p=places / places.sum())):
+        sizes = np.array([source.size for source in sources], dtype=np.float64)
+        for index, chosen in enumerate(rng.choice(len(sources), len(clean), p=sizes / sizes.sum())):
             source = sources[chosen]
             top, left = (int(rng.integers(0, full - side + 1)) for full in source.shape)
             piece = np.rot90(source[top : top + side, left : left + side], int(rng.integers(4)))
@@ -94,15 +94,15 @@ def cut_from(
         if min(height, width) < LEAST:
             raise ImagesError(
                 f"{path} is {width}x{height}: too small to tell its noise from its background.",
-                f"Both sides must have {LEAST} pixels.",
+                f"Both sides must have at least {LEAST} pixels.",
             )
         noises.append(_checked(path, image))
     if len(noises) == 1:
         half = noises[0].shape[0] // 2
         noises = [noises[0][:half], noises[0][half:]]
-    kept = set(held_out(len(noises), validation))
-    held = [noise for index, noise in enumerate(noises) if index in kept]
-    taught = [noise for index, noise in enumerate(noises) if index not in kept]
+    validated = set(held_out(len(noises), validation))
+    held = [noise for index, noise in enumerate(noises) if index in validated]
+    taught = [noise for index, noise in enumerate(noises) if index not in validated]
     digest = hashlib.sha256(b"".join(noise.tobytes() for noise in noises)).hexdigest()[:8]
     name = f"noise cut from {len(noises)} blank scans ({digest})"
     return CutNoise(taught, name), CutNoise(held, name)
@@ -139,7 +139,7 @@ def _checked(path: Path, image: Floats) -> Floats:
     quiet, loud = np.percentile(spreads, (25, 90))
     if loud > _UNEVEN * quiet or _strokes(noise):
         raise ImagesError(
-            f"{path} is not blank: there is more on it in some places than in others.",
+            f"{path} is not blank: some parts of it vary more than others.",
             "Noise is cut from blank scans, such as empty paper or a closed lens.",
         )
     if saturated > _SATURATED:

@@ -1,4 +1,4 @@
-"""Tiles of images, which noise is added to before training patches are cut from them.
+"""Tiles of images: noise is added to them, then training patches are cut from them.
 
 Grain, folds and JPEG blocks are thus cut off at the edge of a patch, as in a real image, and a network with
 context sees the same noise around a patch as inside it. Corrupting one tile for many patches is also cheaper.
@@ -64,8 +64,8 @@ class Images:
             for first in (at_least(given, side),)
         ]
         self._side, self._augmentation = side, augmentation
-        places = np.array([given.size for given, _ in self._pairs], dtype=np.float64)
-        self._shares = places / places.sum()
+        sizes = np.array([given.size for given, _ in self._pairs], dtype=np.float64)
+        self._shares = sizes / sizes.sum()
 
     def __call__(self, number: int, rng: np.random.Generator) -> Pair:
         """See `Source`."""
@@ -86,8 +86,8 @@ class Images:
         top, left = int(rng.integers(0, height - span + 1)), int(rng.integers(0, width - span + 1))
         cut = [part[top : top + span, left : left + span] for part in parts]
         if span != side:
-            way = Image.Resampling.BOX if span > 1.5 * side else Image.Resampling.BICUBIC
-            resized = (Image.fromarray(part).resize((side, side), way) for part in cut)
+            method = Image.Resampling.BOX if span > 1.5 * side else Image.Resampling.BICUBIC
+            resized = (Image.fromarray(part).resize((side, side), method) for part in cut)
             cut = [np.clip(np.asarray(part), 0.0, 1.0) for part in resized]
         if augmentation.turn:
             turns, flips = int(rng.integers(4)), bool(rng.integers(2))
@@ -169,7 +169,7 @@ def cut(given: Floats, clean: Floats, number: int, rng: np.random.Generator, *, 
     """
     tiles, side, _ = given.shape
     margin = (context - 1) * PATCH // 2
-    places = side - context * PATCH + 1
+    positions = side - context * PATCH + 1
     order = rng.permutation(number)
     shape = (number, PATCH, PATCH)
     inputs = np.empty(shape if context == 1 else (*shape, 2), np.float32)
@@ -177,13 +177,13 @@ def cut(given: Floats, clean: Floats, number: int, rng: np.random.Generator, *, 
     bounds = np.linspace(0, number, tiles + 1).astype(int)
     for index in range(tiles):
         chosen = order[bounds[index] : bounds[index + 1]]
-        tops, lefts = rng.integers(0, places, (2, len(chosen)))
-        here = (tops + margin, lefts + margin)
-        targets[chosen] = _windows(clean[index], 1)[here]
+        tops, lefts = rng.integers(0, positions, (2, len(chosen)))
+        corners = (tops + margin, lefts + margin)
+        targets[chosen] = _windows(clean[index], 1)[corners]
         if context == 1:
-            inputs[chosen] = _windows(given[index], 1)[here]
+            inputs[chosen] = _windows(given[index], 1)[corners]
         else:
-            inputs[chosen, ..., 0] = _windows(given[index], 1)[here]
+            inputs[chosen, ..., 0] = _windows(given[index], 1)[corners]
             inputs[chosen, ..., 1] = _windows(averaged(given[index], context), context)[tops, lefts]
     return inputs, targets
 
@@ -212,6 +212,6 @@ def shifted(patches: Floats, rng: np.random.Generator, *, pixels: int, share: fl
     moves = rng.integers(-pixels, pixels + 1, (len(patches), 2))
     moves[rng.random(len(patches)) >= share] = 0
     for down, right in np.unique(moves[moves.any(axis=1)], axis=0).tolist():
-        which = np.flatnonzero((moves[:, 0] == down) & (moves[:, 1] == right))
-        result[which] = np.roll(patches[which], (down, right), axis=(1, 2))
+        moved = np.flatnonzero((moves[:, 0] == down) & (moves[:, 1] == right))
+        result[moved] = np.roll(patches[moved], (down, right), axis=(1, 2))
     return result

@@ -37,7 +37,7 @@ class Averages:
         self.average, self.best, self.score = state.average, state.best, state.score
 
     def current(self) -> list[Floats]:
-        """The model's weights: copies, as some backends hand out views of the weights themselves."""
+        """Return copies of the model's weights: some backends return views of the weights."""
         return [np.array(value, dtype=np.float32) for value in self._model.get_weights()]
 
     def add(self, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Patches made by a thread ahead of the network that learns from them."""
+"""A thread that makes patches while the network learns from earlier ones."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ import numpy.typing as npt
 from denoiser._types import Floats
 
 #: Makes the next patches: `feed(number, rng)` -> (inputs, clean), float32 (number, 28, 28), 0..1; inputs may
-#: be (number, 28, 28, 2). What it remembers between calls is in its attribute `memory`, a dict of arrays, if
-#: any.
+#: be (number, 28, 28, 2). A feed with state between calls has it in the attribute `memory`, a dict of arrays.
 Feed = Callable[[int, np.random.Generator], tuple[Floats, Floats]]
 
 
@@ -37,7 +36,7 @@ class Block:
     after: Source
 
 
-def _where(feed: Feed, rng: np.random.Generator) -> Source:
+def _state(feed: Feed, rng: np.random.Generator) -> Source:
     """Copy the state of a feed."""
     memory = {key: value.copy() for key, value in getattr(feed, "memory", {}).items()}
     return Source(dict(rng.bit_generator.state), memory)
@@ -59,7 +58,7 @@ def rewind(feed: Feed, source: Source) -> np.random.Generator:
 def looked_at(feed: Feed, number: int, seed: int) -> tuple[Floats, Floats]:
     """Return some patches without changing the state of the feed, so that training misses none."""
     rng = np.random.default_rng(seed)
-    before = _where(feed, rng)
+    before = _state(feed, rng)
     patches = feed(number, rng)
     rewind(feed, before)
     return patches
@@ -83,7 +82,7 @@ def ahead(feed: Feed, number: int, rng: np.random.Generator) -> Iterator[Iterato
         try:
             while not stopped.is_set():
                 inputs, clean = feed(number, rng)
-                put(Block(inputs, clean, _where(feed, rng)))
+                put(Block(inputs, clean, _state(feed, rng)))
         except BaseException as error:  # handed to the thread that waits for the block
             put(error)
 

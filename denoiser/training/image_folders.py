@@ -1,4 +1,4 @@
-"""The user's folders of images to learn from, read as `denoise` reads them."""
+"""Read the user's folders of training images as `denoise` reads them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 _UNREADABLE = (FileError, OSError)
-_TAKEN = "It takes what denoise takes: PNG, JPEG, TIFF, BMP, PGM and more."
+_FORMATS = "Training reads the formats that denoise reads: PNG, JPEG, TIFF, BMP, PGM and more."
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ _BUILT_IN = Reader(read, SUFFIXES)
 
 
 def _files(folder: Path, reader: Reader) -> Iterator[Path]:
-    """The images of a folder and its subfolders, in order; hidden ones are left out, as `denoise` does."""
+    """Yield the image files of a folder and its subfolders in order, without hidden ones, like `denoise`."""
     for path in sorted(folder.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
@@ -76,7 +76,7 @@ def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> lis
 
 def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[tuple[Path, Floats]]:
     """Read images like `images`, each page with the path of its file."""
-    found: list[tuple[Path, Floats]] = []
+    pages_read: list[tuple[Path, Floats]] = []
     reader, left_out = reader or _BUILT_IN, 0
     for path in _files(folder, reader):
         try:
@@ -97,11 +97,11 @@ def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) 
                 )
                 left_out += 1
             else:
-                found.append((path, page))
-    if not found:
+                pages_read.append((path, page))
+    if not pages_read:
         why = f"; {left_out} had to be left out" if left_out else ""
-        raise ImagesError(f"There are no images to learn from in {folder}{why}.", _TAKEN)
-    return found
+        raise ImagesError(f"There are no images to learn from in {folder}{why}.", _FORMATS)
+    return pages_read
 
 
 def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[Floats, Floats]]:
@@ -117,27 +117,32 @@ def pairs(clean: Path, noisy: Path, reader: Reader | None = None) -> list[tuple[
             partner in size or number of pages.
     """
     reader = reader or _BUILT_IN
-    wanted, given = _named(clean, reader), _named(noisy, reader)
-    if not wanted or not given:
+    clean_files, noisy_files = _named(clean, reader), _named(noisy, reader)
+    if not clean_files or not noisy_files:
         raise ImagesError(
-            f"There are no images to learn from in {noisy if wanted else clean}.",
-            _TAKEN,
+            f"There are no images to learn from in {noisy if clean_files else clean}.",
+            _FORMATS,
         )
-    for folder, other, here, there in ((clean, noisy, wanted, given), (noisy, clean, given, wanted)):
-        for name in sorted(here.keys() - there.keys()):
+    directions = (clean, noisy, clean_files, noisy_files), (noisy, clean, noisy_files, clean_files)
+    for folder, other, files, partners in directions:
+        for name in sorted(files.keys() - partners.keys()):
             raise ImagesError(
-                f"{folder / here[name]} has no partner in {other}.", "Pairs have equal relative names."
+                f"{folder / files[name]} has no partner in {other}.",
+                "The images of a pair must have the same relative name.",
             )
-    found: list[tuple[Floats, Floats]] = []
-    for name in sorted(wanted):
-        first, second = noisy / given[name], clean / wanted[name]
+    result: list[tuple[Floats, Floats]] = []
+    for name in sorted(clean_files):
+        first, second = noisy / noisy_files[name], clean / clean_files[name]
         both = _read_both(first, second, reader)
         shapes = [[page.shape for page in pages] for pages in both]
         if shapes[0] != shapes[1]:
-            sizes = [", ".join(f"{width}x{height}" for height, width in each) for each in shapes]
-            raise ImagesError(f"{first} is {sizes[0]}, and {second} is {sizes[1]}.", "Pairs are of one size.")
-        found.extend(zip(*both, strict=True))
-    return found
+            sizes = [", ".join(f"{width}x{height}" for height, width in pages) for pages in shapes]
+            raise ImagesError(
+                f"{first} is {sizes[0]}, and {second} is {sizes[1]}.",
+                "The images of a pair must be equally large.",
+            )
+        result.extend(zip(*both, strict=True))
+    return result
 
 
 def _read_both(first: Path, second: Path, reader: Reader) -> list[list[Floats]]:
@@ -152,14 +157,14 @@ def _read_both(first: Path, second: Path, reader: Reader) -> list[list[Floats]]:
 
 def _named(folder: Path, reader: Reader) -> dict[str, Path]:
     """Map relative names without suffix to paths. Raises ImagesError if two images share a name."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in _files(folder, reader):
         relative = path.relative_to(folder)
         name = relative.with_suffix("").as_posix()
-        if name in found:
-            raise ImagesError(f"{path} and {found[name]} in {folder} differ only in their endings.")
-        found[name] = relative
-    return found
+        if name in files:
+            raise ImagesError(f"{path} and {files[name]} in {folder} differ only in their endings.")
+        files[name] = relative
+    return files
 
 
 def held_out(number: int, share: float) -> list[int]:

@@ -19,8 +19,8 @@ _STEADY = (0.01**2, 0.03**2)
 def weights_of(noisy: Floats, clean: Floats, weight_floor: float) -> Floats:
     """Return the weight of each patch, 1 / (noise + weight_floor): every noise level counts about alike.
 
-    A good denoiser's error grows with the noise, and without this the noisiest patches would decide
-    everything. noisy: (N, 28, 28) or (N, 28, 28, 2), clean: (N, 28, 28); weight_floor: 0..1 scale.
+    A good denoiser's error grows with the noise, so without weights the noisiest patches would dominate the
+    loss. noisy: (N, 28, 28) or (N, 28, 28, 2), clean: (N, 28, 28); weight_floor: 0..1 scale.
     Returns float32 (N,), about 1 at noise 0.2.
     """
     noise = np.sqrt(np.mean(np.square(own(noisy) - clean), axis=(1, 2)))
@@ -46,20 +46,20 @@ def restored(model: Any, inputs: Floats) -> Floats:
 
 
 def errors_of(model: Any, noisy: Floats, clean: Floats) -> Floats:
-    """Mean squared error of each reconstructed patch, outputs clipped to 0..1 as files are; float32 (N,)."""
+    """Return the mean squared error of each reconstructed patch, clipped to 0..1; float32 (N,)."""
     return np.asarray(np.mean(np.square(restored(model, noisy) - clean), axis=(1, 2)), dtype=np.float32)
 
 
 def ssim(first: Floats, second: Floats) -> Floats:
-    """Structural similarity of pairs of patches, 1 where they are equal.
+    """Return the structural similarity of pairs of patches, 1 if they are equal.
 
     Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural
     similarity" (IEEE Transactions on Image Processing 13, 2004): a Gaussian window of 11x11 with sigma 1.5,
-    K1 = 0.01, K2 = 0.03, the mean over all places where the window lies within the patch. first, second: (N,
+    K1 = 0.01, K2 = 0.03, the mean over all positions of the window within the patch. first, second: (N,
     H, W) of equal shape, sides at least 11, values 0..1. Returns float64 (N,).
     """
     if first.shape != second.shape or first.ndim != 3 or min(first.shape[1:]) < _WINDOW:
-        raise ValueError(f"SSIM needs two equal stacks of patches from {_WINDOW} pixels on")
+        raise ValueError(f"SSIM needs two equal stacks of patches of at least {_WINDOW} pixels a side")
     offsets = np.arange(_WINDOW) - _WINDOW // 2
     kernel = np.exp(-0.5 * (offsets / _SIGMA) ** 2)
     kernel /= kernel.sum()
@@ -79,8 +79,8 @@ def ssim(first: Floats, second: Floats) -> Floats:
 
 
 def _windows(kernel: npt.NDArray[np.float64], side: int) -> npt.NDArray[np.float64]:
-    """The matrix (side - 10, side) that blurs one axis at all places where the window fits."""
+    """Return the matrix (side - 10, side) that blurs one axis at all positions where the window fits."""
     matrix = np.zeros((side - len(kernel) + 1, side))
-    for place, row in enumerate(matrix):
-        row[place : place + len(kernel)] = kernel
+    for start, row in enumerate(matrix):
+        row[start : start + len(kernel)] = kernel
     return matrix

@@ -1,4 +1,4 @@
-"""MNIST's digits, from files that are there; fetched only where the caller asks for it."""
+"""MNIST's digits, from local files, or downloaded at the caller's request."""
 
 from __future__ import annotations
 
@@ -26,26 +26,33 @@ _PREFIXES: dict[Split, tuple[str, str]] = {"train": ("train", "x_train"), "test"
 
 
 def home() -> Path | None:
-    """The folder of real images that DENOISER_DATA names, or None where it is unset or missing."""
-    named = os.environ.get(VARIABLE)
-    return Path(named) if named and Path(named).is_dir() else None
+    """Return the folder of real images that DENOISER_DATA names; None if it is unset or missing."""
+    folder = os.environ.get(VARIABLE)
+    return Path(folder) if folder and Path(folder).is_dir() else None
 
 
 def mnist(split: Split, *, folder: Path | None = None, download: bool = False) -> Bytes | None:
-    """MNIST's digits (LeCun, Cortes, Burges), ink 255 on 0.
+    """Read MNIST's digits (LeCun, Cortes, Burges), ink 255 on 0.
 
-    Looks for the four idx files or `mnist.npz` in `folder` and its `mnist` folder; without a folder, in
-    DENOISER_DATA's and then in Keras's cache. `download` lets Keras fetch them as a last resort.
-    Returns uint8 (60000, 28, 28) or (10000, 28, 28), or None where there are none.
-    Raises TrainingError for a file that is there but damaged.
+    Args:
+        split: Training or test digits.
+        folder: Folder of the four idx files or `mnist.npz`, or of a folder `mnist` with them. None looks in
+            the folder of DENOISER_DATA, then in Keras's cache.
+        download: Whether Keras may download the digits if there are no files.
+
+    Returns:
+        uint8 (60000, 28, 28) or (10000, 28, 28); None if there are no digits.
+
+    Raises:
+        TrainingError: A file is damaged.
     """
     if folder is not None:
-        places = [folder, folder / "mnist"]
+        folders = [folder, folder / "mnist"]
     else:
         cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets"
-        places = [named / "mnist", cache] if (named := home()) is not None else [cache]
-    for place in places:
-        for path in (*sorted(place.glob(f"{_PREFIXES[split][0]}-images*")), place / "mnist.npz"):
+        folders = [data / "mnist", cache] if (data := home()) is not None else [cache]
+    for candidate in folders:
+        for path in (*sorted(candidate.glob(f"{_PREFIXES[split][0]}-images*")), candidate / "mnist.npz"):
             if path.is_file():
                 log.info("MNIST from %s", path)
                 return _read_mnist(path, split)
@@ -63,15 +70,15 @@ def _read_mnist(path: Path, split: Split) -> Bytes:
         if images.ndim != 3 or images.shape[1:] != (PATCH, PATCH) or images.dtype != np.uint8:
             raise ValueError(f"it holds {images.dtype} {images.shape}")
     except (OSError, EOFError, KeyError, ValueError, zlib.error, zipfile.BadZipFile) as error:
-        raise TrainingError(f"{path} is not the MNIST file it is named as: {error}.") from error
+        raise TrainingError(f"{path} is not a valid MNIST file: {error}.") from error
     return np.ascontiguousarray(images)
 
 
 def _read_idx(content: bytes) -> Bytes:
-    """The idx format: two zero bytes, type 8 (uint8), the number of axes, then each as a big-endian int."""
+    """Read the idx format: two zero bytes, type 8 (uint8), the number of axes, big-endian sizes, pixels."""
     if content[:4] != b"\0\0\x08\x03" or len(content) < 16:
         raise ValueError("it has no idx header of three axes of bytes")
-    shape = tuple(int.from_bytes(content[place : place + 4], "big") for place in (4, 8, 12))
+    shape = tuple(int.from_bytes(content[start : start + 4], "big") for start in (4, 8, 12))
     if len(content) != 16 + math.prod(shape):
         raise ValueError("it is cut short")
     return np.frombuffer(content, np.uint8, offset=16).reshape(shape)
@@ -83,7 +90,7 @@ def _download(split: Split) -> Bytes | None:
 
     try:
         (train, _), (test, _) = keras.datasets.mnist.load_data()
-    except Exception as error:  # whatever the network, proxy or mirror came up with: there is no MNIST
-        log.info("MNIST can't be had: %s", error)
+    except Exception as error:  # networks, proxies and mirrors fail in many ways
+        log.info("MNIST can't be downloaded: %s", error)
         return None
     return np.ascontiguousarray(train if split == "train" else test, dtype=np.uint8)

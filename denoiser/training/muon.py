@@ -1,8 +1,8 @@
 """Muon (Jordan et al., 2024) for kernels of one or several matrices, and Adam for the rest.
 
-Each gradient matrix is replaced by the nearest orthogonal one, so that a step moves all directions of a
-kernel alike. Keras's own `Muon` sends every variable that is not two-dimensional to Adam; the kernels that
-mix tokens are (groups, 49, 49).
+Muon replaces each gradient matrix by the nearest orthogonal one, so that a step moves a kernel in all
+directions alike. Keras's own `Muon` leaves every variable that is not two-dimensional to Adam, but the
+kernels that mix tokens are (groups, 49, 49).
 """
 
 from __future__ import annotations
@@ -61,13 +61,14 @@ class Muon(keras.optimizers.Optimizer):
         if self.built:
             return
         super().build(variables)
-        self._first = [self.add_variable_from_reference(each, name="momentum") for each in variables]
+        self._first = [self.add_variable_from_reference(variable, name="momentum") for variable in variables]
         self._second = [
-            self.add_variable_from_reference(each, name="velocity") if self._adam(each) else None
-            for each in variables
+            self.add_variable_from_reference(variable, name="velocity") if self._adam(variable) else None
+            for variable in variables
         ]
 
     def _adam(self, variable: Any) -> bool:
+        """Return True if Adam updates the variable: vectors, and everything in `adam_layers`."""
         return len(variable.shape) < 2 or not set(self.adam_layers).isdisjoint(variable.path.split("/"))
 
     def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Any] | None = None) -> Any:
@@ -96,10 +97,13 @@ class Muon(keras.optimizers.Optimizer):
         if second is not None:
             self._adam_step(gradient, variable, rate * self.adam_rate, first, second)
             return
+        # Nesterov momentum: the gradient counts once in the average and once more in the step.
         self.assign(first, ops.add(ops.multiply(first, self.momentum), gradient))
         direction = orthogonal(ops.add(gradient, ops.multiply(first, self.momentum)))
+        # As in Jordan's implementation, matrices that are taller than wide take larger steps.
         rows, columns = variable.shape[-2:]
         direction = ops.multiply(direction, max(1.0, rows / columns) ** 0.5)
+        # Decoupled weight decay: it does not go through the momentum.
         change = ops.add(direction, ops.multiply(variable, self.decay))
         self.assign_sub(variable, ops.multiply(rate, change))
 
@@ -122,8 +126,10 @@ def orthogonal(matrices: Any) -> Any:
 
     Five Newton-Schulz steps bring the singular values to between 0.7 and 1.2, which is near enough.
     """
+    # Work on the wide form: its products of rows with rows are the smaller matrices.
     wide = matrices.shape[-2] <= matrices.shape[-1]
     result = matrices if wide else ops.swapaxes(matrices, -1, -2)
+    # Divided by their norm, matrices have singular values of at most 1, for which the iteration converges.
     norm = ops.sqrt(ops.sum(ops.square(result), axis=(-2, -1), keepdims=True))
     result = result / (norm + _TINY)
     one, two, three = _POLYNOMIAL

@@ -69,18 +69,18 @@ def choose(
         DeviceError: bfloat16 was requested, and the backend can't multiply it.
     """
     if precision == "float32":
-        return "float32", "as asked"
+        return "float32", "as requested"
     if precision == "bfloat16":
         _require_bfloat16()
-        return "bfloat16", "as asked"
+        return "bfloat16", "as requested"
     if before in POLICIES:
-        return before, "as it began"
+        return before, "as before the interruption"
     if kind != "PatchAutoencoder":
-        return "float32", "the one precision of this network"
+        return "float32", "the only precision of this network"
     if minutes is None:
         return "float32", "so that the same seed gives the same weights"
     if minutes < _WORTH_MINUTES:
-        return "float32", "too short a training to measure which is faster"
+        return "float32", "the training is too short to measure which is faster"
     if not _may_be_faster():
         return "float32", "nothing here multiplies bfloat16 faster"
     try:

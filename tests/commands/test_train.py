@@ -105,7 +105,7 @@ BAD = {
     "plugin": (("--plugin", "nowhere.py"), 3, "nowhere.py"),
     "not blank": (("--noise-from", "PAGES"), 2, "is not blank"),
     "partner": (("--noisy", "OTHERS"), 2, "has no partner"),
-    "size": (("--noisy", "SMALLER"), 2, "Pairs are of one size"),
+    "size": (("--noisy", "SMALLER"), 2, "images of a pair must be equally large"),
     "no folder": (("--noisy", "nowhere"), 2, "nowhere"),
 }
 

@@ -43,7 +43,7 @@ def test_auto_takes_the_faster_and_says_both(measured: dict[str, float]) -> None
     [
         ({"minutes": None}, "the same seed gives the same weights"),
         ({"minutes": 1.0}, "too short"),
-        ({"kind": "Autoencoder"}, "the one precision"),
+        ({"kind": "Autoencoder"}, "the only precision"),
     ],
 )
 def test_auto_is_float32_where_nothing_is_to_be_gained(
@@ -55,7 +55,7 @@ def test_auto_is_float32_where_nothing_is_to_be_gained(
 
 
 def test_an_unfinished_training_keeps_its_precision(measured: dict[str, float]) -> None:
-    assert choose("auto", before="float32") == ("float32", "as it began")
+    assert choose("auto", before="float32") == ("float32", "as before the interruption")
     assert choose("bfloat16", before="float32")[0] == "bfloat16"
 
 
