@@ -1,11 +1,11 @@
-"""The process: its environment before NumPy is there, and the one place where errors become exit codes."""
+"""The process: set its environment before NumPy is imported, and turn errors into exit codes."""
 
 from __future__ import annotations
 
 import sys
 
 if __name__ == "__main__" and not sys.flags.safe_path:
-    # `python -m` looks for modules in the current folder first, which may be full of other people's files.
+    # `python -m` looks for modules in the current folder first, which may have files from anywhere.
     del sys.path[0]
 
 import contextlib
@@ -19,12 +19,12 @@ from denoiser.errors import DenoiserError, ExitCode, on_one_line, reason
 
 
 def _terminated(*_: object) -> NoReturn:
-    # Being told to end is the same as Ctrl-C: finished files stay, nothing half-written does.
+    # SIGTERM is handled like Ctrl-C: finished files stay, and half-written ones are removed.
     raise KeyboardInterrupt
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns its exit code. `arguments` default to the process's."""
+    """Run the command line and return its exit code; None takes the arguments of the process."""
     import click
 
     from denoiser.commands.cli import cli
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("Error: There is not enough memory. Use smaller images, or a smaller batch.", err=True)
         return ExitCode.CANNOT_START
     except BrokenPipeError:
-        # The reader of our output is gone; Python would complain again while it closes stdout.
+        # Nobody reads stdout any more; Python would report that again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return ExitCode.SOME_FAILED
     except OSError as error:
@@ -60,43 +60,43 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.CANNOT_START
 
 
-class _Patient(io.TextIOWrapper):
-    """A stderr that may be full or gone: the work goes on without its messages."""
+class _LenientStderr(io.TextIOWrapper):
+    """A stderr whose disk may be full or whose reader may be gone: the work goes on without messages."""
 
     def write(self, text: str, /) -> int:
-        """Write what can be written."""
+        """Write the text, or discard it."""
         with contextlib.suppress(OSError):
             super().write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Flush what can be flushed."""
+        """Flush, or do nothing."""
         with contextlib.suppress(OSError):
             super().flush()
 
 
-def _mend_streams() -> None:
-    """Have descriptors 0 to 2 open, or a file of ours would get one, and libraries' messages in it."""
+def _repair_streams() -> None:
+    """Open descriptors 0 to 2: otherwise an output file would get one, and libraries' messages with it."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # which gives the lowest that is free
-    raw = open(2, "wb", closefd=False, buffering=0)  # noqa: SIM115 - a descriptor, for good
-    sys.stderr = _Patient(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+            os.open(os.devnull, os.O_RDWR)  # opens the lowest free descriptor
+    raw = open(2, "wb", closefd=False, buffering=0)  # noqa: SIM115 - stays open
+    sys.stderr = _LenientStderr(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def main() -> NoReturn:
     """Entry point of `denoise`."""
-    # OpenBLAS reads this once, when NumPy loads it. The engine runs a thread of its own on each core; with
-    # BLAS threads below those, results would depend on how many there are.
+    # OpenBLAS reads this once, when NumPy loads it. The engine runs its own thread on each core; with BLAS
+    # threads in addition, results would depend on their number.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:
         signal.signal(signal.SIGTERM, _terminated)
-        _mend_streams()
+        _repair_streams()
         code = run()
         _ignore_signals()
-    except KeyboardInterrupt:  # also while the imports of `run` are executed
+    except KeyboardInterrupt:  # also during the imports of `run`
         _ignore_signals()
         print("Interrupted.", file=sys.stderr)  # noqa: T201
         code = ExitCode.INTERRUPTED

@@ -1,4 +1,4 @@
-"""The arrays and the size that everything here agrees on."""
+"""The types of arrays and the size of patches, for the whole package."""
 
 from __future__ import annotations
 
@@ -9,4 +9,4 @@ Floats = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
 
 PATCH = 28
-"""Side of the square that a network is shown, in pixels: that of MNIST's digits."""
+"""Side of a network's input in pixels: that of MNIST's digits."""

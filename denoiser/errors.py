@@ -1,7 +1,7 @@
-"""What can go wrong, and what it means for the exit code.
+"""Exceptions, each with its exit code.
 
-Library code raises these and never exits; `denoiser.__main__` is the one place that turns them into
-exit codes. Every message names the file or argument, says what is wrong and, as `hint`, what to do.
+Library code raises these exceptions and never exits; only `denoiser.__main__` turns them into exit codes.
+Every message names the file or argument, and says what is wrong. The hint says what to do.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ import errno
 from enum import IntEnum
 
 _CONTROLS = (*range(32), *range(127, 160))
-# What turns the direction of text or ends a line: U+202E shows "gnp.exe" where the name is "exe.png".
+# These change the direction of text or end a line: with U+202E, a terminal shows "gnp.exe" for "exe.png".
 _INVISIBLE = (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF)
 UNSAFE = (*_CONTROLS, *_INVISIBLE)
-"""Code points that no text of other people's may bring to a terminal."""
+"""Code points that text from files must not bring to a terminal."""
 
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in UNSAFE}
 
 
 def on_one_line(text: str) -> str:
-    r"""Escape control characters, as in "\n": a file's name must not forge a line, nor drive a terminal."""
+    r"""Escape control characters, as in "\n": a file's name must not forge a line or control a terminal."""
     return text.translate(_ESCAPES)
 
 
@@ -27,12 +27,12 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def reason(error: OSError) -> str:
-    """Say what the system refused, as the end of a sentence without its full stop."""
+    """Return the system's reason as the end of a sentence, without a full stop."""
     return "the disk is full" if error.errno in _FULL else error.strerror or str(error)
 
 
 class ExitCode(IntEnum):
-    """The process's exit codes, which scripts may rely on."""
+    """Exit codes of the process, which stay the same in all versions."""
 
     OK = 0
     SOME_FAILED = 1
@@ -42,7 +42,7 @@ class ExitCode(IntEnum):
 
 
 class DenoiserError(Exception):
-    """Base class of errors that the user can fix: one clear line, and what to do about it."""
+    """Base class of errors that the user can fix: a message of one line, and a hint."""
 
     exit_code = ExitCode.CANNOT_START
 
@@ -56,13 +56,13 @@ class DenoiserError(Exception):
 
 
 class UsageError(DenoiserError):
-    """A flag, argument or path that can't be what was meant."""
+    """An option, argument or path is wrong."""
 
     exit_code = ExitCode.USAGE
 
 
 class FileError(DenoiserError):
-    """One input file can't be read or written; the others go on."""
+    """One file can't be read or written; the run goes on with the others."""
 
     exit_code = ExitCode.SOME_FAILED
 
@@ -84,6 +84,6 @@ class TrainingError(DenoiserError):
 
 
 class ImagesError(TrainingError):
-    """The images to learn from are missing, don't go together, or have nothing to teach."""
+    """The training images are missing, don't fit together, or contain nothing to learn."""
 
     exit_code = ExitCode.USAGE

@@ -1,4 +1,4 @@
-"""The facts about one page of one image file, as plugins see them."""
+"""The properties of a page, as plugins receive them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ class Page:
     """One page of an image file.
 
     Attributes:
-        path: the file; None for an array given to the Python API.
-        index: the page's number in the file, from 0.
-        count: how many pages the file has.
-        depth: bits a sample in the file: 1, 8, 16 or 32 (floating point).
-        mode: the file's own pixel layout as Pillow names it, such as "L", "RGB" or "I;16".
-        dpi: resolution across and down in dots an inch, where the file states one.
-        icc: the ICC profile's bytes, where there is one.
-        exif: the EXIF block's bytes, where there is one.
-
+        path: The file; None for an array from the Python API.
+        index: Number of the page in the file, from 0.
+        count: Number of pages in the file.
+        depth: Bits per sample in the file: 1, 8, 16 or 32 (floating point).
+        mode: Pixel layout of the file by Pillow's name, such as "L", "RGB" or "I;16".
+        dpi: Resolution across and down in dots per inch, if the file has it.
+        icc: Bytes of the ICC profile, if the file has one.
+        exif: Bytes of the EXIF block, if the file has one.
     """
 
     path: Path | None = None

@@ -1,4 +1,4 @@
-"""How far a long piece of work is, told on a terminal or not at all; never on stdout."""
+"""Progress of long work, on a terminal or nowhere, and never on stdout."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from typing import Any, Protocol
 
 
 class Progress(Protocol):
-    """Where a long piece of work tells how far it is. Workers never touch the terminal themselves."""
+    """Receives the progress of long work; worker processes never write to the terminal themselves."""
 
     def start(self, total: float, unit: str, text: str) -> None:
-        """Begin: `total` units of work called `unit`, described by `text`."""
+        """Start `total` units of work, named `unit` and described by `text`."""
 
     def update(self, done: float, text: str = "") -> None:
-        """Tell that `done` units are finished by now, and anything worth a few words."""
+        """Report that `done` units are finished in all, with a short text."""
 
     def finish(self) -> None:
-        """End, whether or not all is done."""
+        """End, whether or not all units are done."""
 
 
 class NullProgress:
-    """Says nothing."""
+    """Shows nothing."""
 
     def start(self, total: float, unit: str, text: str) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def update(self, done: float, text: str = "") -> None:
-        """Ignore it."""
+        """Do nothing."""
 
     def finish(self) -> None:
-        """Ignore it."""
+        """Do nothing."""
 
 
 class TerminalProgress:
@@ -42,15 +42,13 @@ class TerminalProgress:
         """Draw the empty bar."""
         from tqdm import tqdm
 
-        tqdm.monitor_interval = 0  # its thread would keep us from starting processes, and bars from nothing
-        layout = (
-            "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}{postfix}]"
-        )
+        tqdm.monitor_interval = 0  # its thread would prevent forking processes
+        count = "{n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}{postfix}]"
         self._bar = tqdm(
             total=total,
             unit=unit,
             desc=text,
-            bar_format=layout,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| " + count,
             file=sys.stderr,
             leave=False,
             dynamic_ncols=True,
@@ -70,15 +68,15 @@ class TerminalProgress:
 
 
 def progress_for(*, quiet: bool) -> Progress:
-    """A bar where a person watches stderr, silence in a log file or when asked for."""
+    """Return a bar if stderr is a terminal and `quiet` is false, else no progress."""
     return TerminalProgress() if not quiet and sys.stderr.isatty() else NullProgress()
 
 
 def write_above(text: str) -> None:
-    """Write a line to stderr, above the bar where there is one."""
+    """Write a line to stderr, above the bar if there is one."""
     if "tqdm" in sys.modules:
         from tqdm import tqdm
 
         tqdm.write(text, file=sys.stderr)
     else:
-        print(text, file=sys.stderr)  # noqa: T201 - the terminal's side of this module
+        print(text, file=sys.stderr)  # noqa: T201 - this module writes to the terminal

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from denoiser._types import Floats
@@ -9,6 +11,16 @@ from denoiser.generator.canvas import Random, Shape
 from denoiser.generator.creases import folds, wrinkles
 from denoiser.generator.marks import prints, stains
 from denoiser.generator.paper import grain, other_side, shadow, soft, specks, uneven_light, wear
+
+#: The effects on the paper: the map, the share of pages that have it, and the range of its strength.
+_EFFECTS: tuple[tuple[Callable[[Random, Shape], Floats], float, float, float], ...] = (
+    (stains, 0.42, 0.1, 0.75),
+    (prints, 0.27, 0.08, 0.4),
+    (folds, 0.33, 0.04, 0.22),
+    (wrinkles, 0.35, 0.06, 0.3),
+    (shadow, 0.22, 0.08, 0.6),
+    (uneven_light, 0.35, 0.02, 0.3),
+)
 
 
 def dirt(clean: Floats, rng: Random, *, system_fonts: bool = True) -> Floats:
@@ -42,21 +54,13 @@ def _cover(rng: Random, shape: Shape) -> Floats:
     cover = grain(rng, shape)
     cover *= np.float32(rng.uniform(0.002, 0.012) if rng.random() < 0.3 else rng.uniform(0.012, 0.045))
     cover += np.float32(tone)
-    kinds = rng.random(6) < (0.42, 0.27, 0.33, 0.35, 0.22, 0.35)
-    if not kinds[:4].any() and rng.random() < 0.7:
-        kinds[rng.integers(4)] = True
-    if kinds[0]:
-        cover *= 1.0 - np.float32(rng.uniform(0.1, 0.75)) * stains(rng, shape)
-    if kinds[1]:
-        cover *= 1.0 - np.float32(rng.uniform(0.08, 0.4)) * prints(rng, shape)
-    if kinds[2]:
-        cover *= 1.0 - np.float32(rng.uniform(0.04, 0.22)) * folds(rng, shape)
-    if kinds[3]:
-        cover *= 1.0 - np.float32(rng.uniform(0.06, 0.3)) * wrinkles(rng, shape)
-    if kinds[4]:
-        cover *= 1.0 - np.float32(rng.uniform(0.08, 0.6)) * shadow(rng, shape)
-    if kinds[5]:
-        cover *= 1.0 - np.float32(rng.uniform(0.02, 0.3)) * uneven_light(rng, shape)
+    present = rng.random(len(_EFFECTS)) < [odds for _, odds, _, _ in _EFFECTS]
+    # Most pages have at least one of the first four effects.
+    if not present[:4].any() and rng.random() < 0.7:
+        present[rng.integers(4)] = True
+    for index in np.flatnonzero(present):
+        draw, _, low, high = _EFFECTS[index]
+        cover *= 1.0 - np.float32(rng.uniform(low, high)) * draw(rng, shape)
     return np.asarray(cover, dtype=np.float32)
 
 

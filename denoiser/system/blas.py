@@ -1,9 +1,9 @@
-"""Holding NumPy's BLAS to one thread while the engine's own threads compute.
+"""Limit NumPy's BLAS to one thread while the engine's own threads compute.
 
-OpenBLAS starts threads of its own below each of ours, and they wait for one another: two of ours on two cores
-were measured thirty times slower so. The command says OPENBLAS_NUM_THREADS=1 before NumPy is imported, and
-nothing is left to do. In somebody else's Python program NumPy has long been there, and their own computing
-should stay as fast as it was: there, the number is lowered for as long as the engine computes.
+OpenBLAS starts threads below each of our threads, and they wait for one another: two of our threads on two
+cores were thirty times slower. The command sets OPENBLAS_NUM_THREADS=1 before it imports NumPy. Another
+program has imported NumPy before, and its own computations should stay as fast as they were: there, the limit
+holds only while the engine computes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import cache
 
 import numpy as np
 
-Knobs = tuple[Callable[[], int], Callable[[int], None]]
+GetAndSet = tuple[Callable[[], int], Callable[[int], None]]
 
 _EXTENSION = "numpy._core._multiarray_umath" if np.__version__[:2] != "1." else "numpy.core._multiarray_umath"
 _lock = threading.Lock()
@@ -27,16 +27,16 @@ _before = 1
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Hold BLAS to one thread until the last of all that are inside has left; may be nested.
+    """Limit BLAS to one thread until the last of all such contexts is left.
 
-    Does nothing where it is held already, or where NumPy's BLAS is not OpenBLAS.
+    Does nothing if OPENBLAS_NUM_THREADS is 1 already, or if NumPy's BLAS is not OpenBLAS.
     """
     global _inside, _before
-    knobs = None if os.environ.get("OPENBLAS_NUM_THREADS") == "1" else _openblas()
-    if knobs is None:
+    functions = None if os.environ.get("OPENBLAS_NUM_THREADS") == "1" else _openblas()
+    if functions is None:
         yield
         return
-    get, put = knobs
+    get, put = functions
     with _lock:
         if _inside == 0:
             _before = get()
@@ -53,12 +53,12 @@ def one_thread() -> Iterator[None]:
 
 
 @cache
-def _openblas() -> Knobs | None:
+def _openblas() -> GetAndSet | None:
     """Find the functions that read and set OpenBLAS's number of threads, under any of their names."""
     import ctypes
 
     try:
-        # A library's symbols include those of the libraries it was linked with.
+        # A library also finds the symbols of the libraries it was linked with.
         library = ctypes.CDLL(str(sys.modules[_EXTENSION].__file__))
     except (KeyError, OSError):
         return None

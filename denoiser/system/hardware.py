@@ -1,4 +1,4 @@
-"""What this machine computes on: its cores, and whether it may have a GPU."""
+"""The hardware of this machine: its cores, and whether it may have a GPU."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from denoiser.errors import DeviceError
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -22,10 +22,7 @@ def has_keras() -> bool:
 
 
 def require_keras(purpose: str) -> None:
-    """Raise DeviceError if Keras is not installed: cleaning works without it, but not all else does.
-
-    purpose: what needs it, as the subject of a sentence.
-    """
+    """Raise DeviceError if Keras is not installed; `purpose` is the subject of "needs Keras"."""
     if not has_keras():
         raise DeviceError(
             f"{purpose} needs Keras, which is not installed.",
@@ -34,12 +31,9 @@ def require_keras(purpose: str) -> None:
 
 
 def may_have_gpu() -> bool:
-    """Tell, without importing a deep-learning library, whether this machine may have a usable GPU.
-
-    False is proof: no driver, or one that counts no device.
-    """
+    """Return False if this machine certainly has no usable GPU; imports no deep-learning library."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    amd = os.path.exists("/dev/kfd")  # noqa: PTH110 - cheaper
+    amd = os.path.exists("/dev/kfd")  # noqa: PTH110 - faster
     if visible is not None and visible.strip() in ("", "-1") and not amd:
         return False
     traces = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/nvidia0", "/dev/dxg")
@@ -51,7 +45,7 @@ def may_have_gpu() -> bool:
 
 
 def _cuda_devices() -> int:
-    """Ask NVIDIA's driver how many devices it has; 0 without a driver."""
+    """Return the number of devices that NVIDIA's driver reports; 0 without a driver."""
     import ctypes
 
     try:

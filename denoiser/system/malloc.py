@@ -1,8 +1,8 @@
-"""Keeping freed memory for the next piece of work instead of giving it back to the system each time.
+"""Keep freed memory in the process, instead of returning it to the system each time.
 
-glibc maps blocks of more than 128 KiB afresh and unmaps them when they are freed, and the system clears every
-page of them again. A PNG encoder's state is such a block, and so are arrays of pixels: two thirds of the time
-to write a PNG of 28x28 pixels went there.
+glibc maps each block of more than 128 KiB anew and unmaps it when it is freed, and the system clears all of
+its pages again. The state of a PNG encoder and arrays of pixels are such blocks: they took two thirds of the
+time to write a PNG of 28x28 pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MAPPED_FROM = 4 << 20
 
 
 def keep_freed() -> None:
-    """Let blocks of up to 4 MiB come from the heap, and the heap keep up to 64 MiB; only glibc knows how."""
+    """Let glibc take blocks of up to 4 MiB from the heap, and keep up to 64 MiB of free heap."""
     if sys.platform != "linux":
         return
     import ctypes

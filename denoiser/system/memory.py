@@ -1,4 +1,4 @@
-"""The free memory, so that a page that can't fit is refused instead of ending the run."""
+"""The free memory, so that a page that does not fit is an error and does not end the run."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ _GROUP = Path("/sys/fs/cgroup")
 
 
 def available() -> int | None:
-    """Bytes that this process could still get without swapping; None where the system doesn't tell."""
-    known = [size for size in (_system(), _group()) if size is not None]
-    return min(known, default=None)
+    """Return the bytes that this process can get without swapping; None if they are not known."""
+    return min((size for size in (_system(), _group()) if size is not None), default=None)
 
 
 def _system() -> int | None:
@@ -22,11 +21,11 @@ def _system() -> int | None:
 
 
 def _group() -> int | None:
-    """What a container's limit leaves; what is cached of files can be had, too."""
+    """Return the bytes left below a container's limit, file caches included."""
     try:
         limit, used = (int((_GROUP / f"memory.{name}").read_text("ascii")) for name in ("max", "current"))
         lines = (_GROUP / "memory.stat").read_text("ascii").splitlines()
         cached = sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
-    except (OSError, ValueError, IndexError):  # no such limit: it says "max"
+    except (OSError, ValueError, IndexError):  # no limit: the file contains "max"
         return None
     return max(0, limit - used + cached)

@@ -1,8 +1,8 @@
-"""Keeping libraries' monologues off the user's terminal.
+"""Keep the messages of libraries off the user's terminal.
 
-libtiff and others write what they think of a damaged file straight to file descriptor 2, thousands of lines
-that name no file; TensorFlow writes lines about its build and about GPUs that it did not find, some of them
-before any setting can stop it. None is of use to somebody who cleans images.
+libtiff and others write about a damaged file to file descriptor 2: thousands of lines that do not name the
+file. TensorFlow writes about its build and missing GPUs, partly before any setting can stop it. None of this
+helps a user who cleans images.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from contextlib import contextmanager
 
 @contextmanager
 def only_python() -> Iterator[None]:
-    """Let Python's own stderr through, and nothing that C code writes to descriptor 2."""
+    """Discard what C code writes to descriptor 2, and keep Python's own stderr."""
     before = sys.stderr
     try:
         if before.fileno() != 2 or not isinstance(before, io.TextIOWrapper):
-            raise OSError("not the process's own")
+            raise OSError("stderr is redirected")
         before.flush()
-        kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     except (OSError, ValueError, AttributeError):
-        yield  # there is none, or it leads elsewhere
+        yield  # there is no stderr, or it is redirected
         return
-    os.dup2(nothing, 2)
-    os.close(nothing)
+    os.dup2(null, 2)
+    os.close(null)
     raw = os.fdopen(kept, "wb", buffering=0)
     ours = type(before)(raw, encoding=before.encoding, errors=before.errors, line_buffering=True)
     sys.stderr = ours
@@ -43,9 +43,9 @@ def only_python() -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Hold back what is written to stderr, by C++ too; if the block raises, it is written after all.
+    """Discard everything on stderr, also from C++, unless the block raises; then it is printed.
 
-    It holds for the whole process, so that only imports of libraries belong in it.
+    This affects the whole process: use it only to import libraries.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:

@@ -1,4 +1,4 @@
-"""Keeping stdout for the data alone."""
+"""Keep stdout for data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from denoiser.errors import UsageError
 
 @contextlib.contextmanager
 def stdout_for_data() -> Iterator[IO[bytes]]:
-    """Give stdout to the data alone: whatever else prints there, plugins or libraries, goes to stderr."""
+    """Yield stdout for data, and send everything else that plugins or libraries print there to stderr."""
     if sys.stdout is None:
         raise UsageError("stdout is closed, and the results would go there.", "Redirect it into a file.")
     sys.stdout.flush()
     saved = os.dup(1)
-    messages = 2  # unless it is kept from libraries
+    messages = 2  # unless `only_python` has replaced it
     with contextlib.suppress(OSError, ValueError, AttributeError):
         messages = sys.stderr.fileno()
     os.dup2(messages, 1)
