@@ -114,7 +114,7 @@ class Pool:
                     worker.give(task)
 
     def _work_here(self) -> None:
-        """Do the next task in this process, as there can be no other; what has ended one is not tried here."""
+        """Do the next task in this process, as there can be no other, but for files that have ended one."""
         task = self._waiting.popleft()
         jobs = self._jobs[task.start : task.stop]
         if self._again.issuperset(task):

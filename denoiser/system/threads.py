@@ -14,7 +14,7 @@ def no_more(error: Exception) -> None:
     if not _told:
         _told = True
         log.warning(
-            "The system starts no more threads or processes (%s): the work goes on more slowly with those there"
-            " are.",
+            "The system starts no more threads or processes (%s): the work goes on more slowly with those"
+            " there are.",
             getattr(error, "strerror", None) or error,
         )
