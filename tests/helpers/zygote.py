@@ -38,10 +38,14 @@ def _child(request: dict[str, Any], ready: int) -> NoReturn:
         command.main()
     except SystemExit as ending:
         code = int(ending.code or 0)
-    except BaseException:
+    except BaseException as error:
         import traceback
 
-        traceback.print_exc()
+        early = error.__traceback__ is not None and error.__traceback__.tb_next is None
+        if isinstance(error, KeyboardInterrupt) and early:
+            code = 130  # between saying that it begins and beginning
+        else:
+            traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
