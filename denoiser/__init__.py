@@ -11,9 +11,10 @@ The public names load what they need when they are first used, so importing this
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as of typing, whose import takes longer than all that is here
 if TYPE_CHECKING:
+    from typing import Any
+
     from denoiser.hookspecs import hookimpl as hookimpl
     from denoiser.inference.denoiser import Denoiser as Denoiser
     from denoiser.inference.denoiser import denoise as denoise

@@ -1,4 +1,8 @@
-"""The process: set its environment before NumPy is imported, and turn errors into exit codes."""
+"""The process: its environment before NumPy is there, and the one place where errors become exit codes.
+
+Ctrl-C may come in the first moments. Until `main` can answer it, nothing is imported that the interpreter
+itself has not imported already.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,13 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     # `python -m` looks for modules in the current folder first, which may have files from anywhere.
     del sys.path[0]
 
-import contextlib
 import io
 import os
-import signal
-from collections.abc import Sequence
-from typing import NoReturn
 
-from denoiser.errors import DenoiserError, ExitCode, on_one_line, reason
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 
 def _terminated(*_: object) -> NoReturn:
@@ -28,6 +31,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     import click
 
     from denoiser.commands.cli import cli
+    from denoiser.errors import DenoiserError, ExitCode, on_one_line, reason
 
     try:
         result = cli.main(
@@ -64,15 +68,19 @@ class _LenientStderr(io.TextIOWrapper):
     """A stderr whose disk may be full or whose reader may be gone: the work goes on without messages."""
 
     def write(self, text: str, /) -> int:
-        """Write the text, or discard it."""
-        with contextlib.suppress(OSError):
+        """Write what can be written."""
+        try:  # noqa: SIM105 - contextlib is not there in the first moments
             super().write(text)
+        except OSError:
+            pass
         return len(text)
 
     def flush(self) -> None:
-        """Flush, or do nothing."""
-        with contextlib.suppress(OSError):
+        """Flush what can be flushed."""
+        try:  # noqa: SIM105 - as above
             super().flush()
+        except OSError:
+            pass
 
 
 def _repair_streams() -> None:
@@ -92,19 +100,25 @@ def main() -> NoReturn:
     # threads in addition, results would depend on their number.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:
+        import signal
+
         signal.signal(signal.SIGTERM, _terminated)
         _repair_streams()
         code = run()
         _ignore_signals()
-    except KeyboardInterrupt:  # also during the imports of `run`
+    except KeyboardInterrupt:  # also while all this is imported
         _ignore_signals()
         print("Interrupted.", file=sys.stderr)  # noqa: T201
+        from denoiser.errors import ExitCode
+
         code = ExitCode.INTERRUPTED
     sys.exit(code)
 
 
 def _ignore_signals() -> None:
     """Ignore signals while Python's exit handlers run: the work is done, and they would print a traceback."""
+    import signal
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 

@@ -14,7 +14,7 @@ import click
 from denoiser import __version__
 from denoiser.commands import run_models
 from denoiser.commands.run_options import Request
-from denoiser.errors import UsageError, on_one_line
+from denoiser.errors import UsageError, on_one_line, reason
 from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
 from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
@@ -38,14 +38,19 @@ class Batch:
         self._request = request
         self._data = data
         self._plugins = request.load_plugins()
-        self._jobs = _plan(request, self._plugins)
+        self._unlisted: list[Result] = []
+        self._jobs = _plan(request, self._plugins, self._unlisted)
         self._record = Record(request.out, sync=request.sync)
         self._report = Report()
 
     def run(self) -> int:
         """Do what is not up to date; returns the exit code."""
         request = self._request
+        for folder in self._unlisted:
+            self._tell(folder)
         untrained = run_models.untrained(request)
+        if not self._jobs or (self._unlisted and request.fail_fast):
+            return self._end()
         if request.dry_run and untrained:
             click.echo(f"Would train first: {run_models.durations(untrained)}.", err=True)
             self._dry_run(self._jobs)
@@ -60,9 +65,13 @@ class Batch:
                 if stale and not request.dry_run:
                     self._facts(denoiser, len(stale))
                     self._work(pipeline, stale)
+        return self._end()
+
+    def _end(self) -> int:
+        """Say what came of it all; returns the exit code."""
         self._record.close()
         self._print(self._report.as_dict())
-        if not request.quiet:
+        if not self._request.quiet:
             click.echo(self._summary(), err=True)
         return self._report.exit_code
 
@@ -213,10 +222,16 @@ def _size(jobs: Iterable[Job]) -> int:
     return total
 
 
-def _plan(request: Request, plugins: Plugins) -> list[Job]:
+def _plan(request: Request, plugins: Plugins, unlisted: list[Result]) -> list[Job]:
+    """List the jobs; each folder that can't be listed becomes a failure in `unlisted`."""
     assert request.out is not None  # noqa: S101 - checked already
     read = plugins.suffixes("read_pages")
     unwritten = read - plugins.suffixes("write_pages") - SUFFIXES
+
+    def onerror(folder: Job, error: OSError) -> None:
+        text = f"can't be read: {reason(error)}."
+        unlisted.append(Result(folder.source, folder.destination, Status.FAILED, error=text))
+
     jobs = plan(
         request.paths,
         request.out,
@@ -224,6 +239,7 @@ def _plan(request: Request, plugins: Plugins) -> list[Job]:
         suffixes=None if request.format == "keep" else FORMATS[request.format][1],
         renamed=dict.fromkeys(unwritten, UNWRITTEN),
         aside=() if request.compare is None else (request.compare,),
+        onerror=onerror,
     )
     if request.compare is not None:
         _apart(request.compare, jobs, request.out)

@@ -20,6 +20,7 @@ from denoiser._types import PATCH, Floats
 from denoiser.inference.mixer import TOGETHER, Folded, Mixer
 from denoiser.system.blas import one_thread
 from denoiser.system.hardware import cores
+from denoiser.system.threads import no_more
 from denoiser.weights.modelfile import ModelFile
 
 _PIXELS = PATCH * PATCH
@@ -80,8 +81,9 @@ class NumpyEngine:
             helper = threading.Thread(target=self._help, args=(chunks,), name="denoiser", daemon=True)
             try:
                 helper.start()
-            except RuntimeError:  # the system gives no more threads: those there are do the work
+            except RuntimeError as error:  # those there are do the work
                 self._helpers.release()
+                no_more(error)
                 break
             helpers.append(helper)
         return helpers

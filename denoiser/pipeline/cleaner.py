@@ -181,7 +181,8 @@ class Cleaner:
             try:
                 work = self._open(job, started)
                 several = len(jobs) > 1 or work.source.count > 1
-                if several and not alone and SMALL_PIXELS < _pixels(work.source) <= AHEAD_PIXELS:
+                medium = SMALL_PIXELS < _pixels(work.source) <= AHEAD_PIXELS
+                if several and not alone and medium and aside.possible():
                     work.ahead = aside.read(work.source.pages())
             except Exception as error:
                 yield failed(job, error, started)

@@ -13,10 +13,14 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from denoiser.errors import UsageError
 from denoiser.imaging.formats import SUFFIXES
+
+_Fail = Callable[[Path, Path, OSError], None]
+"""Told of a folder that can't be listed: the whole path, the path below the walk's root, and the error."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def plan(
     suffixes: Sequence[str] | None = None,
     renamed: Mapping[str, str] | None = None,
     aside: Iterable[Path] = (),
+    onerror: Callable[[Job, OSError], None] | None = None,
 ) -> list[Job]:
     """List the jobs for files, folders and glob patterns.
 
@@ -72,12 +77,15 @@ def plan(
         renamed: where files keep their own, the endings, in lower case, that an output can't have, and what
             takes their place.
         aside: more folders that hold outputs, left out of the walk as `out` is.
+        onerror: called with each folder that can't be listed, as a job, and the error; the walk goes on
+            without it. None raises UsageError instead.
 
     Returns:
-        Jobs in natural order, folder by folder.
+        Jobs in natural order, folder by folder; none at all only where `onerror` was called.
 
     Raises:
-        UsageError: no such path, nothing found, an output that is an input, or two inputs for one output.
+        UsageError: no such path, nothing found, an output that is an input, two inputs for one output, or a
+            folder that can't be listed without `onerror`.
 
     """
     walk = walk or Walk()
@@ -85,17 +93,25 @@ def plan(
         raise UsageError(f"{out} is a file, not a folder.", "Name a folder with --out.")
     roots = [root for text in inputs for root in _expand(text)]
     several = len(roots) > 1
-    hidden = [_real(folder) for folder in (out, *aside)]
+    hidden = (out, *aside)
     jobs: dict[tuple[str, str], Job] = {}
+    unlisted: list[Job] = []
+
+    def fail(prefix: Path, folder: Path, below: Path, error: OSError) -> None:
+        if onerror is None:
+            raise UsageError(f"The folder {folder} can't be read: {error.strerror}.") from error
+        unlisted.append(Job(folder, out / prefix / below, (prefix / below).as_posix()))
+        onerror(unlisted[-1], error)
+
     for root in roots:
         if root.is_dir():
-            if _real(root) == hidden[0]:
+            if _real(root) == _real(out):
                 raise UsageError(
                     f"The output folder {out} is the input folder {root}.",
                     "Choose another folder with --out.",
                 )
             prefix = Path(_name(root)) if several else Path()
-            found = _walk(root, walk, hidden)
+            found = _walk(root, walk, hidden, partial(fail, prefix))
         else:
             prefix, found = Path(), iter((root.relative_to(root.parent),))
             root = root.parent
@@ -109,7 +125,7 @@ def plan(
             name = relative.as_posix()
             # The same file named twice is one job.
             jobs.setdefault((os.path.join(base, below), name), Job(root / below, out / relative, name))  # noqa: PTH118
-    if not jobs:
+    if not jobs and not unlisted:
         wanted = f"matching {walk.pattern}" if walk.pattern else "of a known image type"
         raise UsageError(
             f"No images found in {', '.join(map(str, roots))}.",
@@ -135,42 +151,60 @@ def _expand(text: str) -> list[Path]:
     if path.is_symlink():
         raise UsageError(f"{text} is a link to nothing.")
     if glob.has_magic(text):
-        matches = sorted(glob.glob(text, recursive=True), key=natural_key)  # noqa: PTH207 - any root
+        try:
+            matches = sorted(glob.glob(text, recursive=True), key=natural_key)  # noqa: PTH207 - any root
+        except RecursionError:
+            raise UsageError(
+                f"{text}: the folders there are too deep for a pattern.", "Name the folder itself."
+            ) from None
         if matches:
             return [Path(match) for match in matches]
         raise UsageError(f"No file matches {text}.")
     raise UsageError(f"{text}: no such file or folder.")
 
 
-def _walk(root: Path, walk: Walk, hidden: Sequence[str]) -> Iterator[Path]:
-    """Yield images below `root`, relative to it, each folder's files before its folders."""
-    matches = _matcher(walk)
-    seen: set[tuple[int, int]] = set()
+def _walk(root: Path, walk: Walk, hidden: Sequence[Path], fail: _Fail) -> Iterator[Path]:
+    """Yield images below `root`, relative to it, each folder's files before its folders.
 
-    def visit(folder: Path, below: Path) -> Iterator[Path]:
-        status = folder.stat()
-        # A link that leads back up would be walked for ever.
-        if (status.st_dev, status.st_ino) in seen:
-            return
-        seen.add((status.st_dev, status.st_ino))
+    A folder that can't be listed is handed to `fail`, and left out, as the `hidden` ones are.
+    """
+    matches = _matcher(walk)
+    # Known by number and not by name: resolving the name of each of a thousand folders takes minutes.
+    unseen = {(status.st_dev, status.st_ino) for status in map(_status, hidden) if status is not None}
+    seen: set[tuple[int, int]] = set()
+    waiting = [Path()]  # a stack of our own: folders may be deeper than Python's calls
+    while waiting:
+        below = waiting.pop()
+        folder = root / below
         try:
+            status = folder.stat()
+            number = (status.st_dev, status.st_ino)
+            # A link that leads back up would be walked for ever.
+            if number in seen or (number in unseen and below != Path()):
+                continue
+            seen.add(number)
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: natural_key(entry.name))
         except OSError as error:
-            raise UsageError(f"The folder {folder} can't be read: {error.strerror}.") from error
+            fail(folder, below, error)
+            continue
         folders = []
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             if _is_folder(entry, follow=walk.follow_links):
-                folders.append(entry.name)
+                folders.append(below / entry.name)
             elif not _is_folder(entry, follow=True) and matches(path := below / entry.name):
                 yield path
-        for name in folders:
-            if walk.recursive and _real(folder / name) not in hidden:
-                yield from visit(folder / name, below / name)
+        if walk.recursive:
+            waiting.extend(reversed(folders))
 
-    return visit(root, Path())
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:

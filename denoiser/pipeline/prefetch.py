@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Generic, TypeVar
 
+from denoiser.system.threads import no_more
+
 Item = TypeVar("Item")
 _NOTICE_SECONDS = 0.05
 
@@ -85,6 +87,13 @@ class Behind(Generic[Item]):
         self._written.result()
 
 
+def _started(name: str) -> ThreadPoolExecutor:
+    """Make an executor of one thread, which runs already; RuntimeError where it can't."""
+    executor = ThreadPoolExecutor(1, name)
+    executor.submit(int)
+    return executor
+
+
 class Aside:
     """The two threads, started when they are first used; at its end, nothing is left under way."""
 
@@ -92,15 +101,28 @@ class Aside:
         self._reader: ThreadPoolExecutor | None = None
         self._writer: ThreadPoolExecutor | None = None
         self._files: list[Behind[Any]] = []
+        self._refused = False
+
+    def possible(self) -> bool:
+        """Start both threads; False where the system has none to give, and all must be done in turn."""
+        if self._refused:
+            return False
+        try:
+            self._reader = self._reader or _started("denoiser-reader")
+            self._writer = self._writer or _started("denoiser-writer")
+        except RuntimeError as error:
+            self._refused = True
+            no_more(error)
+        return not self._refused
 
     def read(self, items: Iterator[Item]) -> Ahead[Item]:
         """Read ahead."""
-        self._reader = self._reader or ThreadPoolExecutor(1, "denoiser-reader")
+        self._reader = self._reader or _started("denoiser-reader")
         return Ahead(self._reader, items)
 
     def write(self, write: Callable[[Iterator[Item]], None]) -> Behind[Item]:
         """Write behind; files that were begun before are written before."""
-        self._writer = self._writer or ThreadPoolExecutor(1, "denoiser-writer")
+        self._writer = self._writer or _started("denoiser-writer")
         self._files = [file for file in self._files if not file.done]
         file: Behind[Item] = Behind(self._writer, write)
         self._files.append(file)

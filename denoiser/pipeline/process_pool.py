@@ -26,6 +26,7 @@ from denoiser.pipeline.outcomes import Result, Status
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.record import Stamp
 from denoiser.system import atomic
+from denoiser.system.threads import no_more
 
 Packed = tuple[Any, ...]
 
@@ -80,8 +81,10 @@ class Pool:
         """Give every job's outcome, in order; raises what no file is at fault for."""
         while self._next < len(self._jobs):
             self._feed()
+            if not self._workers:
+                self._work_here()
             busy: list[Any] = [worker.pipe for worker in self._workers if worker.tasks]
-            ready = wait(busy)
+            ready = wait(busy) if busy else ()
             for worker in [each for each in self._workers if each.pipe in ready]:
                 self._hear(worker)
             while self._next in self._done:
@@ -92,7 +95,13 @@ class Pool:
     def _feed(self) -> None:
         """Give every worker something to do, starting those that are missing."""
         while len(self._workers) < min(self._count, len(self._waiting)):
-            self._workers.append(_Worker(self._cleaner, self._jobs, [each.pipe for each in self._workers]))
+            try:
+                worker = _Worker(self._cleaner, self._jobs, [each.pipe for each in self._workers])
+            except OSError as error:
+                no_more(error)
+                self._count = len(self._workers)
+                break
+            self._workers.append(worker)
         limit = self._next + WINDOW * self._count * max(map(len, self._waiting), default=1)
         for depth in range(AHEAD):
             for worker in self._workers:
@@ -103,6 +112,20 @@ class Pool:
                     if not self._again.issuperset(task):
                         self._begin(self._jobs[task.start : task.stop])
                     worker.give(task)
+
+    def _work_here(self) -> None:
+        """Do the next task in this process, as there can be no other, but for files that have ended one."""
+        task = self._waiting.popleft()
+        jobs = self._jobs[task.start : task.stop]
+        if self._again.issuperset(task):
+            error = FileError("can't be done: the process at it ended, and the system starts no other.")
+            self._done.update(
+                (place, failed(self._jobs[place], error, time.perf_counter())) for place in task
+            )
+            return
+        self._begin(jobs)
+        for place, outcome in enumerate(self._cleaner.outcomes(jobs), task.start):
+            self._done[place] = outcome
 
     def _may_have(self, task: range) -> bool:
         """A large file uses all cores and much memory: one at a time. So are those that are tried again."""

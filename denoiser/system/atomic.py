@@ -60,6 +60,24 @@ def _mask(how: int, signals: Collection[int]) -> Collection[int]:
     return signal.pthread_sigmask(how, signals) if hasattr(signal, "pthread_sigmask") else ()
 
 
+def make_folders(folder: str) -> None:
+    """Make a folder and those above it, which may be deeper than Python's calls; another may be first."""
+    missing = []
+    while folder:
+        try:
+            os.mkdir(folder)  # noqa: PTH102 - faster
+        except FileNotFoundError:
+            missing.append(folder)
+            folder = os.path.dirname(folder)  # noqa: PTH120 - a string already
+            continue
+        except FileExistsError:
+            if not os.path.isdir(folder):  # noqa: PTH112 - a string already
+                raise
+        if not missing:
+            return
+        folder = missing.pop()
+
+
 def _create(destination: Path, ending: str = "") -> tuple[str, int]:
     folder, name = os.path.split(destination)
     # Long names leave no room for more: the temporary one is cut, as its uniqueness is in the token.
@@ -69,7 +87,7 @@ def _create(destination: Path, ending: str = "") -> tuple[str, int]:
         try:
             number = os.open(path, _NEW, 0o666)
         except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)  # noqa: PTH103 - as above; another worker may be first
+            make_folders(folder)
             continue
         # Between creating and locking it, a run that tidies up may have taken it for a dead one's.
         if lock(number) is not False and os.fstat(number).st_nlink:

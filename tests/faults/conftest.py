@@ -1,6 +1,7 @@
 """What the tests of faults share: the command in processes of its own, full disks, and how long to try.
 
-The ordinary run is short. By hand: `pytest tests/faults --fuzz 20000 --kills 1000 --races 100`.
+The ordinary run is short. By hand: `pytest tests/faults --fuzz 20000 --kills 1000 --races 100 --disks 40`,
+all at once or in pieces with different `--seed`s.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from tests.helpers.processes import Commands, Disk
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--fuzz", type=int, default=None, help="Damaged files to try.")
-    group.addoption("--fuzz-seed", type=int, default=0, help="Seed of the damage.")
+    group.addoption("--seed", type=int, default=0, help="Seed of the damage and of the kills.")
     group.addoption("--kills", type=int, default=None, help="Runs to kill.")
     group.addoption("--races", type=int, default=None, help="Undisturbed runs over new sub-folders.")
+    group.addoption("--disks", type=int, default=None, help="Sizes of disk to fill, for each format.")
 
 
 @pytest.fixture
@@ -34,6 +36,12 @@ def repeats(request: pytest.FixtureRequest) -> Callable[[str, int], int]:
         return ordinary if given is None else int(given)
 
     return repeats
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Which damage, and which kills."""
+    return int(request.config.getoption("seed", 0))
 
 
 @pytest.fixture(scope="session")

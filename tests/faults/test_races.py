@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +14,11 @@ from tests.helpers.processes import Commands
 
 ANOTHER_IS_FIRST = """
 import os
-made = os.makedirs
-def makedirs(name, *args, **options):
-    made(name, exist_ok=True)
+made = os.mkdir
+def mkdir(name, *args, **options):
     made(name, *args, **options)
-os.makedirs = makedirs
+    made(name, *args, **options)
+os.mkdir = mkdir
 """
 
 
@@ -53,3 +54,4 @@ def test_many_small_files_in_new_folders_are_all_cleaned(
         )
         assert ended.errors == []
         assert f"{folders * each} cleaned" in ended.err
+        shutil.rmtree(tmp_path / f"o{attempt}")

@@ -100,3 +100,38 @@ main()
     ended = shell(f"exec $PYTHON -c '{code.replace(chr(39), chr(34))}'", cwd=tmp_path)
     assert ended.stderr.strip() == b"Interrupted."
     assert ended.returncode == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("place", [1, 2, 3, 5, 10, 20, 40])
+def test_a_signal_from_the_first_import_on_is_an_interruption(
+    tmp_path: Path, number: int, place: int
+) -> None:
+    (tmp_path / "usercustomize.py").write_text("")
+    (tmp_path / "sitecustomize.py").write_text(f"""
+import os, sys
+class Interrupting:
+    begun, count = False, 0
+    def find_spec(self, name, *_):
+        self.begun = self.begun or name == "denoiser.__main__"
+        self.count += self.begun
+        if self.count == {place + 1}:
+            os.kill(os.getpid(), {int(number)})
+sys.meta_path.insert(0, Interrupting())
+""")
+    ended = shell(f"export PYTHONPATH={tmp_path}:$PYTHONPATH; exec $PYTHON -m denoiser models", cwd=tmp_path)
+    if number == signal.SIGTERM and place < 5:
+        assert ended.returncode in (130, -signal.SIGTERM)  # while the module `signal` itself is imported
+        assert b"Traceback" not in ended.stderr
+    else:
+        assert ended.returncode == 130
+        assert ended.stderr.strip() == b"Interrupted."
+
+
+def test_before_the_command_begins_nothing_is_imported(tmp_path: Path) -> None:
+    """Whatever is imported there, a signal meets without our answer."""
+    code = (
+        "import sys; before = set(sys.modules); import denoiser.__main__; print(*set(sys.modules) - before)"
+    )
+    ended = shell(f"$PYTHON -c '{code}'", cwd=tmp_path)
+    assert set(ended.stdout.decode().split()) <= {"__future__", "denoiser", "denoiser.__main__"}

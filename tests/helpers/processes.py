@@ -19,13 +19,19 @@ Disk = Callable[[int], AbstractContextManager[Path]]
 
 @dataclass(frozen=True)
 class Ended:
-    """A process of the command that has ended. peak: MB of memory that it had at most."""
+    """A process of the command that has ended.
+
+    peak: MB of memory that it had at most. pid: its number, and that of its group. killed: whether the signal
+    that was asked for was sent, which it is not where the process ends first.
+    """
 
     code: int
     out: str
     err: str
     hung: bool
     peak: float
+    pid: int
+    killed: bool
 
     @property
     def errors(self) -> list[str]:
@@ -55,8 +61,13 @@ class Commands:
         patches: Sequence[str] = (),
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
+        kill: tuple[float, int, str] | None = None,
     ) -> Ended:
-        """Call it. `patches` is code that is run in the process first, for what can't be had otherwise."""
+        """Call it.
+
+        `patches` is code that is run in the process first, for what can't be had otherwise. `kill` says after
+        how many seconds which signal is sent, and to whom: "parent", "worker" or "group".
+        """
         assert self._zygote.stdin is not None
         assert self._zygote.stdout is not None
         out, err = self._folder / "out", self._folder / "err"
@@ -71,12 +82,14 @@ class Commands:
             "err": str(err),
             "timeout": timeout,
             "patches": list(patches),
+            "kill": kill,
         }
         self._zygote.stdin.write(json.dumps(request) + "\n")
         self._zygote.stdin.flush()
         answer = json.loads(self._zygote.stdout.readline())
         said, told = (path.read_text("utf-8", "replace") for path in (out, err))
-        return Ended(answer["code"], said, told, answer["hung"], answer["peak_kb"] / 1024)
+        peak = answer["peak_kb"] / 1024
+        return Ended(answer["code"], said, told, answer["hung"], peak, answer["pid"], answer["killed"])
 
     def close(self) -> None:
         self._zygote.communicate()
