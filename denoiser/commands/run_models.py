@@ -12,7 +12,6 @@ from denoiser.commands.run_options import Request
 from denoiser.errors import ModelError, UsageError
 from denoiser.inference import auto, engine
 from denoiser.inference.denoiser import QUALITIES, Denoiser
-from denoiser.progress import progress_for
 from denoiser.weights import modelfile, store
 
 if TYPE_CHECKING:
@@ -105,6 +104,7 @@ def durations(networks: Iterable[str]) -> str:
 
 def _trained(request: Request, plugins: Plugins, network: str, destination: Path | None = None) -> ModelFile:
     """Train a network that has no weights, telling so, and return it."""
+    from denoiser.commands.training_progress import training_progress
     from denoiser.training.datasets import reader_for
     from denoiser.training.plan import DataRequest, Plan
     from denoiser.training.recipes import RECIPES
@@ -126,7 +126,7 @@ def _trained(request: Request, plugins: Plugins, network: str, destination: Path
     )
     train_network(
         plan,
-        progress=progress_for(quiet=request.quiet),
+        progress=training_progress(quiet=request.quiet),
         tell=lambda text: None if request.quiet else click.echo(text, err=True),
         force=True,
     )
