@@ -198,7 +198,10 @@ def _announce(plan: Plan, dataset: Dataset, tell: Tell) -> None:
     """Say what is trained, on which data, and whether the start has an older shape than the network."""
     recipe, start = plan.recipe, plan.start
     begin = f"from {start.name}" if start else "from scratch"
-    tell(f"Training {recipe.network} {begin} {_budget(plan)} on {dataset.data}. Noise: {recipe.noise.name}.")
+    tell(
+        f"Training {plan.destination.stem}: {recipe.network} {begin}, {_budget(plan)}, on {dataset.data}."
+        f" Noise: {recipe.noise.name}."
+    )
     for text in dataset.warnings:
         tell(f"Warning: {text}")
     expected = architectures.validate(recipe.kind, recipe.arguments)

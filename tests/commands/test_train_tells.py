@@ -69,7 +69,7 @@ def test_swapped_folders_are_asked_about_and_the_length_is_said_first(
     outcome = denoise("train", folders / "noisy", *options)
     assert outcome.code == 0, outcome.err
     lines = outcome.err.splitlines()
-    assert lines[0].startswith("Training general from general for 1 epoch on 10 pairs")
+    assert lines[0].startswith("Training mine: general from general, for 1 epoch, on 10 pairs")
     assert (
         lines[1] == "Warning: The noisy images are smoother than the clean ones. Are the two folders swapped?"
     )
@@ -89,7 +89,7 @@ def test_without_a_name_nothing_is_replaced(denoise: Denoise, store: Path, folde
         outcome = denoise("train", folders / "clean", *options)
         assert outcome.code == 0, outcome.err
         lines = outcome.err.splitlines()
-        assert lines[0] == f"The model will be called general-{number}; --name gives it another name."
+        assert lines[0].startswith(f"Training general-{number}: general from general, for 1 epoch, on 10 ")
         assert f"The model is called general-{number}." in lines
         assert lines[-1] == f"  denoise ./scans --model general-{number} --out ./clean"
         assert (store / "models" / f"general-{number}.keras").is_file()
