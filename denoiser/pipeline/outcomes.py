@@ -19,6 +19,7 @@ class Status(StrEnum):
     UP_TO_DATE = "up to date"
     FAILED = "failed"
     PLANNED = "planned"
+    KEPT = "kept"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class Report:
             Status.DONE: "cleaned",
             Status.PLANNED: "would be cleaned",
             Status.UP_TO_DATE: "up to date",
+            Status.KEPT: "left alone as not written by denoise",
             Status.FAILED: "failed",
         }
         parts = [f"{self.counts[status]} {verb}" for status, verb in verbs.items() if self.counts[status]]
