@@ -10,6 +10,7 @@ import click
 
 from denoiser import __version__
 from denoiser.commands.click_parts import Group
+from denoiser.commands.doctor import doctor
 from denoiser.commands.models import models
 from denoiser.commands.noises import noises
 from denoiser.commands.plugins import plugins
@@ -29,6 +30,7 @@ from denoiser.commands.train import train
         ("denoise - < noisy.png > clean.png", "in a pipe"),
         ("denoise train ./clean --name mine --noise speckle:sigma=0.1", "learn a noise"),
         ("denoise models", "the models there are"),
+        ("denoise doctor", "what works here"),
     ),
 )
 @click.version_option(__version__, prog_name="denoise")
@@ -39,5 +41,5 @@ def cli() -> None:
     """
 
 
-for command in (run, train, models, noises, plugins):
+for command in (run, train, models, noises, plugins, doctor):
     cli.add_command(command)

@@ -71,6 +71,10 @@ class Group(click.Group):
             own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
             if args[0] not in self.commands and args[0] not in own:
                 args = [self.default, *args]
+            elif args[0] != self.default and any(_is_out(each) for each in args[1:]):
+                raise click.UsageError(
+                    f"{args[0]} is a command. To clean a folder of that name, write ./{args[0]}"
+                )
         return super().parse_args(ctx, args)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -95,6 +99,11 @@ def _write_examples(examples: Iterable[tuple[str, str]], formatter: click.HelpFo
             for command, purpose in examples:
                 formatter.write(f"{'':>{formatter.current_indent}}# {purpose}\n")
                 formatter.write(f"{'':>{formatter.current_indent}}{command}\n")
+
+
+def _is_out(argument: str) -> bool:
+    """Return True for `--out`, which only cleaning has."""
+    return argument in ("--out", "-o") or argument.startswith("--out=")
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
