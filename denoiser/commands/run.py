@@ -8,12 +8,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from typing import IO, Any
 
 import click
 
 from denoiser.commands import run_options
-from denoiser.commands.click_parts import Command
+from denoiser.commands.config import OPTIONS, Configured
+from denoiser.commands.log_file import logged
 from denoiser.commands.run_options import Request
 from denoiser.errors import ExitCode, UsageError, on_one_line
 from denoiser.system.stderr import only_python
@@ -21,8 +23,8 @@ from denoiser.system.stdout import stdout_for_data
 
 
 @click.command(
-    cls=Command,
-    params=run_options.PARAMETERS,
+    cls=Configured,
+    params=[*run_options.PARAMETERS, *OPTIONS],
     examples=(
         ("denoise ./scans --out ./clean", "clean a folder, mirrored under ./clean"),
         ("denoise page.tif --model document --out ./clean", "a dirty page to white paper"),
@@ -31,7 +33,7 @@ from denoiser.system.stdout import stdout_for_data
         ("denoise - < noisy.png > clean.png", "one image from stdin to stdout"),
     ),
 )
-def run(**given: Any) -> int:
+def run(config: str | None, preset: str | None, **given: Any) -> int:  # noqa: ARG001 - read before
     """Clean images (the default command).
 
     PATHS are files, folders, glob patterns, or `-` for stdin to stdout. A folder's content goes straight into
@@ -55,7 +57,16 @@ def run(**given: Any) -> int:
             logging.getLogger("denoiser").setLevel(logging.DEBUG)
         else:
             stack.enter_context(only_python())
+        stack.enter_context(logged(request.log_file))
+        _say_config(request)
         return _stream(request) if request.paths == ("-",) else _batch(request)
+
+
+def _say_config(request: Request) -> None:
+    """Say where settings come from that are not on the command line."""
+    used = click.get_current_context().meta.get("denoiser.config")
+    if used and not request.quiet:
+        click.echo(on_one_line(f"Defaults from {used}."), err=True)
 
 
 class _OneLine(logging.Formatter):
@@ -112,9 +123,34 @@ def _stream(request: Request) -> int:
 
 def _batch(request: Request) -> int:
     from denoiser.commands.run_batch import Batch
+    from denoiser.commands.run_file import one_file, written_as
     from denoiser.system.malloc import keep_freed
 
     keep_freed()
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(stdout_for_data()) if request.as_json else None
-        return Batch(request, data).run()
+        if request.watch is not None:
+            return _watch(request, data)
+        job = one_file(request)
+        if job is None:
+            return Batch(request, data).run()
+        return Batch(written_as(request, job), data, [job], recorded=False).run()
+
+
+def _watch(request: Request, data: IO[bytes] | None) -> int:
+    from denoiser.commands import run_batch, run_models
+    from denoiser.commands.watch import Watch
+    from denoiser.pipeline.plan import Job, NothingFoundError
+
+    plugins = request.load_plugins()
+    run_models.untrained(request)  # a model that can't be had is said now, not when the first file comes
+    loud = iter([request])
+    silent = replace(request, quiet=True)  # what is left out is said once
+
+    def jobs() -> list[Job]:
+        try:
+            return run_batch.planned(next(loud, silent), plugins)
+        except NothingFoundError:
+            return []
+
+    return Watch(request, jobs, lambda found: run_batch.Batch(request, data, found).run()).run()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from denoiser.commands.click_parts import GroupedOption, NamedPath
-from denoiser.errors import UsageError
+from denoiser.errors import UsageError, on_one_line
 
 if TYPE_CHECKING:
     from denoiser.pipeline.cleaner import Output
@@ -48,10 +48,11 @@ LOADING: list[click.Parameter] = [
 PARAMETERS: list[click.Parameter] = [
     click.Argument(["paths"], nargs=-1, metavar="PATHS..."),
     GroupedOption(
-        ["--glob", "pattern"],
+        ["--glob", "patterns"],
         heading=INPUT,
+        multiple=True,
         metavar="PATTERN",
-        help="Only files whose names match, such as '*_raw.tif'.",
+        help="Only files whose names match, such as '*_raw.tif'. Repeatable.",
     ),
     GroupedOption(
         ["--no-recursive", "recursive"],
@@ -77,7 +78,7 @@ PARAMETERS: list[click.Parameter] = [
         heading=OUTPUT,
         type=NamedPath(path_type=Path),
         metavar="DIR",
-        help="Folder for the results.",
+        help="Folder for the results; for one input file, a file name such as out.png will do.",
     ),
     GroupedOption(
         ["--format"],
@@ -123,6 +124,19 @@ PARAMETERS: list[click.Parameter] = [
         heading=OUTPUT,
         is_flag=True,
         help="Reprocess files that are up to date, and overwrite files not written by denoise.",
+    ),
+    GroupedOption(
+        ["--keep"],
+        heading=OUTPUT,
+        is_flag=True,
+        help="Leave files alone that were not written by denoise, and clean the rest.",
+    ),
+    GroupedOption(
+        ["--watch"],
+        heading=INPUT,
+        type=click.FloatRange(0.0, min_open=True),
+        metavar="SECONDS",
+        help="Look again every so many seconds, and clean what has arrived, until Ctrl-C.",
     ),
     GroupedOption(
         ["--model"],
@@ -213,6 +227,13 @@ PARAMETERS: list[click.Parameter] = [
         is_flag=True,
         help="Print one JSON object per file on stdout, then a summary.",
     ),
+    GroupedOption(
+        ["--log-file"],
+        heading=MESSAGES,
+        type=NamedPath(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Append the messages to a file too, with their times.",
+    ),
     GroupedOption(["--quiet", "-q"], heading=MESSAGES, is_flag=True, help="Print errors only."),
     GroupedOption(
         ["--verbose", "-v"],
@@ -242,13 +263,15 @@ class Request:
     engine: str | None
     jobs: int | None
     batch_size: int | None
-    pattern: str | None
+    patterns: tuple[str, ...]
     recursive: bool
     follow_links: bool
     format: str
     color: bool
     max_megapixels: float
     force: bool
+    keep: bool
+    watch: float | None
     dry_run: bool
     fail_fast: bool
     plugins: tuple[str, ...]
@@ -257,6 +280,7 @@ class Request:
     compare: Path | None
     sync: bool
     as_json: bool
+    log_file: Path | None
     quiet: bool
     verbose: bool
 
@@ -266,7 +290,7 @@ class Request:
             raise UsageError("Nothing to clean.", "Name files or folders: denoise ./scans --out ./clean")
         if "" in self.paths:
             raise UsageError("An empty name stands for nothing.", "Is a variable in the command not set?")
-        if self.pattern == "":
+        if "" in self.patterns:
             raise UsageError("--glob is empty.", "Is a variable in the command not set?")
         if not math.isfinite(self.max_megapixels):
             raise UsageError(f"--max-megapixels is {self.max_megapixels}.", "Give a number.")
@@ -281,16 +305,26 @@ class Request:
                 raise UsageError(
                     "- writes to stdout, so --out has no use.", "Leave --out away and redirect stdout."
                 )
-            if self.compare is not None or self.dry_run:
-                raise UsageError("- goes with neither --compare nor --dry-run.", "Leave them out.")
+            if self.compare is not None or self.dry_run or self.watch is not None:
+                raise UsageError("- goes with none of --compare, --dry-run and --watch.", "Leave them out.")
         elif self.out is None:
             raise UsageError("Where should the results go?", "Add --out DIR, for example: --out ./clean")
         if self.weights is not None and self.model == "auto":
             raise UsageError(
                 "--weights holds the weights of one network.", "Name it: --model digits, general or document."
             )
+        if self.keep and self.force:
+            raise UsageError("--keep leaves alone the files that --force overwrites.", "Leave one out.")
+        if self.watch is not None and (self.dry_run or self.force):
+            raise UsageError("--watch goes with neither --dry-run nor --force.", "Leave them out.")
         if self.quiet and self.verbose:
             raise UsageError("--quiet and --verbose exclude each other.", "Leave one out.")
+
+    def say_left_out(self, folder: Path) -> None:
+        """Say that a folder in a folder is left out since it holds results of ours."""
+        if not self.quiet:
+            text = f"Note: {folder} holds results of denoise and is left out. Name it to clean it."
+            click.echo(on_one_line(text), err=True)
 
     def load_plugins(self) -> Plugins:
         """Load the plugins; one that can't be is an error."""
