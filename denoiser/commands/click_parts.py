@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 Examples = Sequence[tuple[str, str]]
 _LAST = "Other"
@@ -76,6 +77,16 @@ class Group(click.Group):
                     f"{args[0]} is a command. To clean a folder of that name, write ./{args[0]}"
                 )
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command, or else the arguments of the default one."""
+        found = super().shell_complete(ctx, incomplete)
+        if self.default is None or found:
+            return found
+        command = self.commands[self.default]
+        arguments = (each for each in command.get_params(ctx) if isinstance(each, click.Argument))
+        own = command.shell_complete(ctx, incomplete) if incomplete.startswith("-") else []
+        return own or [item for each in arguments for item in each.shell_complete(ctx, incomplete)]
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Show the default command's arguments, which most people want, before the other commands."""

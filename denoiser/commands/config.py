@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from denoiser.commands import completion
 from denoiser.commands.click_parts import Command, GroupedOption
 from denoiser.errors import UsageError
 
@@ -156,6 +157,7 @@ OPTIONS: list[click.Parameter] = [
         ["--config"],
         heading="Defaults",
         metavar="FILE",
+        shell_complete=completion.paths,
         help=f"File of defaults for these options. [default: {NAME} in the folder of `denoise doctor`]",
     ),
     GroupedOption(

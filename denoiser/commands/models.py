@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from denoiser.commands import completion
 from denoiser.commands.click_parts import Command, Group
 
 
@@ -59,7 +60,7 @@ def list_models(*, as_json: bool = False) -> None:
 
 
 @models.command("show", cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=completion.own_models)
 def show(name: str) -> None:
     """Print a model's card: data, noise, figures."""
     from denoiser.errors import UNSAFE
@@ -84,14 +85,14 @@ def show(name: str) -> None:
 
 
 @models.command("path", cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=completion.own_models)
 def path(name: str) -> None:
     """Print where a model's file is."""
     click.echo(str(_find(name)))
 
 
 @models.command("remove", cls=Command)
-@click.argument("name")
+@click.argument("name", shell_complete=completion.own_models)
 def remove(name: str) -> None:
     """Delete a model that you trained. Bundled ones stay."""
     from denoiser.weights import store

@@ -14,6 +14,7 @@ from typing import IO, Any
 import click
 
 from denoiser.commands import run_options
+from denoiser.commands.advice import advice
 from denoiser.commands.config import OPTIONS, Configured
 from denoiser.commands.log_file import logged
 from denoiser.commands.run_options import Request
@@ -59,6 +60,9 @@ def run(config: str | None, preset: str | None, **given: Any) -> int:  # noqa: A
             stack.enter_context(only_python())
         stack.enter_context(logged(request.log_file))
         _say_config(request)
+        if not request.quiet:
+            for text in advice(request, click.get_current_context()):
+                click.echo(on_one_line(f"Note: {text}"), err=True)
         return _stream(request) if request.paths == ("-",) else _batch(request)
 
 
@@ -102,6 +106,10 @@ def _stream(request: Request) -> int:
     from denoiser.errors import FileError
     from denoiser.pipeline.pipeline import Pipeline
 
+    if sys.stdout is not None and sys.stdout.isatty():
+        raise UsageError(
+            "The image would be written to the terminal.", "Redirect it: denoise - < noisy.png > clean.png"
+        )
     if sys.stdin is None:
         raise UsageError("stdin is closed, and - stands for it.", "Redirect an image into it.")
     content = sys.stdin.buffer.read()

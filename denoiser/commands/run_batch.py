@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -58,13 +58,13 @@ class Batch:
         untrained = run_models.untrained(request)
         if request.dry_run and untrained:
             click.echo(f"Would train first: {run_models.durations(untrained)}.", err=True)
-            self._dry_run(self._jobs)
+            self._dry_run(self._jobs, lambda _: "new")
         else:
             with run_models.denoiser(request, self._plugins, pixels=_size(self._jobs)) as denoiser:
                 pipeline = Pipeline(denoiser, request.output(), self._record)
                 stale = self._stale(pipeline)
                 if request.dry_run:
-                    self._dry_run(stale)
+                    self._dry_run(stale, pipeline.why_stale)
                 else:
                     self._sweep()
                 if stale and not request.dry_run:
@@ -113,11 +113,13 @@ class Batch:
             and (self._record is None or not self._record.ours(job.relative, job.destination))
         ]
 
-    def _dry_run(self, jobs: Iterable[Job]) -> None:
+    def _dry_run(self, jobs: Iterable[Job], why_stale: Callable[[Job], str]) -> None:
+        """List the jobs, and why each has to be done."""
         for job in jobs:
-            self._tell(Result(job.source, job.destination, Status.PLANNED))
+            why = "--force" if self._request.force else why_stale(job)
+            self._tell(Result(job.source, job.destination, Status.PLANNED, why=why))
             if self._data is None:
-                click.echo(os.fsencode(on_one_line(f"{job.source} -> {job.destination}")))
+                click.echo(os.fsencode(on_one_line(f"{job.source} -> {job.destination}  ({why})")))
 
     def _facts(self, denoiser: Denoiser, count: int) -> None:
         """The first line: version, model and its figure, device, plugins, how many images."""

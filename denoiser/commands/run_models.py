@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,12 @@ def untrained(request: Request) -> list[str]:
                 f"The networks are {', '.join(store.NETWORKS)}. To use a model file by itself: --model FILE.",
             )
         missing = [] if request.weights.exists() else [request.model]
+        near = _near(request.weights) if missing else None
+        if near is not None:
+            raise ModelError(
+                f"{request.weights} doesn't exist, and {near} does.",
+                f"Write --weights {near}, or a name that is less like it to train {request.model} first.",
+            )
         if missing and not request.train:
             raise ModelError(f"{request.weights} doesn't exist, and --no-train forbids making it.")
         if missing and request.weights.suffix != store.SUFFIX:
@@ -78,6 +85,16 @@ def untrained(request: Request) -> list[str]:
     if missing and not request.train:
         raise ModelError(f"The network {missing[0]} has no weights, and --no-train forbids making them.")
     return missing
+
+
+def _near(weights: Path) -> Path | None:
+    """Return the model file beside a missing one whose name is nearly the same."""
+    try:
+        names = [path.name for path in weights.parent.iterdir() if path.suffix == store.SUFFIX]
+    except OSError:
+        return None
+    near = difflib.get_close_matches(weights.name, names, 1, cutoff=0.8)
+    return weights.with_name(near[0]) if near else None
 
 
 def _weights(request: Request, plugins: Plugins) -> ModelFile:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from denoiser.commands import completion
 from denoiser.commands.click_parts import GroupedOption, NamedPath
 from denoiser.errors import UsageError, on_one_line
 
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
 MODEL, INPUT, OUTPUT = "Model", "Which files", "What is written"
 WORK, PLUGINS, MESSAGES = "How it is computed", "Plugins", "Messages"
 
+_OTHER_NAMES = {"jpg": "jpeg", "tif": "tiff", "same": "keep"}
+
+
+class _Format(click.Choice[str]):
+    """The formats, with a hint for those who write an ending instead."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse other names, with the right one for an ending."""
+        name = _OTHER_NAMES.get(str(value).lower().lstrip("."))
+        if name is not None:
+            self.fail(f"{value!r} is called {name} here: --format {name}", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 LOADING: list[click.Parameter] = [
     GroupedOption(
         ["--plugin", "plugins"],
@@ -26,6 +41,7 @@ LOADING: list[click.Parameter] = [
         multiple=True,
         metavar="FILE|MODULE",
         help="Use it. Repeatable.",
+        shell_complete=completion.paths,
     ),
     GroupedOption(
         ["--no-plugins", "installed_plugins"],
@@ -46,7 +62,7 @@ LOADING: list[click.Parameter] = [
 """Which plugins, for every command that has to do with them."""
 
 PARAMETERS: list[click.Parameter] = [
-    click.Argument(["paths"], nargs=-1, metavar="PATHS..."),
+    click.Argument(["paths"], nargs=-1, metavar="PATHS...", shell_complete=completion.paths),
     GroupedOption(
         ["--glob", "patterns"],
         heading=INPUT,
@@ -83,7 +99,7 @@ PARAMETERS: list[click.Parameter] = [
     GroupedOption(
         ["--format"],
         heading=OUTPUT,
-        type=click.Choice(["keep", "png", "tiff", "jpeg"]),
+        type=_Format(["keep", "png", "tiff", "jpeg"]),
         default="keep",
         show_default=True,
         help="File format of the results.",
@@ -145,6 +161,7 @@ PARAMETERS: list[click.Parameter] = [
         show_default=True,
         metavar="auto|NAME|FILE",
         help="Model: auto, a name from `denoise models`, or a .keras file.",
+        shell_complete=completion.models,
     ),
     GroupedOption(
         ["--weights"],

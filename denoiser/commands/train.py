@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from denoiser.commands import run_options
+from denoiser.commands import completion, run_options
 from denoiser.commands.click_parts import Command, GroupedOption, NamedPath
 from denoiser.commands.plugins import load
 from denoiser.errors import ModelError, UsageError
@@ -36,6 +36,7 @@ PARAMETERS: list[click.Parameter] = [
         *(WHAT, "--noise", "noises"),
         multiple=True,
         metavar="NOISE",
+        shell_complete=completion.noises,
         help="Noise to add to clean images, such as gaussian:sigma=0..0.2; several are mixed, + chains them. "
         "See denoise noises.",
     ),
@@ -61,6 +62,7 @@ PARAMETERS: list[click.Parameter] = [
     _option(
         *(HOW, "--from", "start"),
         metavar="MODEL|scratch",
+        shell_complete=completion.models,
         help="Weights to start from. [default: the network's own, if it has any]",
     ),
     _option(
