@@ -90,11 +90,11 @@ def untrained(request: Request) -> list[str]:
 def _near(weights: Path) -> Path | None:
     """Return the model file beside a missing one whose name is nearly the same."""
     try:
-        names = [path.name for path in weights.parent.iterdir() if path.suffix == store.SUFFIX]
+        names = [path.stem for path in weights.parent.iterdir() if path.suffix == store.SUFFIX]
     except OSError:
         return None
-    near = difflib.get_close_matches(weights.name, names, 1, cutoff=0.8)
-    return weights.with_name(near[0]) if near else None
+    near = difflib.get_close_matches(weights.stem, names, 1, cutoff=0.75)
+    return weights.with_name(near[0] + store.SUFFIX) if near else None
 
 
 def _weights(request: Request, plugins: Plugins) -> ModelFile:
