@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -86,7 +88,7 @@ class _OneLine(logging.Formatter):
 
 
 def _suggest_commands(paths: Iterable[str]) -> None:
-    """Where a path doesn't exist but a command is spelt nearly so, say that."""
+    """Where a path doesn't exist but a command, or a name beside it, is spelt nearly so, say that."""
     context = click.get_current_context()
     group = context.parent.command if context.parent else None
     names = list(group.commands) if isinstance(group, click.Group) else []
@@ -99,6 +101,19 @@ def _suggest_commands(paths: Iterable[str]) -> None:
                 raise UsageError(
                     f"{path}: no such file or folder.", f"Did you mean the command: denoise {near[0]}"
                 )
+            beside = difflib.get_close_matches(Path(path).name, _names(Path(path).parent), 1)
+            if beside and not glob.has_magic(path):
+                raise UsageError(
+                    f"{path}: no such file or folder.", f"Did you mean {Path(path).with_name(beside[0])}?"
+                )
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder; none if it can't be listed."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names are all that is needed
+    except OSError:
+        return []
 
 
 def _stream(request: Request) -> int:

@@ -50,7 +50,7 @@ SLIPS: list[tuple[str, int, str]] = [
     ("", 2, r"^Usage: denoise"),
     ("run", 2, r"Nothing to clean. Name files or folders: denoise ./scans --out ./clean"),
     ("scans", 2, r"Where should the results go\? Add --out DIR"),
-    ("scan --out new", 2, r"scan: no such file or folder."),
+    ("scan --out new", 2, r"scan: no such file or folder. Did you mean scans\?"),
     ("scans/*.jpg --out new", 2, r"No file matches scans/\*.jpg."),
     ("empty --out new", 2, r"No images found in empty. There is no file of a known image type"),
     ("notes.txt --out new --model ./same.keras", 1, r"notes.txt is not an image"),
