@@ -9,6 +9,7 @@ import click
 
 from denoiser import __version__
 from denoiser.commands.click_parts import Group
+from denoiser.commands.doctor import doctor
 from denoiser.commands.models import models
 from denoiser.commands.noises import noises
 from denoiser.commands.plugins import plugins
@@ -28,6 +29,7 @@ from denoiser.commands.train import train
         ("denoise - < noisy.png > clean.png", "clean one image in a pipe"),
         ("denoise train ./clean --name mine --noise speckle:sigma=0.1", "train a model on your own noise"),
         ("denoise models", "list the models"),
+        ("denoise doctor", "check this installation"),
     ),
 )
 @click.version_option(__version__, prog_name="denoise")
@@ -38,5 +40,5 @@ def cli() -> None:
     """
 
 
-for command in (run, train, models, noises, plugins):
+for command in (run, train, models, noises, plugins, doctor):
     cli.add_command(command)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 _LAST = "Other"
 
@@ -80,7 +81,21 @@ class Group(_WithExamples, click.Group):
             own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
             if args[0] not in self.commands and args[0] not in own:
                 args = [self.default, *args]
+            elif args[0] != self.default and any(_is_out(each) for each in args[1:]):
+                raise click.UsageError(
+                    f"{args[0]} is a command. To clean a folder of that name, write ./{args[0]}"
+                )
         return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command, or else the arguments of the default one."""
+        found = super().shell_complete(ctx, incomplete)
+        if self.default is None or found:
+            return found
+        command = self.commands[self.default]
+        arguments = (each for each in command.get_params(ctx) if isinstance(each, click.Argument))
+        own = command.shell_complete(ctx, incomplete) if incomplete.startswith("-") else []
+        return own or [item for each in arguments for item in each.shell_complete(ctx, incomplete)]
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the usage of the default command, then that of the others."""
@@ -91,3 +106,8 @@ class Group(_WithExamples, click.Group):
         arguments = " ".join(inner.command.collect_usage_pieces(inner))
         formatter.write_usage(ctx.command_path, f"[{self.default}] {arguments}")
         formatter.write_usage(ctx.command_path, "COMMAND [OPTIONS] ...", prefix="       ")
+
+
+def _is_out(argument: str) -> bool:
+    """Return True for `--out`, which only cleaning has."""
+    return argument in ("--out", "-o") or argument.startswith("--out=")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from denoiser.commands import completion
 from denoiser.commands.click_parts import Group, option
 
 
@@ -56,7 +57,7 @@ def list_models(*, as_json: bool = False) -> None:
 
 
 @models.command("show")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.own_models)
 def show(name: str) -> None:
     """Print a model's card: training data, noise, figures."""
     from denoiser.errors import UNSAFE
@@ -80,7 +81,7 @@ def show(name: str) -> None:
 
 
 @models.command("path")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.own_models)
 def path(name: str) -> None:
     """Print the path of a model's file."""
     from denoiser.weights import store
@@ -89,7 +90,7 @@ def path(name: str) -> None:
 
 
 @models.command("remove")
-@click.argument("name")
+@click.argument("name", shell_complete=completion.own_models)
 def remove(name: str) -> None:
     """Delete a model that you trained. Bundled models can't be deleted."""
     from denoiser.weights import store

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import sys
 import warnings
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
 
 import click
 
 from denoiser.commands import run_options
-from denoiser.commands.click_parts import Command
+from denoiser.commands.advice import advice
+from denoiser.commands.config import OPTIONS, Configured
+from denoiser.commands.log_file import logged
 from denoiser.commands.run_options import Request
 from denoiser.errors import ExitCode, UsageError, on_one_line
 from denoiser.system.stderr import only_python
@@ -21,8 +26,8 @@ from denoiser.system.stdout import stdout_for_data
 
 
 @click.command(
-    cls=Command,
-    params=run_options.PARAMETERS,
+    cls=Configured,
+    params=[*run_options.PARAMETERS, *OPTIONS],
     examples=(
         ("denoise ./scans --out ./clean", "clean a folder, mirrored under ./clean"),
         ("denoise page.tif --model document --out ./clean", "a dirty page to white paper"),
@@ -31,7 +36,7 @@ from denoiser.system.stdout import stdout_for_data
         ("denoise - < noisy.png > clean.png", "one image from stdin to stdout"),
     ),
 )
-def run(**given: Any) -> int:
+def run(config: str | None, preset: str | None, **given: Any) -> int:  # noqa: ARG001 - read before
     """Clean images (the default command).
 
     PATHS are files, folders, glob patterns, or `-` for stdin to stdout. A folder's content goes straight into
@@ -55,7 +60,19 @@ def run(**given: Any) -> int:
             logging.getLogger("denoiser").setLevel(logging.DEBUG)
         else:
             stack.enter_context(only_python())
+        stack.enter_context(logged(request.log_file))
+        _say_config(request)
+        if not request.quiet:
+            for text in advice(request, click.get_current_context()):
+                click.echo(on_one_line(f"Note: {text}"), err=True)
         return _stream(request) if request.paths == ("-",) else _batch(request)
+
+
+def _say_config(request: Request) -> None:
+    """Say where settings come from that are not on the command line."""
+    used = click.get_current_context().meta.get("denoiser.config")
+    if used and not request.quiet:
+        click.echo(on_one_line(f"Defaults from {used}."), err=True)
 
 
 class _OneLine(logging.Formatter):
@@ -71,7 +88,7 @@ class _OneLine(logging.Formatter):
 
 
 def _suggest_commands(paths: Iterable[str]) -> None:
-    """Where a path doesn't exist but a command is spelt nearly so, say that."""
+    """Where a path doesn't exist but a command, or a name beside it, is spelt nearly so, say that."""
     context = click.get_current_context()
     group = context.parent.command if context.parent else None
     names = list(group.commands) if isinstance(group, click.Group) else []
@@ -84,6 +101,19 @@ def _suggest_commands(paths: Iterable[str]) -> None:
                 raise UsageError(
                     f"{path}: no such file or folder.", f"Did you mean the command: denoise {near[0]}"
                 )
+            beside = difflib.get_close_matches(Path(path).name, _names(Path(path).parent), 1)
+            if beside and not glob.has_magic(path):
+                raise UsageError(
+                    f"{path}: no such file or folder.", f"Did you mean {Path(path).with_name(beside[0])}?"
+                )
+
+
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder; none if it can't be listed."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names are all that is needed
+    except OSError:
+        return []
 
 
 def _stream(request: Request) -> int:
@@ -91,6 +121,10 @@ def _stream(request: Request) -> int:
     from denoiser.errors import FileError
     from denoiser.pipeline.pipeline import Pipeline
 
+    if sys.stdout is not None and sys.stdout.isatty():
+        raise UsageError(
+            "The image would be written to the terminal.", "Redirect it: denoise - < noisy.png > clean.png"
+        )
     if sys.stdin is None:
         raise UsageError("stdin is closed, and - stands for it.", "Redirect an image into it.")
     content = sys.stdin.buffer.read()
@@ -112,9 +146,42 @@ def _stream(request: Request) -> int:
 
 def _batch(request: Request) -> int:
     from denoiser.commands.run_batch import Batch
+    from denoiser.commands.run_file import one_file, written_as
     from denoiser.system.malloc import keep_freed
 
     keep_freed()
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(stdout_for_data()) if request.as_json else None
-        return Batch(request, data).run()
+        if request.watch is not None:
+            return _watch(request, data)
+        job = one_file(request)
+        if job is None:
+            return Batch(request, data).run()
+        return Batch(written_as(request, job), data, [job], recorded=False).run()
+
+
+def _watch(request: Request, data: IO[bytes] | None) -> int:
+    from denoiser.commands import run_batch, run_models
+    from denoiser.commands.watch import Watch
+    from denoiser.pipeline.outcomes import Result
+    from denoiser.pipeline.plan import Job, NothingFoundError
+
+    plugins = request.load_plugins()
+    run_models.untrained(request)  # a model that can't be had is said now, not when the first file comes
+    loud = iter([request])
+    silent = replace(request, quiet=True)  # folders that are left out are named once
+    unreadable: set[str] = set()
+
+    def jobs() -> list[Job]:
+        unlisted: list[Result] = []
+        try:
+            found = run_batch.planned(next(loud, silent), plugins, unlisted)
+        except NothingFoundError:
+            found = []
+        for folder in unlisted:
+            if str(folder.source) not in unreadable:
+                unreadable.add(str(folder.source))
+                click.echo(on_one_line(f"Error: {folder.source} {folder.error}"), err=True)
+        return found
+
+    return Watch(request, jobs, lambda found: run_batch.Batch(request, data, found).run()).run()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -33,14 +34,23 @@ _MAX_FIGURE = 120
 class Batch:
     """One run over files and folders."""
 
-    def __init__(self, request: Request, data: IO[bytes] | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        data: IO[bytes] | None,
+        jobs: list[Job] | None = None,
+        *,
+        recorded: bool = True,
+    ) -> None:
         assert request.out is not None  # noqa: S101 - checked already
         self._request = request
         self._data = data
         self._plugins = request.load_plugins()
         self._unlisted: list[Result] = []
-        self._jobs = _plan(request, self._plugins, self._unlisted)
-        self._record = Record(request.out, sync=request.sync)
+        self._jobs = planned(request, self._plugins, self._unlisted) if jobs is None else jobs
+        self._begun = time.monotonic()
+        self._record = Record(request.out, sync=request.sync) if recorded else None
+        self._place = request.out if recorded else self._jobs[0].destination
         self._report = Report()
 
     def run(self) -> int:
@@ -53,13 +63,13 @@ class Batch:
             return self._end()
         if request.dry_run and untrained:
             click.echo(f"Would train first: {run_models.durations(untrained)}.", err=True)
-            self._dry_run(self._jobs)
+            self._dry_run(self._jobs, lambda _: "new")
         else:
             with run_models.denoiser(request, self._plugins, pixels=_size(self._jobs)) as denoiser:
                 pipeline = Pipeline(denoiser, request.output(), self._record)
                 stale = self._stale(pipeline)
                 if request.dry_run:
-                    self._dry_run(stale)
+                    self._dry_run(stale, pipeline.why_stale)
                 else:
                     self._sweep()
                 if stale and not request.dry_run:
@@ -68,8 +78,9 @@ class Batch:
         return self._end()
 
     def _end(self) -> int:
-        """Say what came of it all; returns the exit code."""
-        self._record.close()
+        """Print what was done; returns the exit code."""
+        if self._record is not None:
+            self._record.close()
         self._print(self._report.as_dict())
         if not self._request.quiet:
             click.echo(self._summary(), err=True)
@@ -86,14 +97,19 @@ class Batch:
             else:
                 stale.append(job)
         foreign = self._foreign(stale)
-        if foreign:
+        if foreign and self._record is not None:
             self._record.refresh()  # another run may have written them since
             foreign = self._foreign(foreign)
+        if foreign and self._request.keep:
+            for job in foreign:
+                self._tell(Result(job.source, job.destination, Status.KEPT))
+            return [job for job in stale if job not in foreign]
         if foreign:
             more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
             raise UsageError(
-                f"{foreign[0].destination}{more} exists and was not written by denoise.",
-                "Use --force to overwrite, or another --out.",
+                f"{foreign[0].destination}{more} exists"
+                f"{'' if self._record is None else ' and was not written by denoise'}.",
+                "Use --force to overwrite, --keep to leave them alone, or another --out.",
             )
         return stale
 
@@ -102,14 +118,17 @@ class Batch:
         return [
             job
             for job in jobs
-            if os.path.lexists(job.destination) and not self._record.ours(job.relative, job.destination)
+            if os.path.lexists(job.destination)
+            and (self._record is None or not self._record.ours(job.relative, job.destination))
         ]
 
-    def _dry_run(self, jobs: Iterable[Job]) -> None:
+    def _dry_run(self, jobs: Iterable[Job], why_stale: Callable[[Job], str]) -> None:
+        """List the jobs, and why each has to be done."""
         for job in jobs:
-            self._tell(Result(job.source, job.destination, Status.PLANNED))
+            why = "--force" if self._request.force else why_stale(job)
+            self._tell(Result(job.source, job.destination, Status.PLANNED, why=why))
             if self._data is None:
-                click.echo(os.fsencode(on_one_line(f"{job.source} -> {job.destination}")))
+                click.echo(os.fsencode(on_one_line(f"{job.source} -> {job.destination}  ({why})")))
 
     def _facts(self, denoiser: Denoiser, count: int) -> None:
         """The first line: version, model and its figure, device, plugins, how many images."""
@@ -119,12 +138,12 @@ class Batch:
         model = auto.PICTURES if denoiser.auto else engine.model.name
         figure = denoiser.card.get("summary")
         described = f"{model}: {figure[:_MAX_FIGURE]}" if isinstance(figure, str) and figure else model
+        images = "1 image" if count == 1 else f"{count} images"
         facts = (
-            f"denoise {__version__}",
+            f"Cleaning {images} into {self._place}: denoise {__version__}",
             f"auto (digits, or {described})" if denoiser.auto else described,
             f"{engine.name} on {engine.device}",
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
-            "1 image" if count == 1 else f"{count} images",
         )
         click.echo(on_one_line(" | ".join(facts)), err=True)
 
@@ -187,7 +206,18 @@ class Batch:
         if self._report.interrupted:
             text = text if self._report.counts else "0 cleaned"
             return f"Interrupted: {text}. The same command goes on from here."
-        return text[:1].upper() + text[1:] + "."
+        text = text[:1].upper() + text[1:] + "."
+        if self._report.counts[Status.DONE]:
+            results = "The result is" if self._report.counts[Status.DONE] == 1 else "The results are"
+            text += f" {results} in {self._place}; it took {_duration(time.monotonic() - self._begun)}."
+        return on_one_line(text)
+
+
+def _duration(seconds: float) -> str:
+    """Say how long something took, in the unit that fits."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _make(option: str, folder: Path | None) -> None:
@@ -222,8 +252,12 @@ def _size(jobs: Iterable[Job]) -> int:
     return total
 
 
-def _plan(request: Request, plugins: Plugins, unlisted: list[Result]) -> list[Job]:
-    """List the jobs; each folder that can't be listed becomes a failure in `unlisted`."""
+def planned(request: Request, plugins: Plugins, unlisted: list[Result]) -> list[Job]:
+    """List the files to clean; each folder that can't be listed becomes a failure in `unlisted`.
+
+    Raises:
+        UsageError: See `denoiser.pipeline.plan.plan`.
+    """
     assert request.out is not None  # noqa: S101 - checked already
     read = plugins.suffixes("read_pages")
     unwritten = read - plugins.suffixes("write_pages") - SUFFIXES
@@ -235,7 +269,9 @@ def _plan(request: Request, plugins: Plugins, unlisted: list[Result]) -> list[Jo
     jobs = plan(
         request.paths,
         request.out,
-        walk=Walk(request.pattern, request.recursive, request.follow_links, SUFFIXES | read),
+        walk=Walk(
+            request.patterns, request.recursive, request.follow_links, SUFFIXES | read, request.say_left_out
+        ),
         suffixes=None if request.format == "keep" else FORMATS[request.format][1],
         renamed=dict.fromkeys(unwritten, UNWRITTEN),
         aside=() if request.compare is None else (request.compare,),

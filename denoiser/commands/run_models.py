@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,6 @@ from denoiser.commands.run_options import Request
 from denoiser.errors import ModelError, UsageError
 from denoiser.inference import auto, engine
 from denoiser.inference.denoiser import QUALITIES, Denoiser
-from denoiser.progress import progress_for
 from denoiser.weights import modelfile, store
 
 if TYPE_CHECKING:
@@ -66,6 +66,12 @@ def untrained(request: Request) -> list[str]:
                 f"The networks are {', '.join(store.NETWORKS)}. To use a model file by itself: --model FILE.",
             )
         missing = [] if request.weights.exists() else [request.model]
+        near = _near(request.weights) if missing else None
+        if near is not None:
+            raise ModelError(
+                f"{request.weights} doesn't exist, and {near} does.",
+                f"Write --weights {near}, or a name that is less like it to train {request.model} first.",
+            )
         if missing and not request.train:
             raise ModelError(f"{request.weights} doesn't exist, and --no-train forbids making it.")
         if missing and request.weights.suffix != store.SUFFIX:
@@ -79,6 +85,16 @@ def untrained(request: Request) -> list[str]:
     if missing and not request.train:
         raise ModelError(f"The network {missing[0]} has no weights, and --no-train forbids making them.")
     return missing
+
+
+def _near(weights: Path) -> Path | None:
+    """Return the model file beside a missing one whose name is nearly the same."""
+    try:
+        names = [path.stem for path in weights.parent.iterdir() if path.suffix == store.SUFFIX]
+    except OSError:
+        return None
+    near = difflib.get_close_matches(weights.stem, names, 1, cutoff=0.75)
+    return weights.with_name(near[0] + store.SUFFIX) if near else None
 
 
 def _weights(request: Request, plugins: Plugins) -> ModelFile:
@@ -98,6 +114,7 @@ def durations(networks: Iterable[str]) -> str:
 
 def _trained(request: Request, plugins: Plugins, network: str, destination: Path | None = None) -> ModelFile:
     """Announce and train a network that has no weights, and return the model."""
+    from denoiser.commands.training_progress import training_progress
     from denoiser.training.datasets import reader_for
     from denoiser.training.plan import DataRequest, Plan
     from denoiser.training.recipes import RECIPES
@@ -119,7 +136,7 @@ def _trained(request: Request, plugins: Plugins, network: str, destination: Path
     )
     train_network(
         plan,
-        progress=progress_for(quiet=request.quiet),
+        progress=training_progress(quiet=request.quiet),
         tell=lambda text: None if request.quiet else click.echo(text, err=True),
         force=True,
     )

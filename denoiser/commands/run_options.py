@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from denoiser.commands import completion
 from denoiser.commands.click_parts import NamedPath, option
-from denoiser.errors import UsageError
+from denoiser.errors import UsageError, on_one_line
 
 if TYPE_CHECKING:
     from denoiser.pipeline.cleaner import Output
@@ -18,6 +19,20 @@ if TYPE_CHECKING:
 
 MODEL, INPUT, OUTPUT = "Model", "Which files", "What is written"
 WORK, PLUGINS, MESSAGES = "How it is computed", "Plugins", "Messages"
+
+_OTHER_NAMES = {"jpg": "jpeg", "tif": "tiff", "same": "keep"}
+
+
+class _Format(click.Choice[str]):
+    """The formats, with a hint for those who write an ending instead."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse other names, with the right one for an ending."""
+        name = _OTHER_NAMES.get(str(value).lower().lstrip("."))
+        if name is not None:
+            self.fail(f"{value!r} is called {name} here: --format {name}", param, ctx)
+        return super().convert(value, param, ctx)
+
 
 LOADING: list[click.Parameter] = [
     option(
@@ -27,6 +42,7 @@ LOADING: list[click.Parameter] = [
         multiple=True,
         metavar="FILE|MODULE",
         help="Load a plugin: a .py file, or an installed module. Repeatable.",
+        shell_complete=completion.paths,
     ),
     option(
         *(PLUGINS, "--no-plugins", "installed_plugins"),
@@ -45,11 +61,12 @@ LOADING: list[click.Parameter] = [
 """The options that select plugins, for every command that loads plugins."""
 
 PARAMETERS: list[click.Parameter] = [
-    click.Argument(["paths"], nargs=-1, metavar="PATHS..."),
+    click.Argument(["paths"], nargs=-1, metavar="PATHS...", shell_complete=completion.paths),
     option(
-        *(INPUT, "--glob", "pattern"),
+        *(INPUT, "--glob", "patterns"),
+        multiple=True,
         metavar="PATTERN",
-        help="Only files whose names match, such as '*_raw.tif'.",
+        help="Only files whose names match, such as '*_raw.tif'. Repeatable.",
     ),
     option(
         *(INPUT, "--no-recursive", "recursive"),
@@ -69,11 +86,14 @@ PARAMETERS: list[click.Parameter] = [
     ),
     option(INPUT, "--fail-fast", is_flag=True, help="Stop after the first file that fails."),
     option(
-        OUTPUT, "--out", "-o", type=NamedPath(path_type=Path), metavar="DIR", help="Folder for the results."
+        *(OUTPUT, "--out", "-o"),
+        type=NamedPath(path_type=Path),
+        metavar="DIR",
+        help="Folder for the results; for one input file, a file name such as out.png will do.",
     ),
     option(
         *(OUTPUT, "--format"),
-        type=click.Choice(["keep", "png", "tiff", "jpeg"]),
+        type=_Format(["keep", "png", "tiff", "jpeg"]),
         default="keep",
         show_default=True,
         help="File format of the results.",
@@ -111,11 +131,24 @@ PARAMETERS: list[click.Parameter] = [
         help="Reprocess files that are up to date, and overwrite files not written by denoise.",
     ),
     option(
+        OUTPUT,
+        "--keep",
+        is_flag=True,
+        help="Leave files alone that were not written by denoise, and clean the rest.",
+    ),
+    option(
+        *(INPUT, "--watch"),
+        type=click.FloatRange(0.0, min_open=True),
+        metavar="SECONDS",
+        help="Look again every so many seconds, and clean what has arrived, until Ctrl-C.",
+    ),
+    option(
         *(MODEL, "--model"),
         default="auto",
         show_default=True,
         metavar="auto|NAME|FILE",
         help="Model: auto, a name from `denoise models`, or a .keras file.",
+        shell_complete=completion.models,
     ),
     option(
         *(MODEL, "--weights"),
@@ -182,6 +215,12 @@ PARAMETERS: list[click.Parameter] = [
         is_flag=True,
         help="Print one JSON object per file on stdout, then a summary.",
     ),
+    option(
+        *(MESSAGES, "--log-file"),
+        type=NamedPath(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Append the messages to a file too, with their times.",
+    ),
     option(MESSAGES, "--quiet", "-q", is_flag=True, help="Print errors only."),
     option(
         *(MESSAGES, "--verbose", "-v"),
@@ -210,13 +249,15 @@ class Request:
     engine: str | None
     jobs: int | None
     batch_size: int | None
-    pattern: str | None
+    patterns: tuple[str, ...]
     recursive: bool
     follow_links: bool
     format: str
     color: bool
     max_megapixels: float
     force: bool
+    keep: bool
+    watch: float | None
     dry_run: bool
     fail_fast: bool
     plugins: tuple[str, ...]
@@ -225,6 +266,7 @@ class Request:
     compare: Path | None
     sync: bool
     as_json: bool
+    log_file: Path | None
     quiet: bool
     verbose: bool
 
@@ -234,7 +276,7 @@ class Request:
             raise UsageError("Nothing to clean.", "Name files or folders: denoise ./scans --out ./clean")
         if "" in self.paths:
             raise UsageError("An empty name stands for nothing.", "Is a variable in the command not set?")
-        if self.pattern == "":
+        if "" in self.patterns:
             raise UsageError("--glob is empty.", "Is a variable in the command not set?")
         if not math.isfinite(self.max_megapixels):
             raise UsageError(f"--max-megapixels is {self.max_megapixels}.", "Give a number.")
@@ -249,16 +291,26 @@ class Request:
                 raise UsageError(
                     "- writes to stdout, so --out has no use.", "Leave --out away and redirect stdout."
                 )
-            if self.compare is not None or self.dry_run:
-                raise UsageError("- goes with neither --compare nor --dry-run.", "Leave them out.")
+            if self.compare is not None or self.dry_run or self.watch is not None:
+                raise UsageError("- goes with none of --compare, --dry-run and --watch.", "Leave them out.")
         elif self.out is None:
             raise UsageError("Where should the results go?", "Add --out DIR, for example: --out ./clean")
         if self.weights is not None and self.model == "auto":
             raise UsageError(
                 "--weights holds the weights of one network.", "Name it: --model digits, general or document."
             )
+        if self.keep and self.force:
+            raise UsageError("--keep leaves alone the files that --force overwrites.", "Leave one out.")
+        if self.watch is not None and (self.dry_run or self.force):
+            raise UsageError("--watch goes with neither --dry-run nor --force.", "Leave them out.")
         if self.quiet and self.verbose:
             raise UsageError("--quiet and --verbose exclude each other.", "Leave one out.")
+
+    def say_left_out(self, folder: Path) -> None:
+        """Say that a folder in a folder is left out since it holds results of ours."""
+        if not self.quiet:
+            text = f"Note: {folder} holds results of denoise and is left out. Name it to clean it."
+            click.echo(on_one_line(text), err=True)
 
     def load_plugins(self) -> Plugins:
         """Load the plugins; one that can't be is an error."""

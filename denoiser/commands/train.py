@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from denoiser.commands import run_options
+from denoiser.commands import completion, run_options
 from denoiser.commands.click_parts import Command, NamedPath
 from denoiser.commands.click_parts import option as _option
 from denoiser.commands.plugins import load
@@ -33,6 +33,7 @@ PARAMETERS: list[click.Parameter] = [
         *(WHAT, "--noise", "noises"),
         multiple=True,
         metavar="NOISE",
+        shell_complete=completion.noises,
         help="Noise to add to clean images, such as gaussian:sigma=0..0.2; several are mixed, + chains them. "
         "See denoise noises.",
     ),
@@ -58,13 +59,14 @@ PARAMETERS: list[click.Parameter] = [
     _option(
         *(HOW, "--from", "start"),
         metavar="MODEL|scratch",
+        shell_complete=completion.models,
         help="Weights to start from. [default: the network's own, if it has any]",
     ),
     _option(
         *(HOW, "--minutes"),
         metavar="N",
         type=click.FloatRange(0.0, min_open=True),
-        help="Length of the training.",
+        help="Length of the training. [default: 20; for digits 2]",
     ),
     _option(HOW, "--epochs", metavar="N", type=COUNT, help="Or its number of passes over the images."),
     _option(HOW, "--batch-size", metavar="N", type=COUNT, help="Patches per step."),
@@ -99,7 +101,11 @@ PARAMETERS: list[click.Parameter] = [
         show_default=True,
         help="Seed of everything random.",
     ),
-    _option(RESULT, "--name", metavar="NAME", help="Name of the model; then: denoise --model NAME."),
+    _option(
+        *(RESULT, "--name"),
+        metavar="NAME",
+        help="Name of the model; then: denoise --model NAME. [default: a free one, such as general-1]",
+    ),
     _option(
         *(RESULT, "--force"),
         is_flag=True,
@@ -108,7 +114,7 @@ PARAMETERS: list[click.Parameter] = [
     _option(
         *(RESULT, "--keep-anyway"),
         is_flag=True,
-        help="Keep the model even if it is worse than doing nothing.",
+        help="Keep the model even if it is worse than doing nothing, or does damage.",
     ),
     *run_options.LOADING,
     _option(RESULT, "--quiet", "-q", is_flag=True, help="Errors only."),
@@ -150,18 +156,12 @@ def _errors_only() -> Iterator[None]:
 
 
 def _train(given: dict[str, Any]) -> None:
+    from denoiser.commands.training_progress import training_progress
     from denoiser.plugins.manager import insist
-    from denoiser.progress import progress_for
     from denoiser.training.api import run
-    from denoiser.weights import store
 
     task = _task(given)
-    name = task.network if given["name"] is None else given["name"]
-    task.check_name(name)
-    destination = store.path_for(name)
-    resuming = store.unfinished(destination).exists()  # the model may then be its best so far
-    if destination.exists() and not (given["force"] or resuming):
-        raise ModelError(f"You have a model called {name} already.", "Choose another --name, or use --force.")
+    destination = None if given["name"] is None else _destination(task, given["name"], force=given["force"])
     plugins = load(**{each.name: given[each.name] for each in run_options.LOADING if each.name})
     insist(plugins)
     quiet = given["quiet"]
@@ -170,18 +170,30 @@ def _train(given: dict[str, Any]) -> None:
         if not quiet:
             click.echo(text, err=True)
 
-    card = run(
+    path, card = run(
         task,
         destination,
         plugins,
-        progress=progress_for(quiet=quiet),
+        progress=training_progress(quiet=quiet),
         tell=tell,
         keep_on_interrupt=True,
         keep_anyway=given["keep_anyway"],
         force=given["force"],
     )
-    for line in _summary(card, name, destination):
+    for line in _summary(card, path.stem, path):
         tell(line)
+
+
+def _destination(task: Task, name: str, *, force: bool) -> Path:
+    """Return the place of a model of this name. Raises UsageError, or ModelError if the name is taken."""
+    from denoiser.weights import store
+
+    task.check_name(name)
+    destination = store.path_for(name)
+    resuming = store.unfinished(destination).exists()  # the model may then be its best so far
+    if destination.exists() and not (force or resuming):
+        raise ModelError(f"You have a model called {name} already.", "Choose another --name, or use --force.")
+    return destination
 
 
 def _task(given: dict[str, Any]) -> Task:
@@ -205,11 +217,12 @@ def _summary(card: dict[str, Any], name: str, path: Path) -> Iterator[str]:
     from denoiser.training.evaluation import table
     from denoiser.weights import store
 
-    yield "On images it has not seen:"
+    yield f"On images it has not seen ({card['validated_on']}):"
     yield from (f"  {line}" for line in table(card))
     if card["interrupted"]:
         yield f"Interrupted after {card['minutes']:g} minutes: the best so far is kept."
     yield f"Saved as {path}"
+    yield f"The model is called {name}."
     if name in store.NETWORKS:
         yield f"It is used in place of the bundled {name} from now on, until: denoise models remove {name}"
     beside = [each for each in store.beside(path) if each.is_file()]

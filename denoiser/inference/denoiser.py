@@ -6,6 +6,7 @@ of threads.
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -220,6 +221,11 @@ class Denoiser:
             if len({result.shape for result in results}) > 1:
                 raise UsageError("The results differ in size.", 'Use size="input", or pass a list.')
             return np.stack(results)
+        if not isinstance(images, Iterable) or isinstance(images, str | bytes):
+            raise UsageError(
+                f"An image must be an array, not {type(images).__name__}.",
+                "Use numpy.asarray(image) for a Pillow image, or read the file first.",
+            )
         floats = [_as_floats(image) for image in images]
         pages = [
             Page(depth=_DEPTHS.get(image.dtype.kind + str(image.dtype.itemsize), 32)) for image in images
@@ -367,6 +373,16 @@ def denoise(image: npt.NDArray[Any], **options: Any) -> npt.NDArray[Any]:
         return denoiser.reconstruct(image)
 
 
+def _signature() -> inspect.Signature:
+    """Return the parameters that `denoise` really takes, for help() and editors."""
+    options = list(inspect.signature(Denoiser).parameters.values())
+    named = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in options]
+    own = inspect.signature(denoise)
+    return own.replace(parameters=[own.parameters["image"], *named])
+
+
+denoise.__signature__ = _signature()  # type: ignore[attr-defined]  # functions take attributes
+
 _DEPTHS = {"u1": 8, "u2": 16, "b1": 1}
 _TOPS = {"u1": 255.0, "u2": 65535.0, "b1": 1.0}
 
@@ -388,7 +404,10 @@ def _chain(given: Iterable[str | Path] | Plugins) -> Plugins:
 def _as_floats(image: Any) -> Floats:
     if not isinstance(image, np.ndarray) or image.ndim != 2 or not image.size:
         shape = getattr(image, "shape", type(image).__name__)
-        raise UsageError(f"An image must be an array of shape (H, W), not {shape}.")
+        raise UsageError(
+            f"An image must be an array of shape (H, W), not {shape}.",
+            None if isinstance(image, np.ndarray) else "Use numpy.asarray(image) for a Pillow image.",
+        )
     kind = image.dtype.kind + str(image.dtype.itemsize)
     if kind in _TOPS:
         return image.astype(np.float32) / np.float32(_TOPS[kind])

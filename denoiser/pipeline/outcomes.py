@@ -19,6 +19,7 @@ class Status(StrEnum):
     UP_TO_DATE = "up to date"
     FAILED = "failed"
     PLANNED = "planned"
+    KEPT = "kept"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Result:
         error: why it failed, without the file's name.
         noise: estimate of the input's noise, 0..1 (see `denoiser.inference.noise_level`), where asked for.
         seconds: time spent on it; files that shared a batch share its time.
+        why: in a dry run, why it is not up to date.
 
     """
 
@@ -47,6 +49,7 @@ class Result:
     error: str | None = None
     noise: float | None = None
     seconds: float = 0.0
+    why: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The result as the JSON object that `--json` prints."""
@@ -60,6 +63,7 @@ class Result:
             "error": self.error,
             "noise": None if self.noise is None else round(self.noise, 4),
             "seconds": round(self.seconds, 4),
+            "why": self.why,
         }
 
 
@@ -107,6 +111,7 @@ class Report:
             Status.DONE: "cleaned",
             Status.PLANNED: "would be cleaned",
             Status.UP_TO_DATE: "up to date",
+            Status.KEPT: "left alone as not written by denoise",
             Status.FAILED: "failed",
         }
         parts = [f"{self.counts[status]} {verb}" for status, verb in verbs.items() if self.counts[status]]

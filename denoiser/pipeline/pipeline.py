@@ -57,6 +57,12 @@ class Pipeline:
             return False
         return self._record.up_to_date(job.relative, job.source, job.destination, self.made_with)
 
+    def why_stale(self, job: Job) -> str:
+        """Say why a job's output is not up to date, in a few words."""
+        if self._record is None:
+            return "new"
+        return self._record.why_stale(job.relative, job.source, job.destination, self.made_with)
+
     def run(self, jobs: Sequence[Job]) -> Generator[Result, None, None]:
         """Clean the jobs, yielding one result each, in order; raises nothing but what stops everything.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from denoiser.errors import UsageError
 from denoiser.imaging.formats import SUFFIXES
+from denoiser.pipeline.record import FOLDER, NAME
 
 _Fail = Callable[[Path, Path, OSError], None]
 """Told of a folder that can't be listed: the whole path, the path below the walk's root, and the error."""
@@ -37,17 +38,24 @@ class Walk:
     """How folders are searched.
 
     Attributes:
-        pattern: file names (or paths below the folder, where it has a slash) must match it; None: any image.
+        patterns: file names (or paths below the folder, for a pattern with a slash) must match one of them;
+            none: any image.
         recursive: whether folders in folders are searched.
         follow_links: whether links to folders are.
         suffixes: endings that count as images, in lower case.
+        left_out: called with each subfolder that is left out because it holds results of ours.
 
     """
 
-    pattern: str | None = None
+    patterns: tuple[str, ...] = ()
     recursive: bool = True
     follow_links: bool = False
     suffixes: frozenset[str] = SUFFIXES
+    left_out: Callable[[Path], object] = lambda _: None
+
+
+class NothingFoundError(UsageError):
+    """The inputs exist, and hold no image."""
 
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
@@ -126,8 +134,8 @@ def plan(
             # The same file named twice is one job.
             jobs.setdefault((os.path.join(base, below), name), Job(root / below, out / relative, name))  # noqa: PTH118
     if not jobs and not unlisted:
-        wanted = f"matching {walk.pattern}" if walk.pattern else "of a known image type"
-        raise UsageError(
+        wanted = f"matching {' or '.join(walk.patterns)}" if walk.patterns else "of a known image type"
+        raise NothingFoundError(
             f"No images found in {', '.join(map(str, roots))}.",
             f"There is no file {wanted} there; the known types end in {' '.join(sorted(walk.suffixes))}.",
         )
@@ -188,6 +196,9 @@ def _walk(root: Path, walk: Walk, hidden: Sequence[Path], fail: _Fail) -> Iterat
         except OSError as error:
             fail(folder, below, error)
             continue
+        if below.parts and any(entry.name in (FOLDER, NAME) for entry in entries):
+            walk.left_out(folder)
+            continue
         folders = []
         for entry in entries:
             if entry.name.startswith("."):
@@ -215,12 +226,16 @@ def _is_folder(entry: os.DirEntry[str], *, follow: bool) -> bool:
 
 
 def _matcher(walk: Walk) -> Callable[[Path], bool]:
-    pattern = walk.pattern
-    if pattern is None:
+    if not walk.patterns:
         return lambda path: path.suffix.lower() in walk.suffixes
-    if "/" in pattern:
-        return lambda path: fnmatch.fnmatch(path.as_posix(), pattern)
-    return lambda path: fnmatch.fnmatch(path.name, pattern)
+
+    def matches(path: Path) -> bool:
+        return any(
+            fnmatch.fnmatch(path.as_posix() if "/" in pattern else path.name, pattern)
+            for pattern in walk.patterns
+        )
+
+    return matches
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

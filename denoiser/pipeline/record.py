@@ -302,6 +302,22 @@ class Record:
         except OSError:
             return False
 
+    def why_stale(self, output: str, source: Path, destination: Path, made_with: str) -> str:
+        """Say why an output is not up to date, in a few words."""
+        known = self._known()
+        if self.up_to_date(output, source, destination, made_with):
+            return "its comparison is missing or old"
+        if output not in known.done:
+            return "was not finished" if output in known.begun else "new"
+        try:
+            entries = known.entries(output, destination.stat())
+        except OSError:
+            return "its result is missing"
+        if not entries:
+            return "its result was changed"
+        same = any(each.made_with == made_with for each in entries)
+        return "its input changed" if same else "another model, setting or plugin"
+
     # --- writing ---
 
     def begin(self, outputs: Iterable[str]) -> None:

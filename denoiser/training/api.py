@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from denoiser.errors import ModelError, UsageError
+from denoiser.training import checkpoints
+from denoiser.training.plan import Plan
 from denoiser.training.run import train_network
 from denoiser.training.task import Task
 from denoiser.weights import store
@@ -18,6 +22,9 @@ if TYPE_CHECKING:
     from denoiser.progress import Progress
 
 log = logging.getLogger(__name__)
+
+_LATER = {"trained on", "backend", "precision"}
+"""Parts of a plan's fingerprint that are known only when the training begins."""
 
 Name = str | os.PathLike[str]
 
@@ -44,6 +51,7 @@ def train(
     plugin_options: Mapping[str, Any] | None = None,
     keep_anyway: bool = False,
     force: bool = False,
+    progress: Callable[[float, str], object] | None = None,
 ) -> Path:
     """Train a network as `denoise train` does, and return the path of its model file.
 
@@ -52,7 +60,8 @@ def train(
     Args:
         network: "digits", "general" or "document".
         name: Name of the model in the user's store, where `denoiser.Denoiser` and the command find it; it
-            must not be the name of another network. None uses the network's name.
+            must not be the name of another network. None makes one, such as "general-1", so that a bundled
+            model is replaced only by name.
         destination: Model file to write, instead of a name in the store.
         data: Folder of clean images. None uses MNIST for `digits`, and generated images for the others.
         noise: One or several noises, such as "gaussian:sigma=0..0.1". Without any, those of the recipe.
@@ -69,8 +78,10 @@ def train(
         precision: Precision of products: "float32", "bfloat16", or "auto", which measures which is faster.
         plugins: As for `denoiser.Denoiser`; they add noises, and change the user's images before training.
         plugin_options: As for `denoiser.Denoiser`.
-        keep_anyway: Whether a model that is worse than doing nothing is kept too.
+        keep_anyway: Whether a model that is worse than doing nothing, or does damage, is kept too.
         force: Whether to replace an existing model, and an unfinished training with other settings.
+        progress: Called every few steps with the share of the training that is done, 0..1, and with its speed
+            and last figure in words. An exception from it ends the training.
 
     Raises:
         UsageError: A value is not allowed.
@@ -102,39 +113,84 @@ def train(
     task.check()
     if name is not None:
         task.check_name(name)
-    path = Path(destination) if destination is not None else store.path_for(network if name is None else name)
+    path = _path(destination) if name is None else store.path_for(name)
     chain = load([str(each) for each in plugins], installed=False, options=plugin_options or {})
-    run(task, path, chain, keep_anyway=keep_anyway, force=force)
-    return path
+    bar = None if progress is None else _Callback(progress)
+    return run(task, path, chain, progress=bar, keep_anyway=keep_anyway, force=force)[0]
+
+
+@dataclass(frozen=True)
+class _Callback:
+    """Tells a function of a caller how far a training is."""
+
+    call: Callable[[float, str], object]
+
+    def start(self, total: float, unit: str, text: str) -> None:
+        """Do nothing: the share that is done needs no total."""
+
+    def update(self, done: float, text: str = "") -> None:
+        """Call the function. done: percent."""
+        self.call(done / 100.0, text)
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+
+def _log(text: str) -> None:
+    """Log a sentence for people."""
+    warning = text.startswith("Warning: ")
+    log.log(logging.WARNING if warning else logging.INFO, "%s", text.removeprefix("Warning: "))
 
 
 def run(
     task: Task,
-    destination: Path,
+    destination: Path | None,
     plugins: Plugins,
     *,
     progress: Progress | None = None,
-    tell: Callable[[str], None] = log.info,
+    tell: Callable[[str], None] = _log,
     keep_on_interrupt: bool = False,
     keep_anyway: bool = False,
     force: bool = False,
-) -> dict[str, Any]:
-    """Run a checked task with these plugins, and return the model card.
+) -> tuple[Path, dict[str, Any]]:
+    """Run a checked task with these plugins, and return the path of the model file and the model card.
 
-    `tell` receives sentences for people. Raises the same errors as `train`.
+    `tell` receives sentences for people; those that warn begin with "Warning: ". With `destination` None the
+    model gets a name that is free: see `free_path`. Raises the same errors as `train`.
     """
-    resuming = store.unfinished(destination).exists()  # the model may then be its best so far
-    if destination.exists() and not (force or resuming):
-        raise ModelError(f"There is a model {destination} already.", "Choose another name, or use --force.")
     with plugins.noises():
-        return train_network(
-            task.plan(destination, plugins),
+        plan = task.plan(destination or store.path_for(task.network), plugins)
+        if destination is None:
+            plan = replace(plan, destination=free_path(plan))
+        path = plan.destination
+        resuming = store.unfinished(path).exists()  # the model may then be its best so far
+        if path.exists() and not (force or resuming):
+            raise ModelError(f"There is a model {path} already.", "Choose another name, or use --force.")
+        card = train_network(
+            plan,
             progress=progress,
             tell=tell,
             keep_on_interrupt=keep_on_interrupt,
             keep_anyway=keep_anyway,
             force=force,
         )
+    return path, card
+
+
+def free_path(plan: Plan) -> Path:
+    """Return the place in the store for a model without a name: NETWORK-1, or the next number that is free.
+
+    The number of an unfinished training of the same plan counts as free, so that it is resumed.
+    """
+    now = plan.fingerprint(trained_on="", backend="")
+    for number in itertools.count(1):
+        path = store.path_for(f"{plan.recipe.network}-{number}")
+        before = checkpoints.made_with(store.unfinished(path))
+        if before is not None and not {*checkpoints.differences(before, now)} - _LATER:
+            return path
+        if not path.exists() and not store.unfinished(path).exists():
+            return path
+    raise AssertionError  # unreachable
 
 
 def _path(name: Name | None) -> Path | None:

@@ -159,6 +159,15 @@ def read(path: Path) -> tuple[State, dict[str, Any]]:
         ) from None
 
 
+def made_with(path: Path) -> dict[str, Any] | None:
+    """Return the fingerprint in a checkpoint, without its arrays; None if there is none to read."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(json.loads(file["about"].tobytes())["made_with"])
+    except _FAULTS:
+        return None
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the names of the settings in which two fingerprints differ."""
     now = json.loads(json.dumps(now))

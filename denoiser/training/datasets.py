@@ -6,7 +6,7 @@ Without real images, a recipe uses images from `denoiser.generator`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from denoiser.imaging.reader import ImageFile
 from denoiser.inference.patches import whole_from_image
 from denoiser.noise import Corruption, NoCorruption, parse
 from denoiser.plugins.manager import Plugins
-from denoiser.training import crops, mnist
+from denoiser.training import cautions, crops, mnist
 from denoiser.training import image_folders as images
 from denoiser.training.plan import Plan
 from denoiser.training.recipes import CLEAN, DIRT, Recipe
@@ -56,6 +56,9 @@ class Dataset:
         terms: Their licence in words, for the model card.
         levels: Yields the name of each level of the recipe with the validation patches at that level, noisy
             and clean.
+        held: The images that were held out for validation, in words.
+        held_images: Number of the user's images among them; None if there are none of the user's.
+        warnings: Sentences on images that may not be meant so.
     """
 
     feed: Callable[[int, np.random.Generator], Pair]
@@ -64,6 +67,9 @@ class Dataset:
     data: str
     terms: str
     levels: Callable[[], Iterator[tuple[str, Floats, Floats]]]
+    held: str = ""
+    held_images: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def dataset_for(plan: Plan) -> Dataset:
@@ -93,7 +99,7 @@ def _share(plan: Plan) -> float:
 
 def _glyphs(plan: Plan) -> Dataset:
     """Single glyphs from MNIST, from the user's images, or from the generator."""
-    recipe, data = plan.recipe, plan.data.images
+    recipe, data, own = plan.recipe, plan.data.images, False
     found = mnist.mnist("train", folder=data, download=plan.data.download and data is None)
     order = None
     if found is not None:
@@ -102,7 +108,7 @@ def _glyphs(plan: Plan) -> Dataset:
     elif data is not None:
         glyphs = [whole_from_image(image)[0] for image, _ in _pairs(plan, data, least=1)]
         found = np.rint(np.stack(glyphs) * 255.0).astype(np.uint8)
-        about, terms = f"{len(found)} images of the user's own", "the user's"
+        about, terms, own = f"{len(found)} images of the user's own", "the user's", True
     else:
         generated = generator.glyphs(int(_DRAWN * _share(plan)), np.random.default_rng(plan.seed))
         found = np.rint(generated * 255.0).astype(np.uint8)
@@ -116,14 +122,20 @@ def _glyphs(plan: Plan) -> Dataset:
     held, taught = found[order[:held_out]], found[order[held_out:]]
     clean = held.astype(np.float32) / np.float32(255.0)
     about = about.format(held=f"{held_out:,}")
-    return _dataset(recipe, _EpochSampler(taught, recipe), (clean, clean), len(taught), about, terms)
+    dataset = _dataset(recipe, _EpochSampler(taught, recipe), (clean, clean), len(taught), about, terms)
+    kind = "images" if own else "glyphs"
+    return replace(
+        dataset,
+        held=f"{held_out:,} of {len(found):,} {kind}",
+        held_images=held_out if own else None,
+    )
 
 
 def _glyph_pairs(plan: Plan, data: Path) -> Dataset:
     """Pairs of glyphs; every tenth pair is clean on both sides."""
-    recipe = plan.recipe
+    recipe, pairs = plan.recipe, _pairs(plan, data)
     sized = []
-    for given, clean in _pairs(plan, data):
+    for given, clean in pairs:
         # The noisy image decides whether the ink is dark or light, as when cleaning.
         patch, how = whole_from_image(given)
         other = whole_from_image(clean, darken=False)[0]
@@ -142,7 +154,12 @@ def _glyph_pairs(plan: Plan, data: Path) -> Dataset:
         return recipe.noise(given, rng), clean
 
     about = f"{len(sized)} pairs of noisy and clean images of the user's own"
-    return _dataset(recipe, feed, (held[0], held[1]), len(taught[0]), about, "the user's")
+    return replace(
+        _dataset(recipe, feed, (held[0], held[1]), len(taught[0]), about, "the user's"),
+        held=f"{len(held[0]):,} of {len(sized):,} pairs",
+        held_images=len(held[0]),
+        warnings=tuple(cautions.of_pairs(pairs)),
+    )
 
 
 def _too_few(data: Path | None) -> ImagesError:
@@ -172,12 +189,15 @@ class _EpochSampler:
 
 @dataclass
 class _Tiles:
-    """Tiles to learn from, with their shares; tiles to validate with; and their origin in words."""
+    """Tiles to learn from, with their shares; tiles to validate with; and the words of `Dataset` on them."""
 
     learnt: list[tuple[crops.Source, float]] = field(default_factory=list)
     held: list[crops.Source] = field(default_factory=list)
     abouts: list[str] = field(default_factory=list)
     terms: str = "none"
+    kept: list[str] = field(default_factory=list)
+    own: int | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 def _pictures(plan: Plan) -> Dataset:
@@ -212,7 +232,10 @@ def _pictures(plan: Plan) -> Dataset:
                 yield text, *corrupted(parse(text))
 
     validation = corrupted(recipe.validation_noise or recipe.noise)
-    return Dataset(feed, validation, EPOCH, " and ".join(tiles.abouts), tiles.terms, levels)
+    about, kept = (" and ".join(texts) for texts in (tiles.abouts, tiles.kept))
+    return Dataset(
+        feed, validation, EPOCH, about, tiles.terms, levels, kept, tiles.own, tuple(tiles.warnings)
+    )
 
 
 def _add_own(tiles: _Tiles, plan: Plan, data: Path) -> None:
@@ -222,6 +245,9 @@ def _add_own(tiles: _Tiles, plan: Plan, data: Path) -> None:
     if len(pairs) < 2:
         raise _too_few(data)
     taught, kept = _split(pairs, plan.data.validation)
+    tiles.own = len(kept)
+    tiles.kept.append(f"{len(kept):,} of {len(pairs):,} {'pairs' if paired else 'images'}")
+    tiles.warnings += cautions.of_pairs(pairs) if paired else []
     dirty = recipe.dirt and not paired
     tiles.learnt.append(
         (_tiles(recipe, taught, recipe.augmentation, dirty=dirty), 1.0 - recipe.generated_share)
@@ -245,6 +271,7 @@ def _add_generated(tiles: _Tiles, plan: Plan) -> None:
     # In a small pool, a single odd page would decide which weights are the best.
     tiles.held.append(crops.Drawn(draw, recipe.side, pool=pool))
     tiles.abouts.append("pictures drawn by the built-in generator")
+    tiles.kept.append(f"{pool} generated pictures")
 
 
 def _pairs(plan: Plan, data: Path, *, least: int = PATCH) -> list[Pair]:

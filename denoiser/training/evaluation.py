@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from denoiser._types import Floats
+from denoiser.training import cautions
 from denoiser.training.crops import own
 from denoiser.training.metrics import psnr, restored, ssim
 
@@ -72,6 +73,15 @@ def _db(value: float) -> float | None:
 
 def card(plan: Plan, dataset: Dataset, model: Any, history: History, validation: Seen) -> dict[str, Any]:
     """Return the model card, as plain JSON: all that a user of the model must be able to look up."""
+    described = _described(plan, dataset, model, history, validation)
+    few = dataset.held_images is not None and cautions.of_few(dataset.held_images, dataset.held)
+    found = [*dataset.warnings, *([few] if few else []), *cautions.of_result(described)]
+    return {**described, "warnings": found}
+
+
+def _described(
+    plan: Plan, dataset: Dataset, model: Any, history: History, validation: Seen
+) -> dict[str, Any]:
     import keras
 
     figures = [figure(noise, look(model, *pair)) for noise, *pair in dataset.levels()]
@@ -84,6 +94,7 @@ def card(plan: Plan, dataset: Dataset, model: Any, history: History, validation:
         "network": plan.recipe.network,
         "summary": f"{before} to {after} dB ({shown['noise']})",
         "trained_on": dataset.data,
+        "validated_on": dataset.held,
         "terms": dataset.terms,
         "noise": plan.recipe.noise.name,
         "seed": plan.seed,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from denoiser.errors import DeviceError, ImagesError, ModelError, TrainingError,
 from denoiser.progress import NullProgress
 from denoiser.system import atomic, hardware
 from denoiser.system.stderr import quietly
-from denoiser.training import artifacts, evaluation, feed, losses, recipes
+from denoiser.training import artifacts, cautions, evaluation, feed, losses, recipes
 from denoiser.training import precision as precisions
 from denoiser.training.checkpoints import Checkpoint
 from denoiser.training.crops import own
@@ -84,16 +85,20 @@ def train_network(
         seen = _evaluate(run, network)
         if run.plan.start is not None:
             tell(f"{run.plan.start.name}, which it started from: {before:.2f} dB, now: {seen.db:.2f} dB.")
-        if not seen.gain > 0 and not keep_anyway:
+        card = evaluation.card(run.plan, run.dataset, network.model, history, seen)
+        fault = cautions.refused(card)
+        if fault and not keep_anyway:
             run.checkpoint.remove()
             raise TrainingError(
-                f"The trained network is worse than doing nothing ({seen.gain:+.2f} dB on images it has not"
-                f" seen); {plan.destination} was not written.",
+                f"{fault}; {plan.destination} was not written.",
                 "Train for longer, or on images more like yours.",
             )
-        card = _publish(run, network, history, seen)
+        _publish(run, network, card)
         artifacts.write(plan.destination, seen, history)
         run.checkpoint.remove()
+    for text in card["warnings"]:
+        if text not in run.dataset.warnings:  # those were told before the training
+            tell(f"Warning: {text}")
     return card
 
 
@@ -140,6 +145,7 @@ def _prepare(plan: Plan, tell: Tell, *, force: bool) -> _Run:
     dataset = dataset_for(plan)
     _require_noise(plan, dataset)
     hardware.require_keras("Training")
+    _try_place(plan)
     _announce(plan, dataset, tell)
     with quietly():  # TensorFlow writes about GPUs when it starts
         import keras
@@ -170,11 +176,33 @@ def _require_noise(plan: Plan, dataset: Dataset) -> None:
         )
 
 
+def _try_place(plan: Plan) -> None:
+    """Write as many bytes as the model will need where it will lie. Raises ModelError if they don't fit."""
+    folder = plan.destination.parent
+    while not folder.exists():
+        folder = folder.parent
+    needed = 4 * architectures.make_config(plan.recipe.kind, plan.config).parameters
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".denoise-") as file:
+            file.write(bytes(needed))
+            file.flush()
+    except OSError as error:
+        raise ModelError(
+            f"{plan.destination} can't be written: {reason(error)}.",
+            "Choose another place before the training, with DENOISER_HOME if it is the store.",
+        ) from error
+
+
 def _announce(plan: Plan, dataset: Dataset, tell: Tell) -> None:
     """Say what is trained, on which data, and whether the start has an older shape than the network."""
     recipe, start = plan.recipe, plan.start
     begin = f"from {start.name}" if start else "from scratch"
-    tell(f"Training {recipe.network} {begin} on {dataset.data}. Noise: {recipe.noise.name}.")
+    tell(
+        f"Training {plan.destination.stem}: {recipe.network} {begin}, {_budget(plan)}, on {dataset.data}."
+        f" Noise: {recipe.noise.name}."
+    )
+    for text in dataset.warnings:
+        tell(f"Warning: {text}")
     expected = architectures.make_config(recipe.kind, recipe.arguments)
     names = [argument.name for argument in fields(expected)]
     other = [name for name in names if start and getattr(start.config, name) != getattr(expected, name)]
@@ -187,6 +215,12 @@ def _announce(plan: Plan, dataset: Dataset, tell: Tell) -> None:
             f"{start.name} has another shape than {recipe.network} has now: {has}; expected: {wanted}."
             " It keeps its shape; --from scratch trains the new one."
         )
+
+
+def _budget(plan: Plan) -> str:
+    """Return the budget of a training in words."""
+    length, unit = (plan.minutes, "minute") if plan.epochs is None else (plan.epochs, "epoch")
+    return f"for {length:g} {unit}{'' if length == 1 else 's'}"
 
 
 def _device_name(device: str) -> str | None:
@@ -269,8 +303,9 @@ def _fit(run: _Run, network: _Network, progress: Progress, *, keep_on_interrupt:
     def publish_better(history: History) -> None:
         network.copy_weights()
         seen = _evaluate(run, network)
-        if seen.gain > 0:
-            _publish(run, network, history, seen)
+        card = evaluation.card(plan, dataset, network.model, history, seen)
+        if cautions.refused(card) is None:
+            _publish(run, network, card)
             run.tell(f"The best so far, {seen.db:.2f} dB, is in {plan.destination}.")
 
     batch_size = plan.optimization.batch_size
@@ -300,12 +335,11 @@ def _evaluate(run: _Run, network: _Network) -> Seen:
     return evaluation.look(network.model, *run.dataset.validation)
 
 
-def _publish(run: _Run, network: _Network, history: History, seen: Seen) -> dict[str, Any]:
-    """Write the model file and return its card. Raises ModelError if it can't be written."""
+def _publish(run: _Run, network: _Network, card: dict[str, Any]) -> None:
+    """Write the model file. Raises ModelError if it can't be written."""
     from denoiser.models import publish
 
     plan = run.plan
-    card = evaluation.card(plan, run.dataset, network.model, history, seen)
     try:
         publish(network.model, plan.destination, card, precision=plan.recipe.saved_as)
     except OSError as error:
@@ -313,4 +347,3 @@ def _publish(run: _Run, network: _Network, history: History, seen: Seen) -> dict
             f"{plan.destination} can't be written: {reason(error)}.",
             "Make room for it, and repeat the command: it resumes from its last minute.",
         ) from error
-    return card

@@ -119,7 +119,7 @@ def test_strangers_are_not_overwritten(denoise: Denoise, scans: Path, identity: 
 def test_a_dry_run_does_nothing(denoise: Denoise, scans: Path, identity: Path, tmp_path: Path) -> None:
     outcome = denoise(scans, "--out", tmp_path / "clean", "--model", identity, "--dry-run")
     assert outcome.code == 0
-    assert f"{scans / 'a.png'} -> {tmp_path / 'clean' / 'a.png'}" in outcome.out.splitlines()
+    assert f"{scans / 'a.png'} -> {tmp_path / 'clean' / 'a.png'}  (new)" in outcome.out.splitlines()
     assert len(outcome.out.splitlines()) == 3
     assert "3 would be cleaned" in outcome.err
     assert not (tmp_path / "clean").exists()

@@ -115,7 +115,13 @@ def test_one_in_ten_is_the_tenth() -> None:
 def test_an_interruption_and_a_replacement_are_told(tmp_path: Path) -> None:
     command = import_module("denoiser.commands.train")
     figure = {"noise": "n", "input_db": 1.0, "output_db": 2.0, "input_ssim": 0.1, "output_ssim": 0.2}
-    card = {"interrupted": True, "minutes": 0.4, "validation": figure, "figures": []}
+    card = {
+        "interrupted": True,
+        "minutes": 0.4,
+        "validation": figure,
+        "figures": [],
+        "validated_on": "1 of 9",
+    }
     lines = list(command._summary(card, "general", tmp_path / "general.keras"))
     assert "Interrupted after 0.4 minutes: the best so far is kept." in lines
     assert any(line.endswith("denoise models remove general") for line in lines)

@@ -180,7 +180,16 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Path) -> Path:
     """A folder with everything that the pages' commands name."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "desk"
-    for name in ("scans", "good_scans", "bad_scans", "blank_scans", "archive", "mnist", "bsds400"):
+    for name in (
+        "scans",
+        "incoming",
+        "good_scans",
+        "bad_scans",
+        "blank_scans",
+        "archive",
+        "mnist",
+        "bsds400",
+    ):
         images(folder / name, rng, "one.png", "two_raw.tif")
     images(
         folder,
@@ -215,7 +224,7 @@ def test_every_command_that_cleans_works(desk: Path, line: str) -> None:
     (tools / "denoise").chmod(0o755)
     environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", line.replace("--device gpu", "")],
+        ["bash", "-euo", "pipefail", "-c", re.sub("--device gpu|--watch 10", "", line)],
         env=environment,
         capture_output=True,
         text=True,

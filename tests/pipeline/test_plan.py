@@ -68,8 +68,8 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path) -> 
 def test_walk_options(tmp_path: Path) -> None:
     scans = touch(tmp_path / "s", "a_raw.png", "a.png", "sub/b_raw.png", ".hidden.png", ".cache/c.png")
     out = tmp_path / "out"
-    assert relatives(scans, out=out, walk=Walk(pattern="*_raw.png")) == ["a_raw.png", "sub/b_raw.png"]
-    assert relatives(scans, out=out, walk=Walk(pattern="sub/*")) == ["sub/b_raw.png"]
+    assert relatives(scans, out=out, walk=Walk(patterns=("*_raw.png",))) == ["a_raw.png", "sub/b_raw.png"]
+    assert relatives(scans, out=out, walk=Walk(patterns=("sub/*",))) == ["sub/b_raw.png"]
     assert relatives(scans, out=out, walk=Walk(recursive=False)) == ["a.png", "a_raw.png"]
 
 
@@ -152,3 +152,20 @@ def test_numbers_in_names_sort_as_numbers(numbers: list[int], prefix: str) -> No
 def test_any_names_can_be_sorted(names: list[str]) -> None:
     order = sorted(names, key=natural_key)
     assert all(natural_key(first) <= natural_key(second) for first, second in pairwise(order))
+
+
+def test_several_patterns_take_what_matches_one(tmp_path: Path) -> None:
+    scans, out = touch(tmp_path / "s", "a.png", "a_raw.png", "sub/b_raw.png"), tmp_path / "out"
+    walk = Walk(patterns=("a.png", "sub/*"))
+    assert relatives(scans, out=out, walk=walk) == ["a.png", "sub/b_raw.png"]
+
+
+@pytest.mark.parametrize("name", [".denoise", ".denoise.jsonl"])
+def test_a_subfolder_with_a_record_is_left_out_unless_it_is_named(tmp_path: Path, name: str) -> None:
+    scans, out = touch(tmp_path / "s", "a.png", "a_raw.png", "sub/b_raw.png"), tmp_path / "out"
+    (scans / "sub" / name).mkdir()
+    seen: list[Path] = []
+    assert relatives(scans, out=out, walk=Walk(left_out=seen.append)) == ["a.png", "a_raw.png"]
+    assert seen == [scans / "sub"]
+    assert relatives(scans / "sub", out=out, walk=Walk(left_out=seen.append)) == ["b_raw.png"]
+    assert len(seen) == 1

@@ -223,7 +223,7 @@ def test_a_damaged_checkpoint_is_one_line(denoise: Denoise, store: Path, damage:
         left.write_text("no checkpoint" if damage == "text" else "")
     outcome = denoise("train", "--model", "digits", "--name", "mine", "--from", "scratch", "--epochs", 1)
     assert outcome.code == 3
-    assert len([line for line in outcome.err.splitlines() if "Training digits" not in line]) == 1
+    assert len([line for line in outcome.err.splitlines() if "Training mine: digits" not in line]) == 1
     assert "mine.training should hold an unfinished training, and is damaged" in outcome.err
     assert "--force" in outcome.err
     assert not path.exists()

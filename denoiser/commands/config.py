@@ -1,0 +1,166 @@
+"""`denoise.toml`: defaults of `denoise run`, and presets.
+
+The file is read from where the user's models lie, or from where `--config` says, and never from the current
+folder: a folder of other people's images must not decide what is run.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from denoiser.commands import completion
+from denoiser.commands.click_parts import Command, GroupedOption
+from denoiser.errors import UsageError
+
+NAME = "denoise.toml"
+CODE = ("plugin", "plugin-option")
+"""Keys that only a file may have that `--config` names: plugins are code."""
+
+_OWN = ("config", "preset", "help")
+_TO_FILES = ("out", "compare", "json", "dry-run", "watch")
+"""Keys that mean nothing where one image goes from stdin to stdout."""
+
+
+class Configured(Command):
+    """A command whose options have defaults in `denoise.toml`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the file before the options get their values: command line, preset, file, default."""
+        if not ctx.resilient_parsing:
+            self._refuse_one_dash(ctx, args)
+            given, paths, _ = self.make_parser(ctx).parse_args(args=list(args))
+            if not {*args} & {*ctx.help_option_names}:
+                piped = given.get("paths") == ("-",) or paths == ["-"] or args[-1:] == ["-"]
+                ctx.default_map = _defaults(self, ctx, given.get("config"), given.get("preset"), piped=piped)
+        return super().parse_args(ctx, args)
+
+    def _refuse_one_dash(self, ctx: click.Context, args: list[str]) -> None:
+        """Refuse `-out`, which would be read as `-o ut`."""
+        long = {name[1:]: name for each in self.get_params(ctx) for name in each.opts if name[:2] == "--"}
+        for argument in args[: args.index("--") if "--" in args else None]:
+            name = argument.split("=")[0]
+            if name in long:
+                raise UsageError(f"{name} has one dash.", f"Write {long[name]}")
+
+
+def _defaults(
+    command: click.Command, ctx: click.Context, named: str | None, preset: str | None, *, piped: bool
+) -> dict[str, Any]:
+    """Return the values of the file and of the preset, by the names of the command's parameters."""
+    if named == "":
+        raise UsageError("--config has an empty name.", "Is a variable in the command not set?")
+    path = Path(named) if named is not None else _own_file()
+    if named is None and not path.is_file():
+        if preset is not None:
+            raise UsageError(f"There is no preset {preset}: {path} does not exist.", "Name a file: --config.")
+        return {}
+    content = _read(path)
+    presets = content.pop("preset", {})
+    if not isinstance(presets, dict) or not all(isinstance(each, dict) for each in presets.values()):
+        raise UsageError(f"{path}: preset must be a table of tables.", "Write [preset.NAME].")
+    tables = [("", content)]
+    if preset is not None:
+        if preset not in presets:
+            raise UsageError(f"{path} has no preset {preset}.", _near(preset, presets, "It has"))
+        tables.append((f"preset.{preset}.", presets[preset]))
+    options = {_key(each): each for each in command.get_params(ctx) if isinstance(each, click.Option)}
+    values: dict[str, Any] = {}
+    for where, table in tables:
+        for key, value in table.items():
+            known = key.replace("_", "-")
+            option = _checked(path, where + key, known, options, trusted=named is not None)
+            if option.name is not None and not (piped and known in _TO_FILES):
+                values[option.name] = _value(path, where + key, option, value, ctx)
+    ctx.meta["denoiser.config"] = f"{path}" + (f", preset {preset}" if preset else "")
+    return values
+
+
+def _own_file() -> Path:
+    from denoiser.weights import store
+
+    return store.home() / NAME
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}.", "Check the path.") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise UsageError(f"{path} is not UTF-8 text (at line {line}).", "Save it as UTF-8.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(
+            f"{path} is not TOML: {error}.", 'A line is KEY = VALUE; text has "quotes".'
+        ) from error
+
+
+def _key(option: click.Option) -> str:
+    """Return the name of an option in the file: the long one without its dashes."""
+    return max(option.opts, key=len).lstrip("-")
+
+
+def _near(name: str, known: Iterable[str], listing: str) -> str:
+    names = list(known)
+    near = difflib.get_close_matches(name, names, 1)
+    if near:
+        return f"Did you mean {near[0]}?"
+    return f"{listing} {', '.join(names)}." if names else f"{listing} none."
+
+
+def _checked(
+    path: Path, shown: str, key: str, options: Mapping[str, click.Option], *, trusted: bool
+) -> click.Option:
+    """Return the option of a key. Raises UsageError if there is none, or the file may not have it."""
+    if key not in options or key in _OWN:
+        known = [each for each in options if each not in _OWN]
+        raise UsageError(f"{path}: there is no option {shown}.", _near(key, known, "The options are"))
+    if key in CODE and not trusted:
+        raise UsageError(
+            f"{path}: {shown} would load code, which only a file named by --config may do.",
+            f"Remove it, or write --config {path}",
+        )
+    return options[key]
+
+
+def _value(path: Path, shown: str, option: click.Option, value: Any, ctx: click.Context) -> Any:
+    """Return the value of an option as Click expects it. Raises UsageError for one that it refuses."""
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise UsageError(f"{path}: {shown} must be true or false.")
+        return value is not _turns_off(option)
+    parts = value if option.multiple and isinstance(value, list) else [value]
+    if not all(isinstance(part, str | int | float) and not isinstance(part, bool) for part in parts):
+        kind = "text, a number, or a list of these" if option.multiple else "text or a number"
+        raise UsageError(f"{path}: {shown} must be {kind}.")
+    texts: Any = [str(part) for part in parts]
+    try:
+        option.type_cast_value(ctx, texts if option.multiple else texts[0])
+    except click.BadParameter as error:
+        raise UsageError(f"{path}: {shown}: {error.message}") from error
+    return texts if option.multiple else texts[0]
+
+
+def _turns_off(option: click.Option) -> bool:
+    """Return True for a flag such as --no-train, which sets its parameter to False."""
+    return option.flag_value is False
+
+
+OPTIONS: list[click.Parameter] = [
+    GroupedOption(
+        ["--config"],
+        heading="Defaults",
+        metavar="FILE",
+        shell_complete=completion.paths,
+        help=f"File of defaults for these options. [default: {NAME} in the folder of `denoise doctor`]",
+    ),
+    GroupedOption(
+        ["--preset"], heading="Defaults", metavar="NAME", help="Use the table [preset.NAME] of that file."
+    ),
+]

@@ -1,0 +1,46 @@
+"""`--out out.png`: one input file to one output file, without a record."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from denoiser.commands.run_options import Request
+from denoiser.errors import UsageError
+from denoiser.imaging.formats import FORMATS, SUFFIXES
+from denoiser.pipeline.plan import Job
+
+
+def one_file(request: Request) -> Job | None:
+    """Return the job of a run from one file to the file that `--out` names; None if that names a folder.
+
+    Raises UsageError if the output is the input.
+    """
+    out = request.out
+    if out is None or out.suffix.lower() not in SUFFIXES or out.is_dir():
+        return None
+    if len(request.paths) > 1 or not os.path.isfile(request.paths[0]):  # noqa: PTH113 - it may be empty
+        return None
+    source = Path(request.paths[0])
+    if os.path.realpath(source) == os.path.realpath(out):
+        raise UsageError(
+            f"The output {out} is the input; inputs are never written to.", "Choose another name."
+        )
+    return Job(source, out, out.name)
+
+
+def written_as(request: Request, job: Job) -> Request:
+    """Return the request with the folder of the output, and with the format that its name asks for.
+
+    Raises UsageError for a name that the format doesn't fit.
+    """
+    ending = job.destination.suffix.lower()
+    named = next((name for name, (_, suffixes) in FORMATS.items() if ending in suffixes), None)
+    if request.format not in ("keep", named):
+        raise UsageError(
+            f"--out {job.destination} and --format {request.format} don't go together.", "Leave one out."
+        )
+    if named is None and ending != job.source.suffix.lower():
+        raise UsageError(f"{ending} is not written from another format.", "Use .png, .tif or .jpg.")
+    return replace(request, out=job.destination.parent, format=named or "keep")

@@ -1,0 +1,133 @@
+"""`denoise.toml` and its presets, through the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from denoiser.commands import config
+from denoiser.commands.run import run
+from tests.helpers.command import Denoise
+from tests.helpers.files import pixels, tree
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_command_line_before_preset_before_file_before_default(
+    denoise: Denoise, store: Path, scans: Path, identity: Path, flattener: Path, tmp_path: Path
+) -> None:
+    """The tree tells what --no-recursive and --glob were, and the pixels tell the model."""
+    write(
+        store / config.NAME,
+        f'model = "{flattener}"\nno-recursive = true\nglob = ["*.png", "*.tif"]\n'
+        f'[preset.all]\nno_recursive = false\n[preset.same]\nmodel = "{identity}"\nstrength = 1\n',
+    )
+
+    def names(out: str, *options: object) -> list[str]:
+        outcome = denoise(scans, "--out", tmp_path / out, *options)
+        assert outcome.code == 0, outcome.err
+        assert f"Defaults from {store / config.NAME}" in outcome.err
+        return tree(tmp_path / out)
+
+    def is_same(out: str) -> bool:
+        return bool((pixels(tmp_path / out / "a.png") == pixels(scans / "a.png")).all())
+
+    assert names("file") == ["a.png", "b.png"]
+    assert not is_same("file")
+    assert names("preset", "--preset", "all") == ["a.png", "b.png", "box/c.tif"]
+    assert names("model", "--preset", "same", "--glob", "a.*") == ["a.png"]
+    assert is_same("model")
+    assert names("line", "--preset", "same", "--model", flattener) == ["a.png", "b.png"]
+    assert not is_same("line")
+    (store / config.NAME).unlink()
+    assert denoise(scans, "--out", tmp_path / "d", "--model", identity).code == 0
+    assert len(tree(tmp_path / "d")) == 3
+
+
+def test_the_current_folder_is_never_searched(
+    denoise: Denoise, store: Path, scans: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(scans / config.NAME, "no-recursive = true\n")
+    monkeypatch.chdir(scans)
+    assert denoise(".", "--out", "../out", "--model", identity).code == 0
+    assert len(tree(Path("../out"))) == 3
+
+
+def test_only_a_named_file_loads_plugins(
+    denoise: Denoise, store: Path, scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    text = f'plugin = ["{Path(__file__).parents[2] / "plugins" / "invert.py"}"]\nmodel = "{identity}"\n'
+    own = write(store / config.NAME, text)
+    outcome = denoise(scans, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"Error: {own}: plugin would load code, which only a file named by --config may do."
+        f" Remove it, or write --config {own}\n"
+    )
+    outcome = denoise(scans, "--out", tmp_path / "out", "--config", own, "--verbose")
+    assert outcome.code == 0, outcome.err
+    assert "| invert" in outcome.err
+
+
+BAD = {
+    "key": ('qualty = "best"', (), "there is no option qualty. Did you mean quality?"),
+    "key of a preset": ("[preset.x]\nmodle = 3", ("--preset", "x"), "no option preset.x.modle. Did you mean"),
+    "table": ("[train]\nminutes = 3", (), "there is no option train."),
+    "preset": ("[preset.fast]", ("--preset", "fats"), "has no preset fats. Did you mean fast?"),
+    "no presets": ("", ("--preset", "x"), "has no preset x. It has none."),
+    "not TOML": ('model = "a"\nquality best', (), "is not TOML: Expected '=' .*line 2"),
+    "value": ('quality = "bets"', (), "quality: 'bets' is not one of"),
+    "range": ("strength = 2", (), "strength: 2"),
+    "flag": ("color = 1", (), "color must be true or false"),
+    "text": ("model = true", (), "model must be text or a number"),
+    "list": ('model = ["a"]', (), "model must be text or a number"),
+    "itself": ('config = "x"', (), "there is no option config"),
+    "presets": ("preset = 3", (), "preset must be a table"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_are_one_line(
+    denoise: Denoise, store: Path, scans: Path, tmp_path: Path, case: str
+) -> None:
+    text, options, message = BAD[case]
+    path = write(tmp_path / "my.toml", text)
+    outcome = denoise(scans, "--out", tmp_path / "out", "--config", path, *options)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"Error: {path}")
+    assert re.search(message, outcome.err), outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+    assert denoise("run", "--help", "--config", path).code == 0
+
+
+def test_files_that_are_none(denoise: Denoise, store: Path, scans: Path, tmp_path: Path) -> None:
+    (tmp_path / "latin.toml").write_bytes(b'model = "a"\n# \xe9\n')
+    for name, message in (
+        ("no.toml", "can't be read"),
+        ("latin.toml", "UTF-8 text (at line 2)"),
+        ("", "empty"),
+    ):
+        outcome = denoise(scans, "--out", tmp_path / "out", "--config", name and tmp_path / name)
+        assert outcome.code == 2
+        assert message in outcome.err
+    outcome = denoise(scans, "--out", tmp_path / "out", "--preset", "x")
+    assert outcome.code == 2
+    assert "There is no preset x" in outcome.err
+
+
+def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:
+    """Each option has a key, and those of flags turn into the value that the flag gives."""
+    import click
+
+    flags = [each for each in run.params if isinstance(each, click.Option) and each.is_flag]
+    own = write(tmp_path / "c.toml", "".join(f"{config._key(each)} = true\n" for each in flags))
+    context = run.make_context("run", ["x", "--config", str(own)])
+    for each in flags:
+        assert context.params[each.name or ""] is not each.opts[0].startswith("--no-"), each.opts
