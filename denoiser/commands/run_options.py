@@ -23,7 +23,7 @@ WORK, PLUGINS, MESSAGES = "How it is computed", "Plugins", "Messages"
 _OTHER_NAMES = {"jpg": "jpeg", "tif": "tiff", "same": "keep"}
 
 
-class _Format(click.Choice[str]):
+class _Format(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has none
     """The formats, with a hint for those who write an ending instead."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -31,7 +31,7 @@ class _Format(click.Choice[str]):
         name = _OTHER_NAMES.get(str(value).lower().lstrip("."))
         if name is not None:
             self.fail(f"{value!r} is called {name} here: --format {name}", param, ctx)
-        return super().convert(value, param, ctx)
+        return str(super().convert(value, param, ctx))
 
 
 LOADING: list[click.Parameter] = [

@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import functools
 import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,11 +129,17 @@ class Plugins:
             self._manager.unregister(name=name)
             raise PluginError(
                 f"Plugin {name} ({origin}): {first_line(error)}.",
-                f"The hooks are: {', '.join(hookspecs.HOOKS)}.",
+                self._arguments(str(error)) or f"The hooks are: {', '.join(hookspecs.HOOKS)}.",
             ) from error
         except PluginError:
             self._manager.unregister(name=name)
             raise
+
+    def _arguments(self, error: str) -> str | None:
+        """Return the arguments of the hook whose argument an error of pluggy's says is unknown."""
+        found = re.search(r"for hook '(\w+)'.*Argument\(s\)", error, re.DOTALL)
+        spec = getattr(getattr(self._manager, "hook", None), found[1]).spec if found else None
+        return f"The arguments of {spec.name} are: {', '.join(spec.argnames)}." if spec else None
 
     def _checked(self, module: Any, name: str, version: str, origin: str) -> Loaded:
         """Check the rules that pluggy does not check, and describe the plugin."""

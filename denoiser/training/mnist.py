@@ -15,6 +15,7 @@ import numpy as np
 
 from denoiser._types import PATCH, Bytes
 from denoiser.errors import TrainingError
+from denoiser.system import hardware
 from denoiser.system.stderr import quietly
 
 log = logging.getLogger(__name__)
@@ -85,6 +86,7 @@ def _read_idx(content: bytes) -> Bytes:
 
 
 def _download(split: Split) -> Bytes | None:
+    hardware.require_keras("Training")
     with quietly():
         import keras
 

@@ -38,6 +38,9 @@ def desk(tmp_path: Path, scans: Path, store: Path, monkeypatch: pytest.MonkeyPat
     (folder / "plug.py").write_text(
         "from denoiser import hookimpl\n\n@hookimpl\ndef preproces(image):\n    return None\n"
     )
+    (folder / "argument.py").write_text(
+        "from denoiser import hookimpl\n\n@hookimpl\ndef preprocess(imge):\n    return None\n"
+    )
     (folder / "plain.py").write_text("x = 1\n")
     Image.fromarray(np.zeros((30, 30), np.uint8)).save(folder / "black.png")
     monkeypatch.chdir(folder)
@@ -66,7 +69,7 @@ SLIPS: list[tuple[str, int, str]] = [
     ("scans --out scans", 2, r"The output folder scans is the input folder scans."),
     ("scans --out notes.txt", 2, r"notes.txt is a file, not a folder. Name a folder with --out."),
     ("scans -out new", 2, r"-out has one dash. Write --out"),
-    ("scans --ouput new", 2, r"No such option '--ouput'. Did you mean '--out'"),
+    ("scans --ouput new", 2, r"No such option.*--ouput.*Did you mean.*--out"),
     ("scans --out ''", 2, r"an empty name stands for nothing"),
     (
         "scans --out out --model ./same.keras",
@@ -125,6 +128,7 @@ SLIPS: list[tuple[str, int, str]] = [
     # Plugins and commands
     (f"{S} --plugin plog.py", 3, r"plog.py can't be read|no plugin plog.py"),
     (f"{S} --plugin plug.py", 3, r"preproces"),
+    (f"{S} --plugin argument.py", 3, r"imge.* The arguments of preprocess are: image, page."),
     (f"{S} --plugin plain.py", 3, r"plain"),
     (f"{S} --plugin-option invert.x=1", 2, r"no plugin invert to set options of"),
     ("trian scans", 2, r"Did you mean the command: denoise train"),
