@@ -32,7 +32,7 @@ def reason(error: OSError) -> str:
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the process, which stay the same in all versions."""
+    """Exit codes of the process; scripts may rely on them."""
 
     OK = 0
     SOME_FAILED = 1

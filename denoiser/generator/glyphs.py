@@ -75,7 +75,7 @@ def _printed(rng: Random) -> Image.Image:
 
 
 def _bent(image: Image.Image, rng: Random) -> Image.Image:
-    """Turn, slant and stretch an image about its middle."""
+    """Turn, slant and stretch about the middle."""
     turn, slant = rng.normal(0.0, 0.12), rng.normal(0.0, 0.22)
     wide, high = rng.uniform(0.8, 1.2, 2)
     cos, sin = math.cos(turn), math.sin(turn)
@@ -88,7 +88,7 @@ def _bent(image: Image.Image, rng: Random) -> Image.Image:
 
 
 def _boxed(image: Image.Image, rng: Random) -> Floats:
-    """Scale the ink to about 20 pixels, and move its centre of mass to the middle of 28x28."""
+    """The ink scaled to about 20 pixels at its longest, its centre of mass in the middle of 28x28."""
     box = image.getbbox() or (0, 0, _CANVAS, _CANVAS)
     width, height = box[2] - box[0], box[3] - box[1]
     scale = rng.uniform(18.5, 20.5) / max(width, height)

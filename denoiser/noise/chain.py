@@ -57,7 +57,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Chain:
-    """Noises applied one after another, each to the last one's clipped result."""
+    """Noises applied one after another, each to the clipped result of the previous one."""
 
     steps: tuple[Step, ...]
 

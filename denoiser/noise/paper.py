@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from denoiser._types import Floats
+from denoiser.generator import creases, marks, paper
 from denoiser.noise.registry import Parameter, Value, register
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], Floats]
@@ -54,9 +55,16 @@ def _lit(clean: Floats, rng: np.random.Generator, *effects: tuple[Value, Draw]) 
     return result
 
 
-def _texture(clean: Floats, rng: np.random.Generator, *, sigma: Value, gray: Value, specks: Value) -> Floats:
-    from denoiser.generator import paper
+def _darkening(**maps: Draw) -> Callable[..., Floats]:
+    """Return a noise that darkens; its parameters are the strengths of the maps."""
 
+    def noise(clean: Floats, rng: np.random.Generator, **strengths: Value) -> Floats:
+        return _lit(clean, rng, *((strengths[name], draw) for name, draw in maps.items()))
+
+    return noise
+
+
+def _texture(clean: Floats, rng: np.random.Generator, *, sigma: Value, gray: Value, specks: Value) -> Floats:
     grain = np.asarray(sigma, dtype=np.float32) * _maps(paper.grain, clean.shape, rng)
     result = clean * (1.0 - np.asarray(gray, dtype=np.float32) + grain)
     if np.any(specks):
@@ -64,33 +72,7 @@ def _texture(clean: Floats, rng: np.random.Generator, *, sigma: Value, gray: Val
     return result
 
 
-def _stain(clean: Floats, rng: np.random.Generator, *, amount: Value, prints: Value) -> Floats:
-    from denoiser.generator import marks
-
-    return _lit(clean, rng, (amount, marks.stains), (prints, marks.prints))
-
-
-def _crease(clean: Floats, rng: np.random.Generator, *, folds: Value, wrinkles: Value) -> Floats:
-    from denoiser.generator import creases
-
-    return _lit(clean, rng, (folds, creases.folds), (wrinkles, creases.wrinkles))
-
-
-def _shadow(clean: Floats, rng: np.random.Generator, *, opacity: Value, uneven: Value) -> Floats:
-    from denoiser.generator import paper
-
-    return _lit(clean, rng, (opacity, paper.shadow), (uneven, paper.uneven_light))
-
-
-def _bleed_through(clean: Floats, rng: np.random.Generator, *, alpha: Value) -> Floats:
-    from denoiser.generator import paper
-
-    return _lit(clean, rng, (alpha, paper.other_side))
-
-
 def _fade(clean: Floats, rng: np.random.Generator, *, amount: Value, lift: Value) -> Floats:
-    from denoiser.generator import paper
-
     left = 1.0 - np.asarray(lift, dtype=np.float32)
     ink = _lit(left * (1.0 - clean), rng, (amount, paper.wear))
     return np.asarray(1.0 - ink, dtype=np.float32)
@@ -109,28 +91,32 @@ register(
     },
 )  # fmt: skip
 register(
-    "stain", _stain, "blots, drops and cup rings with dark rims, and footprints",
+    "stain", _darkening(amount=marks.stains, prints=marks.prints),
+    "blots, drops and cup rings with dark rims, and footprints",
     parameters={
         "amount": _share(0.5, "light that stains take away, 0..1"),
         "prints": _share(0.2, "light that footprints take away, 0..1"),
     },
 )  # fmt: skip
 register(
-    "crease", _crease, "folded and crumpled paper, in light and shade",
+    "crease", _darkening(folds=creases.folds, wrinkles=creases.wrinkles),
+    "folded and crumpled paper, in light and shade",
     parameters={
         "folds": _share(0.15, "how much darker or lighter folds are, 0..1"),
         "wrinkles": _share(0.2, "how much darker or lighter wrinkles are, 0..1"),
     },
 )  # fmt: skip
 register(
-    "shadow", _shadow, "the shade of a book's spine or of a hand, and uneven light",
+    "shadow", _darkening(opacity=paper.shadow, uneven=paper.uneven_light),
+    "the shade of a book's spine or of a hand, and uneven light",
     parameters={
         "opacity": _share(0.4, "light that the shadow takes away where it is deepest, 0..1"),
         "uneven": _share(0.15, "light that is missing in the darkest parts of the page, 0..1"),
     },
 )  # fmt: skip
 register(
-    "bleed_through", _bleed_through, "the print of the other side shows through, mirrored",
+    "bleed_through", _darkening(alpha=paper.other_side),
+    "the print of the other side shows through, mirrored",
     parameters={"alpha": _share(0.2, "how much of that print is seen, 0..1")},
 )  # fmt: skip
 register(

@@ -80,7 +80,7 @@ def load_module(name: str) -> tuple[ModuleType, str]:
                 "Give the path of a .py file, or the name of an installed module.",
             ) from error
         raise PluginError(
-            f"The plugin {name} fails on loading: {first_line(error)}.", "Install what it needs."
+            f"The plugin {name} fails on loading: {first_line(error)}.", "Install the module that it needs."
         ) from error
     except BaseException as error:  # importing runs the plugin's code
         let_interruptions_pass(error)

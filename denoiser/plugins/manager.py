@@ -313,11 +313,17 @@ class Plugins:
         pages and then declines.
         """
         for impl in self._for("write_pages", path):
-            taken = _Counted(pages)
-            answer = self._invoke(impl, "write_pages", {"path": path, "pages": taken})
+            requested = False
+
+            def watched() -> Iterator[Any]:
+                nonlocal requested
+                requested = True
+                yield from pages
+
+            answer = self._invoke(impl, "write_pages", {"path": path, "pages": watched()})
             if answer is True:
                 return str(impl.plugin_name)
-            if answer is not None or taken.asked:
+            if answer is not None or requested:
                 raise FileError(
                     f"plugin {impl.plugin_name} returned {answer!r} from write_pages, having taken pages; "
                     "it must return True."
@@ -327,21 +333,6 @@ class Plugins:
     def _for(self, hook: str, path: Path) -> list[Any]:
         names = {plugin.name for plugin in self.loaded if path.suffix.lower() in plugin.suffixes}
         return [impl for impl in self._impls(hook) if impl.plugin_name in names]
-
-
-class _Counted:
-    """An iterator that records whether an item was requested."""
-
-    def __init__(self, pages: Iterator[Any]) -> None:
-        self._pages = pages
-        self.asked = False
-
-    def __iter__(self) -> Iterator[Any]:
-        return self
-
-    def __next__(self) -> Any:
-        self.asked = True
-        return next(self._pages)
 
 
 @contextlib.contextmanager

@@ -1,1 +1,1 @@
-"""What is asked of the operating system."""
+"""Calls to the operating system: atomic files, memory, threads of BLAS, stdout and stderr."""

@@ -1,8 +1,8 @@
-"""Files that are either complete or not there.
+"""Write files atomically: a file is complete, or it does not exist.
 
-A file is written under a temporary name beside its destination and renamed when it is complete. The writer
-holds a lock on it meanwhile, so that a later run can tell what a killed one left behind, which it removes,
-from what a run beside it is still writing, which it leaves alone.
+A file is written under a temporary name beside its destination, and renamed when it is complete. Meanwhile
+the writer holds a lock on it. A later run thus removes the temporary files of killed runs, which are not
+locked, and keeps those of other runs.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | getatt
 
 
 def lock(number: int) -> bool | None:
-    """Take the lock of an open file without waiting.
+    """Lock an open file without waiting.
 
-    Returns False where another process holds it, None where there are no locks.
+    Returns False if another process holds the lock, and None if there are no locks.
     """
     if fcntl is None:
         return None
@@ -104,35 +104,35 @@ def _sync_folder(folder: str) -> None:
 
 
 class Written(NamedTuple):
-    """What a file that was written is known by: its size in bytes and modification time in nanoseconds."""
+    """Size in bytes and modification time in nanoseconds of a written file, which identify it."""
 
     size: int
     mtime_ns: int
 
 
 def _flush(number: int, size: int, *, sync: bool) -> Written:
-    """Raise OSError unless all that was written to an open file, `size` bytes, is there."""
-    # The system's own time of writing is that of its last tick, and may be another run's, too.
+    """Flush an open file. Raises OSError if it does not have all `size` bytes that were written."""
+    # Set an exact time: the system's clock of files is coarse, and two writes could have the same time.
     now = time.time_ns()
     if os.utime in os.supports_fd:
         os.utime(number, ns=(now, now))
     if sync:
         os.fsync(number)
-    # Network file systems tell at closing that a disk is full; closing a duplicate keeps the lock.
+    # Network file systems report a full disk only on close; closing a duplicate keeps the lock.
     os.close(os.dup(number))
     status = os.fstat(number)
     if status.st_size != size:
-        raise OSError(errno.EIO, "not all that was written is there")
+        raise OSError(errno.EIO, "the file is shorter than what was written")
     return Written(size, status.st_mtime_ns)
 
 
 @contextlib.contextmanager
 def _replacing(destination: Path, ending: str = "", *, sync: bool = False) -> Iterator[tuple[str, int]]:
-    """Make a locked temporary file that becomes `destination` when the block ends well, and goes when not.
+    """Yield the path and descriptor of a locked temporary file, which becomes `destination` on success.
 
-    Gives its path and its descriptor.
+    If the block raises, the file is removed.
     """
-    # An interruption between making the file and being ready to remove it would leave it behind.
+    # Block signals until the file can be removed: an interruption in between would leave it behind.
     before = _mask(_BLOCK, _INTERRUPTIONS)
     path = None
     try:
@@ -143,7 +143,7 @@ def _replacing(destination: Path, ending: str = "", *, sync: bool = False) -> It
             if os.name != "nt":
                 os.replace(path, destination)  # noqa: PTH105 - faster
         finally:
-            with contextlib.suppress(OSError):  # what closing could tell has been told to `_flush`
+            with contextlib.suppress(OSError):  # `_flush` has reported any error already
                 os.close(number)
         if os.name == "nt":
             os.replace(path, destination)  # noqa: PTH105
@@ -159,23 +159,23 @@ def _replacing(destination: Path, ending: str = "", *, sync: bool = False) -> It
 
 
 class Whole(io.BufferedRandom):
-    """A file that encoders can only write to through Python, which raises what goes wrong.
+    """A file that encoders can write only through Python, which raises all errors.
 
-    Given a descriptor, Pillow's encoders write to it in C and don't notice when a disk takes less than all.
+    With a descriptor, Pillow's encoders would write in C and ignore incomplete writes to a full disk.
     """
 
     end = 0
-    """Where the furthest byte was written."""
+    """Position after the last byte that was written."""
 
     written = Written(0, 0)
-    """What the file is known by, once it is complete."""
+    """Size and time of the file, once it is complete."""
 
     def fileno(self) -> int:
         """Raise `io.UnsupportedOperation`, so that encoders write through Python."""
         raise io.UnsupportedOperation("fileno")
 
     def write(self, content: Buffer, /) -> int:
-        """Write all of it."""
+        """Write the content, and record its end."""
         written = super().write(content)
         self.end = max(self.end, self.tell())
         return written
@@ -183,17 +183,16 @@ class Whole(io.BufferedRandom):
 
 @contextlib.contextmanager
 def replacing(destination: Path, *, sync: bool = False) -> Iterator[Whole]:
-    """Open a binary file for reading and writing that becomes `destination` when the block ends well.
+    """Open a binary file for reading and writing, which becomes `destination` if the block does not raise.
 
-    Folders are made as needed. If the block raises, an existing destination stays as it was.
+    Missing folders are created. If the block raises, an existing destination stays unchanged.
 
     Args:
-        destination: the file to write or replace.
-        sync: whether to wait until the file and its name are on the disk.
+        destination: The file to write or replace.
+        sync: Whether to wait until the file and its name are on the disk.
 
     Raises:
-        OSError: the file can't be created, written in full or renamed.
-
+        OSError: The file can't be created, written in full or renamed.
     """
     with _replacing(destination, sync=sync) as (_, number):
         file = Whole(io.FileIO(number, "r+b", closefd=False))
@@ -202,18 +201,14 @@ def replacing(destination: Path, *, sync: bool = False) -> Iterator[Whole]:
             file.flush()
             file.written = _flush(number, file.end, sync=sync)
         finally:
-            with contextlib.suppress(OSError):  # on a full disk, what is left can't be flushed either
+            with contextlib.suppress(OSError):  # on a full disk, the buffer can't be flushed
                 file.close()
 
 
 def write(destination: Path, content: bytes, *, sync: bool = False) -> Written:
-    """Make `content` the whole file `destination`, as `replacing` does but without a file object.
+    """Write a file like `replacing`, without a file object, and return its size and time.
 
-    Returns what it is known by from now on.
-
-    Raises:
-        OSError: the file can't be created, written in full or renamed.
-
+    Raises OSError if the file can't be created, written in full or renamed.
     """
     with _replacing(destination, sync=sync) as (_, number):
         left = memoryview(content)
@@ -224,25 +219,22 @@ def write(destination: Path, content: bytes, *, sync: bool = False) -> Written:
 
 @contextlib.contextmanager
 def replacing_path(destination: Path, *, sync: bool = False) -> Iterator[Path]:
-    """As `replacing`, for writers that want a path: an empty file beside `destination`, with its ending.
+    """Yield a path like `replacing`, for writers that need one: an empty file with the destination's ending.
 
-    The writer may replace that file by another; it is locked only while it does not.
-
-    Raises:
-        OSError: the file can't be created, written or renamed.
-
+    If the writer replaces the file by another, the lock is lost. Raises OSError if the file can't be created,
+    written or renamed.
     """
     with _replacing(destination, destination.suffix, sync=sync) as (path, _):
         yield Path(path)
         if sync:
-            with open(path, "rb") as file:  # noqa: PTH123 - it may be another file by now
+            with open(path, "rb") as file:  # noqa: PTH123 - the writer may have replaced the file
                 os.fsync(file.fileno())
 
 
 def sweep(folders: Iterable[Path]) -> int:
-    """Remove what killed runs left in these folders (not below them); returns how many files.
+    """Remove the temporary files of killed runs in these folders (not below them); returns their number.
 
-    Where there are no locks, a file counts as left when it is a day old.
+    Without locks, files that are a day old are removed.
     """
     removed = 0
     for folder in folders:

@@ -18,7 +18,7 @@ from denoiser.errors import TrainingError
 from denoiser.inference.patches import averaged
 
 Pair = tuple[Floats, Floats]
-#: `source(number, rng)` -> (given, clean), float32 (number, side, side) each; equal if noise is added later.
+#: `source(number, rng)` -> (noisy, clean), float32 (number, side, side) each; equal if noise is added later.
 Source = Callable[[int, np.random.Generator], Pair]
 
 
@@ -46,7 +46,7 @@ class Images:
     """Tiles from pairs of images; every position in every image is equally likely.
 
     Args:
-        pairs: (given, clean) of equal shape; the two may be one array. Images smaller than a tile are
+        pairs: (noisy, clean) of equal shape; the two may be one array. Images smaller than a tile are
             mirrored at their edges.
         side: Side of a tile in pixels.
         augmentation: Random changes of the tiles.
@@ -58,21 +58,20 @@ class Images:
     def __init__(self, pairs: Sequence[Pair], side: int, augmentation: Augmentation = PLAIN) -> None:
         if not pairs:
             raise TrainingError("There are no images to cut tiles from.")
-        self._pairs = [
-            (first, first) if given is clean else (first, at_least(clean, side))
-            for given, clean in pairs
-            for first in (at_least(given, side),)
-        ]
+        self._pairs: list[Pair] = []
+        for noisy, clean in pairs:
+            padded = at_least(noisy, side)
+            self._pairs.append((padded, padded if clean is noisy else at_least(clean, side)))
         self._side, self._augmentation = side, augmentation
-        sizes = np.array([given.size for given, _ in self._pairs], dtype=np.float64)
+        sizes = np.array([noisy.size for noisy, _ in self._pairs], dtype=np.float64)
         self._shares = sizes / sizes.sum()
 
     def __call__(self, number: int, rng: np.random.Generator) -> Pair:
         """See `Source`."""
         result = np.empty((2, number, self._side, self._side), dtype=np.float32)
         for index, chosen in enumerate(rng.choice(len(self._pairs), number, p=self._shares)):
-            given, clean = self._pairs[chosen]
-            parts = [given] if given is clean else [given, clean]
+            noisy, clean = self._pairs[chosen]
+            parts = [noisy] if noisy is clean else [noisy, clean]
             for half, part in enumerate(self._cut(parts, rng)):
                 result[half:, index] = part
         return result[0], result[1]
@@ -105,7 +104,7 @@ class Drawn:
     """Tiles from a pool of generated pairs, which are replaced one by one.
 
     Args:
-        draw: `draw(rng)` returns (given, clean) of equal shape.
+        draw: `draw(rng)` returns (noisy, clean) of equal shape.
         side: Side of a tile in pixels.
         augmentation: Random changes of the tiles.
         pool: Number of pairs in the pool.
@@ -153,11 +152,11 @@ class Mixed:
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def cut(given: Floats, clean: Floats, number: int, rng: np.random.Generator, *, context: int = 1) -> Pair:
+def cut(noisy: Floats, clean: Floats, number: int, rng: np.random.Generator, *, context: int = 1) -> Pair:
     """Cut patches from tiles, an equal number from each, at random positions and in random order.
 
     Args:
-        given: Tiles to cut inputs from, float32 (tiles, side, side), with side at least 28 `context`.
+        noisy: Tiles to cut inputs from, float32 (tiles, side, side), with side at least 28 `context`.
         clean: Tiles to cut clean patches from, of the same shape.
         number: Number of patches.
         rng: Source of the positions and of the order.
@@ -167,7 +166,7 @@ def cut(given: Floats, clean: Floats, number: int, rng: np.random.Generator, *, 
         Inputs, float32 (number, 28, 28), or with context (number, 28, 28, 2) as
         `denoiser.inference.patches.split` returns them; and clean patches (number, 28, 28).
     """
-    tiles, side, _ = given.shape
+    tiles, side, _ = noisy.shape
     margin = (context - 1) * PATCH // 2
     positions = side - context * PATCH + 1
     order = rng.permutation(number)
@@ -181,10 +180,10 @@ def cut(given: Floats, clean: Floats, number: int, rng: np.random.Generator, *, 
         corners = (tops + margin, lefts + margin)
         targets[chosen] = _windows(clean[index], 1)[corners]
         if context == 1:
-            inputs[chosen] = _windows(given[index], 1)[corners]
+            inputs[chosen] = _windows(noisy[index], 1)[corners]
         else:
-            inputs[chosen, ..., 0] = _windows(given[index], 1)[corners]
-            inputs[chosen, ..., 1] = _windows(averaged(given[index], context), context)[tops, lefts]
+            inputs[chosen, ..., 0] = _windows(noisy[index], 1)[corners]
+            inputs[chosen, ..., 1] = _windows(averaged(noisy[index], context), context)[tops, lefts]
     return inputs, targets
 
 

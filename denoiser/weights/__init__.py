@@ -1,1 +1,1 @@
-"""What a model is and where it lies, without Keras; the bundled model files lie here too."""
+"""Models without Keras: their configs, files and names. The bundled model files are here, too."""

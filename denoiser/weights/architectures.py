@@ -185,12 +185,10 @@ class MixerConfig(_Config):
     @property
     def token_kernels(self) -> dict[str, tuple[int, int]]:
         """Names of the kernels that mix the tokens of a block, with their numbers of inputs and outputs."""
-        if self.token_hidden:
-            return {
-                "tokens_in": (self.tokens, self.token_hidden),
-                "tokens_out": (self.token_hidden, self.tokens),
-            }
-        return {"tokens": (self.tokens, self.tokens)}
+        tokens, hidden = self.tokens, self.token_hidden
+        if hidden:
+            return {"tokens_in": (tokens, hidden), "tokens_out": (hidden, tokens)}
+        return {"tokens": (tokens, tokens)}
 
     @property
     def channel_kernels(self) -> dict[str, tuple[int, int]]:

@@ -183,7 +183,7 @@ def require_place(model: Path) -> None:
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise ModelError(
             f"{model} can't be written: {folder} is not a folder that you may write to.",
-            "Choose another place, with DENOISER_HOME if it is the store.",
+            "Choose another folder; DENOISER_HOME sets the folder of the store.",
         )
 
 

@@ -180,7 +180,7 @@ def test_the_users_own_files_are_left_alone(tmp_path: Path, caplog: pytest.LogCa
     assert not [path for path in artifacts.write(model, FOUND, history()) if "curve" not in path.name]
     assert (tmp_path / "mine.png").read_bytes() == kept
     assert (tmp_path / "mine.csv").read_text() == "my,own\n1,2\n"
-    assert caplog.text.count("left as it is") == 2
+    assert caplog.text.count("left unchanged") == 2
 
 
 def test_what_can_not_be_written_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
