@@ -1,6 +1,7 @@
 """From jobs to results: who does them, in which order they are told of, and the record that is kept.
 
-Many small files go over processes, everything else is done in this one; what comes out is the same.
+Many small files go over processes, and all goes to one where plugins could crash it; everything else is done
+in this one. The results are the same.
 """
 
 from __future__ import annotations
@@ -69,13 +70,19 @@ class Pipeline:
         Close it where not all results are taken: processes end, and what they had finished is recorded.
         """
         groups = _groups(jobs)
-        count = self._processes(groups)
+        count, threads = self._processes(groups), None
         if count < 2:
-            yield from self._alone(jobs)
-            return
+            if not (self._has_plugins() and self._may_fork()):
+                yield from self._alone(jobs)
+                return
+            count, threads = 1, self._denoiser.jobs
+            groups = [
+                range(start, min(start + GROUP_FILES, len(jobs)))
+                for start in range(0, len(jobs), GROUP_FILES)
+            ]
         from denoiser.pipeline.process_pool import Pool
 
-        pool = Pool(self._cleaner, jobs, groups, count, begin=self._begin)
+        pool = Pool(self._cleaner, jobs, groups, count, begin=self._begin, threads=threads)
         try:
             for job, outcome in zip(jobs, pool.outcomes(), strict=True):
                 yield self._note(job, outcome)
@@ -90,19 +97,29 @@ class Pipeline:
                 yield self._note(job, outcome)
 
     def _processes(self, groups: Sequence[range]) -> int:
-        """How many processes to use: 1 unless there are many small files, and processes can be had.
+        """How many processes to use: 1 unless there are many small files, and processes can be had."""
+        small = sum(len(group) for group in groups if len(group) > 1)
+        if small < PROCESSES_FROM or not self._may_fork():
+            return 1
+        return min(self._denoiser.jobs, len(groups))
+
+    def _may_fork(self) -> bool:
+        """Whether other processes may do the work.
 
         A GPU is not for sharing, and what was compared is known to one process alone.
         """
-        small = sum(len(group) for group in groups if len(group) > 1)
-        if small < PROCESSES_FROM or self._output.compare is not None:
-            return 1
-        engines = self._denoiser.engines()
-        if any(engine.name != "numpy" for engine in engines):
-            return 1
+        if self._output.compare is not None:
+            return False
+        if any(engine.name != "numpy" for engine in self._denoiser.engines()):
+            return False
         from denoiser.pipeline.process_pool import possible
 
-        return min(self._denoiser.jobs, len(groups)) if possible() else 1
+        return possible()
+
+    def _has_plugins(self) -> bool:
+        """Whether other people's code sees the images: should it crash, another process must be left."""
+        hooks = {hook for plugin in self._denoiser.plugins.loaded for hook in plugin.hooks}
+        return bool(hooks - {"register_noise"})
 
     def _begin(self, jobs: Sequence[Job]) -> None:
         if self._record is not None:

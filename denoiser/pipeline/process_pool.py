@@ -25,6 +25,7 @@ from denoiser.pipeline.cleaner import Cleaner, Outcome, failed
 from denoiser.pipeline.outcomes import Result, Status
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.record import Stamp
+from denoiser.plugins.checks import Trace, trace_to
 from denoiser.system import atomic
 from denoiser.system.threads import no_more
 
@@ -58,6 +59,8 @@ class Pool:
         tasks: ranges of places in `jobs`, in order, each done by one process at a time.
         count: how many processes.
         begin: called here with a task's jobs before a process has them.
+        threads: with how many threads each process computes; None: with one where a task has several files,
+            else with all.
 
     """
 
@@ -69,7 +72,9 @@ class Pool:
         count: int,
         *,
         begin: Callable[[Sequence[Job]], None],
+        threads: int | None = None,
     ) -> None:
+        self._threads = threads
         self._cleaner, self._jobs, self._begin, self._count = cleaner, jobs, begin, count
         self._waiting = deque(tasks)
         self._again: set[int] = set()
@@ -96,7 +101,8 @@ class Pool:
         """Give every worker something to do, starting those that are missing."""
         while len(self._workers) < min(self._count, len(self._waiting)):
             try:
-                worker = _Worker(self._cleaner, self._jobs, [each.pipe for each in self._workers])
+                others = [each.pipe for each in self._workers]
+                worker = _Worker(self._cleaner, self._jobs, others, self._threads)
             except OSError as error:
                 no_more(error)
                 self._count = len(self._workers)
@@ -178,14 +184,16 @@ class Pool:
 class _Worker:
     """One process, seen from outside."""
 
-    def __init__(self, cleaner: Cleaner, jobs: Sequence[Job], others: Sequence[Connection]) -> None:
+    def __init__(
+        self, cleaner: Cleaner, jobs: Sequence[Job], others: Sequence[Connection], threads: int | None
+    ) -> None:
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
         self.tasks: deque[range] = deque()
         self._told = 0
-        self.process = context.Process(
-            target=_serve, args=(theirs, [*others, self.pipe], cleaner, jobs), name="denoiser", daemon=True
-        )
+        self._trace = Trace()
+        given = (theirs, [*others, self.pipe], cleaner, jobs, threads, self._trace)
+        self.process = context.Process(target=_serve, args=given, name="denoiser", daemon=True)
         self.process.start()
         theirs.close()
 
@@ -220,7 +228,9 @@ class _Worker:
     def fate(self) -> str:
         """How it ended, in words."""
         code = self.process.exitcode or 0
-        return f"was killed (signal {-code})" if code < 0 else f"ended (exit code {code})"
+        ended = f"was killed (signal {-code})" if code < 0 else f"ended (exit code {code})"
+        where = self._trace.read()
+        return f"{ended} in {where}" if where else ended
 
 
 class _Ending:
@@ -247,13 +257,21 @@ class _Ending:
             raise KeyboardInterrupt
 
 
-def _serve(pipe: Connection, others: Sequence[Connection], cleaner: Cleaner, jobs: Sequence[Job]) -> None:
+def _serve(
+    pipe: Connection,
+    others: Sequence[Connection],
+    cleaner: Cleaner,
+    jobs: Sequence[Job],
+    threads: int | None,
+    trace: Trace,
+) -> None:
     """Be a worker: do what comes through the pipe until it is closed."""
     ending = _Ending()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which will say what to do
     signal.signal(signal.SIGTERM, ending)
     for other in others:
         other.close()  # or a parent that is gone would never be noticed
+    trace_to(trace)
     gc.freeze()  # what was there before stays shared
     parent = os.getppid()
     _end_with_parent()
@@ -261,7 +279,7 @@ def _serve(pipe: Connection, others: Sequence[Connection], cleaner: Cleaner, job
         while True:
             start, stop = pipe.recv()
             # Small files leave the other cores to the other workers; a large one has them all.
-            cleaner.threads(1 if stop - start > 1 else None)
+            cleaner.threads(threads or (1 if stop - start > 1 else None))
             teller = _Teller(pipe, ending)
             try:
                 for place, outcome in enumerate(cleaner.outcomes(jobs[start:stop]), start):

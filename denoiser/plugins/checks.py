@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,9 +16,41 @@ from denoiser.errors import FileError
 log = logging.getLogger(__name__)
 
 
+class Trace:
+    """Memory that a process shares with its workers, in which a worker says which plugin's code it runs.
+
+    What crashes in C ends the worker without a word; its parent reads here whose code it was.
+    """
+
+    _BYTES = 256
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, self._BYTES)
+
+    def read(self) -> str:
+        """Return which plugin's code runs, or ran when the worker ended, such as "plugin x"; else ""."""
+        return self._memory[:].rstrip(b"\0").decode(errors="replace")
+
+    def write(self, text: str) -> None:
+        """Say which plugin's code begins to run; "" for none."""
+        self._memory[:] = text.encode()[: self._BYTES].ljust(self._BYTES, b"\0")
+
+
+_trace: Trace | None = None
+
+
+def trace_to(trace: Trace) -> None:
+    """Have this process say in `trace` which plugin's code it runs, from now on."""
+    global _trace
+    _trace = trace
+
+
 @contextlib.contextmanager
 def blamed(plugin: str, where: str) -> Iterator[None]:
     """Turn any exception of a plugin's code into a FileError that names the plugin."""
+    before = "" if _trace is None else _trace.read()
+    if _trace is not None:
+        _trace.write(f"{where} of plugin {plugin}")
     try:
         yield
     except BaseException as error:  # only this file fails, whatever the plugin raises
@@ -26,6 +59,9 @@ def blamed(plugin: str, where: str) -> Iterator[None]:
         raise FileError(
             f"plugin {plugin} failed in {where}: {type(error).__name__}: {first_line(error)}."
         ) from error
+    finally:
+        if _trace is not None:
+            _trace.write(before)
 
 
 def read_only(image: Floats) -> Floats:
