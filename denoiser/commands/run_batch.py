@@ -93,7 +93,7 @@ class Batch:
         return [
             job
             for job in jobs
-            if os.path.lexists(job.destination) and not self._record.ours(job.relative, job.destination)
+            if os.path.lexists(job.destination) and not self._record.is_ours(job.relative, job.destination)
         ]
 
     def _dry_run(self, jobs: Iterable[Job]) -> None:

@@ -5,6 +5,7 @@ What plugins give is checked here, so that the rest of the way need not know whe
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from denoiser._types import Floats
 from denoiser.errors import FileError
 from denoiser.imaging.picture import BECAME_GRAY, Picture
+from denoiser.imaging.source import Source
 from denoiser.page import Page
 from denoiser.plugins.checks import blamed, checked, read_only
 from denoiser.plugins.manager import Plugins
@@ -22,10 +24,10 @@ from denoiser.plugins.manager import Plugins
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-class PluginFile:
-    """A file that a plugin reads, with the face of a `reader.ImageFile`.
+class PluginFile(Source):
+    """A file that a plugin reads.
 
-    The first page is read at once, as it tells how many there are and how large they are.
+    The first page is read at once, as it states the number of pages and their size.
     """
 
     format = "TIFF"
@@ -70,7 +72,7 @@ class PluginFile:
         return Picture(pixels, page, format="", notes=notes)
 
     def pages(self) -> Iterator[Picture]:
-        """Give page after page; FileError where the plugin fails or gives more or fewer than it said."""
+        """Yield page after page; FileError where the plugin fails or yields more or fewer than it said."""
         for index in range(self.count):
             picture, self._first = self._first or self._next(index), None
             if picture is None:
@@ -83,6 +85,13 @@ class PluginFile:
                 if more is not None:
                     raise self._fault(f"gave more than the {self.count} pages that it said")
             yield picture
+
+    def close(self) -> None:
+        """End the plugin's generator; an error that it raises now no longer concerns a page."""
+        close = getattr(self._given, "close", None)
+        if close is not None:
+            with contextlib.suppress(FileError), blamed(self._plugin, "read_pages"):
+                close()
 
 
 class _Handed:

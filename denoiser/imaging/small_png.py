@@ -20,6 +20,7 @@ from PIL import Image
 
 from denoiser._types import Bytes
 from denoiser.imaging.picture import Picture
+from denoiser.imaging.source import Source
 from denoiser.page import Page
 
 MAX_PIXELS = 128 * 128
@@ -92,8 +93,8 @@ def _chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
 _END = b"".join(_chunk(b"IEND", b""))
 
 
-class PlainFile:
-    """A small gray PNG that lies in memory, with the face of a `reader.ImageFile`."""
+class PlainFile(Source):
+    """A small gray PNG, decoded already."""
 
     format = "PNG"
     count = 1
@@ -104,7 +105,7 @@ class PlainFile:
         self.size = (pixels.shape[1], pixels.shape[0])
 
     def pages(self) -> Iterator[Picture]:
-        """Give the one page."""
+        """Yield the one page."""
         pixels = self._pixels.astype(np.float32)
         pixels /= np.float32(255.0)
         yield Picture(pixels, Page(self.path, 0, 1, 8, "L"))

@@ -8,32 +8,29 @@ elsewhere: several processes may clean at once, and only one of them tells what 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import logging
 import os
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from denoiser._types import Floats
 from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError, reason
-from denoiser.imaging import formats, plugin_files, reader, small_png, writer
+from denoiser.imaging import formats, plugin_files, writer
 from denoiser.imaging.open import open_builtin, open_image
 from denoiser.imaging.picture import Picture
+from denoiser.imaging.source import Fingerprint, Source
 from denoiser.inference import noise_level
 from denoiser.inference.denoiser import Cleaned, Denoiser
 from denoiser.pipeline.comparison import Comparisons
 from denoiser.pipeline.outcomes import Result, Status
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.prefetch import Ahead, Aside, Behind, one_ahead
-from denoiser.pipeline.record import Stamp
 from denoiser.system import atomic
 from denoiser.system.atomic import Written
 
@@ -41,10 +38,6 @@ log = logging.getLogger(__name__)
 
 SMALL_PIXELS = 128 * 128
 AHEAD_PIXELS = 32_000_000
-# Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
-_READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-IN_MEMORY = 32 << 20
-"""Files up to this many bytes are read at once; larger ones stay on the disk while they are decoded."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +61,8 @@ class Outcome:
     """How a file fared, and for the record what it was made from and what its output is known by."""
 
     result: Result
-    stamp: Stamp | None = None
+    fingerprint: Fingerprint | None = None
     written: Written | None = None
-
-
-Source = reader.ImageFile | small_png.PlainFile | plugin_files.PluginFile
 
 
 @dataclass
@@ -81,8 +71,6 @@ class _Work:
 
     job: Job
     started: float
-    stamp: Stamp
-    file: IO[bytes]
     source: Source
     models: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -147,13 +135,13 @@ class Cleaner:
                     batch.append((opened, picture, self._prepare(picture)))
                 except Exception as error:
                     yield from self._batch(batch)
-                    yield failed(opened.job, error, opened.started)
+                    yield _failure(opened, error)
             elif opened.ahead is None:
                 try:
                     self._write(opened, self._pages(opened))
                     yield self._finish(opened)
                 except Exception as error:
-                    yield failed(opened.job, error, opened.started)
+                    yield _failure(opened, error)
             else:
                 under_way.append(_Writing(opened, aside.write(partial(self._write, opened))))
                 self._compute(under_way[-1])
@@ -208,7 +196,7 @@ class Cleaner:
             writing.file.finish()
             return self._finish(writing.work)
         except Exception as error:
-            return failed(writing.work.job, error, writing.work.started)
+            return _failure(writing.work, error)
 
     def _batch(self, batch: list[tuple[_Work, Picture, list[Floats]]]) -> Iterator[Outcome]:
         """Clean small pictures together, write them one by one, and empty the batch."""
@@ -218,7 +206,7 @@ class Cleaner:
         try:
             cleaned = iter(self._denoiser.clean(planes, channels=[len(mine) for _, _, mine in batch]))
         except Exception as error:
-            yield from (failed(work.job, error, work.started) for work, _, _ in batch)
+            yield from (_failure(work, error) for work, _, _ in batch)
             return
         for work, picture, mine in batch:
             results = [next(cleaned) for _ in mine]
@@ -232,47 +220,12 @@ class Cleaner:
                         work.written = atomic.write(destination, content, sync=self._output.sync)
                 yield self._finish(work)
             except Exception as error:
-                yield failed(work.job, error, work.started)
+                yield _failure(work, error)
 
     def _open(self, job: Job, started: float) -> _Work:
-        try:
-            number = os.open(job.source, _READING)
-        except OSError as error:
-            raise FileError(f"can't be read: {error.strerror}.") from error
-        file: IO[bytes] | None = None
-        try:
-            status = os.fstat(number)
-            if not stat.S_ISREG(status.st_mode):
-                raise FileError("is not a regular file.")
-            if status.st_size == 0:
-                raise FileError("is empty.")
-            if status.st_size > IN_MEMORY:
-                file = os.fdopen(number, "rb")
-            else:
-                content = _content(number, status.st_size)
-        finally:
-            if file is None:
-                os.close(number)
-        if file is None:
-            checksum = hashlib.sha256(content).hexdigest()
-            file = io.BytesIO(content)
-        else:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-            file.seek(0)
-        stamp = Stamp(status.st_size, status.st_mtime_ns, checksum)
-        output = self._output
-        source = open_image(
-            job.source,
-            self._denoiser.plugins,
-            lambda: self._image(file, job.source),
-            color=output.color,
-            max_megapixels=output.max_megapixels,
-        )
-        return _Work(job, started, stamp, file, source)
-
-    def _image(self, file: IO[bytes], path: Path) -> reader.ImageFile | small_png.PlainFile:
-        output = self._output
-        return open_builtin(file, path, color=output.color, max_megapixels=output.max_megapixels)
+        color, limit = self._output.color, self._output.max_megapixels
+        source = open_image(job.source, self._denoiser.plugins, color=color, max_megapixels=limit)
+        return _Work(job, started, source)
 
     def threads(self, count: int | None) -> None:
         """Compute on so many threads from now on; None: as many as the denoiser was given."""
@@ -352,7 +305,7 @@ class Cleaner:
         return None
 
     def _finish(self, work: _Work) -> Outcome:
-        work.file.close()
+        work.source.close()
         job = work.job
         result = Result(
             job.source,
@@ -364,7 +317,7 @@ class Cleaner:
             noise=float(np.mean(work.noise)) if work.noise else None,
             seconds=time.perf_counter() - work.started,
         )
-        return Outcome(result, work.stamp, work.written)
+        return Outcome(result, work.source.fingerprint, work.written)
 
     def stream(self, content: bytes) -> tuple[bytes, Result]:
         """Clean one image from memory to memory, all its pages; raises FileError."""
@@ -372,9 +325,9 @@ class Cleaner:
         path = Path("-")
         if not content:
             raise FileError("is empty.")
-        file, result = io.BytesIO(content), io.BytesIO()
-        job = Job(path, path, "-")
-        work = _Work(job, started, Stamp(len(content), 0), file, self._image(file, path))
+        result, color, limit = io.BytesIO(), self._output.color, self._output.max_megapixels
+        source = open_builtin(io.BytesIO(content), path, color=color, max_megapixels=limit)
+        work = _Work(Job(path, path, "-"), started, source)
         try:
             notes = writer.write(result, self._pages(work), self._target(work), count=work.source.count)
         except OSError as error:
@@ -383,6 +336,11 @@ class Cleaner:
         told, seconds = tuple(dict.fromkeys(work.notes)), time.perf_counter() - started
         done = Result(path, path, Status.DONE, work.pages, work.models, told, seconds=seconds)
         return result.getvalue(), done
+
+
+def _failure(work: _Work, error: Exception) -> Outcome:
+    work.source.close()
+    return failed(work.job, error, work.started)
 
 
 def failed(job: Job, error: Exception, started: float) -> Outcome:
@@ -399,14 +357,6 @@ def failed(job: Job, error: Exception, started: float) -> Outcome:
         text = f"failed unexpectedly: {type(error).__name__}: {error}. Run with --verbose for the details."
     seconds = time.perf_counter() - started
     return Outcome(Result(job.source, job.destination, Status.FAILED, error=text, seconds=seconds))
-
-
-def _content(number: int, size: int) -> bytes:
-    """Read an open file to its end; `size` is what it is likely to have."""
-    parts = []
-    while part := os.read(number, size + 1):
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _pixels(source: Source) -> int:

@@ -10,8 +10,9 @@ from PIL import Image
 from denoiser._types import PATCH, Floats
 from denoiser.errors import FileError, reason
 from denoiser.imaging.picture import quantize
+from denoiser.imaging.source import Fingerprint
 from denoiser.inference.patches import whole_from_image
-from denoiser.pipeline.record import Record, Stamp
+from denoiser.pipeline.record import Record
 from denoiser.system import atomic
 from denoiser.system.atomic import Written
 
@@ -34,10 +35,10 @@ class Comparisons:
         names = (self._name(relative, 0, 1), self._name(relative, 0, 2))
         return any(self._record.up_to_date(name, source, self._folder / name, made_with) for name in names)
 
-    def done(self, relative: str, source: Path, stamp: Stamp, made_with: str) -> None:
+    def done(self, relative: str, source: Path, fingerprint: Fingerprint, made_with: str) -> None:
         """Note what an output's comparisons were made from and with, once it is complete itself."""
         for name, written in self._written.pop(relative, ()):
-            self._record.done(name, source, stamp, made_with, written)
+            self._record.done(name, source, fingerprint, made_with, written)
 
     @staticmethod
     def _name(relative: str, index: int, count: int) -> str:
@@ -48,7 +49,7 @@ class Comparisons:
         name = self._name(relative, index, count)
         path = self._folder / name
         try:
-            if path.exists() and not self._force and not self._record.ours(name, path):
+            if path.exists() and not self._force and not self._record.is_ours(name, path):
                 raise FileError(
                     f"can't be compared: {path} exists and was not written by denoise.",
                     "Use --force to overwrite, or another --compare.",

@@ -103,14 +103,14 @@ class Pipeline:
             self._record.begin(job.relative for job in jobs)
 
     def _note(self, job: Job, outcome: Outcome) -> Result:
-        stamp, written = outcome.stamp, outcome.written
-        if stamp is not None and self._output.compare is not None:
-            self._output.compare.done(job.relative, job.source, stamp, self.made_with)
+        fingerprint, written = outcome.fingerprint, outcome.written
+        if fingerprint is not None and self._output.compare is not None:
+            self._output.compare.done(job.relative, job.source, fingerprint, self.made_with)
         if self._record is not None:
-            if stamp is None or written is None:
+            if fingerprint is None or written is None:
                 self._record.failed(job.relative)
             else:
-                self._record.done(job.relative, job.source, stamp, self.made_with, written)
+                self._record.done(job.relative, job.source, fingerprint, self.made_with, written)
         return outcome.result
 
     def stream(self, content: bytes) -> tuple[bytes, Result]:

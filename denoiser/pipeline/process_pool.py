@@ -24,7 +24,6 @@ from denoiser.errors import DenoiserError, FileError
 from denoiser.pipeline.cleaner import Cleaner, Outcome, failed
 from denoiser.pipeline.outcomes import Result, Status
 from denoiser.pipeline.plan import Job
-from denoiser.pipeline.record import Stamp
 from denoiser.system import atomic
 
 Packed = tuple[Any, ...]
@@ -286,7 +285,7 @@ class _Teller:
 
 def _packed(outcome: Outcome) -> Packed:
     """An outcome without what its job says; pickling paths would take longer than all the rest."""
-    result, stamp = outcome.result, outcome.stamp
+    result, fingerprint = outcome.result, outcome.fingerprint
     return (
         result.pages,
         dict(result.models),
@@ -295,12 +294,12 @@ def _packed(outcome: Outcome) -> Packed:
         result.noise,
         result.seconds,
         outcome.written,
-        None if stamp is None else (stamp.size, stamp.mtime_ns, stamp.sha256),
+        fingerprint,
     )
 
 
 def _unpacked(job: Job, packed: Packed) -> Outcome:
-    pages, models, notes, error, noise, seconds, written, stamp = packed
+    pages, models, notes, error, noise, seconds, written, fingerprint = packed
     status = Status.DONE if error is None else Status.FAILED
     result = Result(job.source, job.destination, status, pages, models, notes, error, noise, seconds)
-    return Outcome(result, None if stamp is None else Stamp(*stamp), written)
+    return Outcome(result, fingerprint, written)

@@ -18,11 +18,11 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from denoiser.errors import UsageError, reason
+from denoiser.imaging.source import Fingerprint
 from denoiser.system import atomic
 from denoiser.system.atomic import Written
 
@@ -38,15 +38,6 @@ MOST_FILES = 16
 
 _KEPT = 4  # entries of one output that merging keeps, the newest; older ones can't be of what is there
 _DAY = 86_400.0
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """An input file's state: size in bytes, modification time in nanoseconds, and SHA-256 of its content."""
-
-    size: int
-    mtime_ns: int
-    sha256: str | None = None
 
 
 def digest(value: Any) -> str:
@@ -255,17 +246,17 @@ class Record:
         assert self._lines is not None  # noqa: S101 - just read
         return self._lines
 
-    def knows(self, output: str) -> bool:
+    def is_recorded(self, output: str) -> bool:
         """Whether this output was written, or begun, by us."""
         return output in self._known().done or output in self._known().begun
 
-    def ours(self, output: str, destination: Path) -> bool:
+    def is_ours(self, output: str, destination: Path) -> bool:
         """Whether what lies at `destination` is this output, as it was written or half-way to it.
 
         A file of another size or time has come from somewhere else since; an empty one is what a power cut
         leaves.
         """
-        if not self.knows(output):
+        if not self.is_recorded(output):
             return False
         try:
             there = destination.stat()
@@ -316,9 +307,11 @@ class Record:
         self._append([_line({"output": output, "failed": True})])
         self._known().begun.pop(output, None)
 
-    def done(self, output: str, source: Path, stamp: Stamp, made_with: str, written: Written) -> None:
+    def done(
+        self, output: str, source: Path, fingerprint: Fingerprint, made_with: str, written: Written
+    ) -> None:
         """Record that an output is complete: its input, its settings, its size and its time."""
-        entry = _Entry(_absolute(source), stamp.size, stamp.mtime_ns, stamp.sha256, made_with, *written)
+        entry = _Entry(_absolute(source), *fingerprint, made_with, *written)
         self._append([entry.line(output)])
         known = self._known()
         known.begun.pop(output, None)
