@@ -20,6 +20,8 @@ from denoiser.imaging.source import Source
 from denoiser.page import Page
 from denoiser.plugins.checks import blamed, checked, read_only
 from denoiser.plugins.manager import Plugins
+from denoiser.system import atomic
+from denoiser.system.atomic import Written
 
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -119,13 +121,29 @@ class _Handed:
         return read_only(picture.pixels), picture.page
 
 
-def write(path: Path, plugins: Plugins, pictures: Iterator[Picture], *, count: int) -> list[str] | None:
-    """Let a plugin write all pages to a temporary file; return notes, or None if no plugin accepts the file.
+class _Declined(Exception):  # noqa: N818 - not an error
+    """Raised inside `replacing_path` to discard the temporary file when no plugin accepts the file."""
+
+
+def save(
+    path: Path, plugins: Plugins, pages: Iterator[Picture], *, count: int, sync: bool = False
+) -> tuple[Written, list[str]] | None:
+    """Let a plugin write all pages; returns what `writer.save` does, or None if no plugin accepts the file.
 
     FileError names a plugin that fails, leaves pages out or writes nothing; what a page raises while it is
     made is raised as it is, whatever the plugin does about it.
     """
-    handed = _Handed(pictures)
+    if not plugins.writes(path):
+        return None
+    with contextlib.suppress(_Declined), atomic.replacing_path(path, sync=sync) as temporary:
+        notes = _write(temporary, plugins, pages, count)
+        status = temporary.stat()
+        return Written(status.st_size, status.st_mtime_ns), notes
+    return None
+
+
+def _write(path: Path, plugins: Plugins, pages: Iterator[Picture], count: int) -> list[str]:
+    handed = _Handed(pages)
     try:
         plugin = plugins.write_pages(path, handed)
     except Exception:
@@ -135,7 +153,7 @@ def write(path: Path, plugins: Plugins, pictures: Iterator[Picture], *, count: i
     if handed.error is not None:
         raise handed.error
     if plugin is None:
-        return None
+        raise _Declined
     if handed.taken < count:
         raise FileError(f"plugin {plugin} wrote {handed.taken} pages of {count} in write_pages.")
     if not path.is_file() or not path.stat().st_size:

@@ -7,10 +7,8 @@ elsewhere: several processes may clean at once, and only one of them tells what 
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from denoiser._types import Floats
-from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError, reason
-from denoiser.imaging import formats, plugin_files, writer
+from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
+from denoiser.imaging import formats, writer
 from denoiser.imaging.open import open_builtin, open_image
 from denoiser.imaging.picture import Picture
 from denoiser.imaging.source import Fingerprint, Source
@@ -31,7 +29,6 @@ from denoiser.pipeline.comparison import Comparisons
 from denoiser.pipeline.outcomes import Result, Status
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.prefetch import Ahead, Aside, Behind, one_ahead
-from denoiser.system import atomic
 from denoiser.system.atomic import Written
 
 log = logging.getLogger(__name__)
@@ -87,10 +84,6 @@ class _Writing:
     work: _Work
     file: Behind[Picture]
     error: Exception | None = None
-
-
-class _Unwritten(Exception):  # noqa: N818 - not an error
-    """Raised inside `replacing_path` to discard the temporary file when no plugin accepts the file."""
 
 
 class Cleaner:
@@ -212,12 +205,7 @@ class Cleaner:
             results = [next(cleaned) for _ in mine]
             try:
                 done = self._complete(work, picture, results)
-                content = writer.encoded(done, self._target(work))
-                if content is None or self._denoiser.plugins.writes(work.job.destination):
-                    self._write(work, iter([done]))
-                else:
-                    with self._place(work.job.destination) as destination:
-                        work.written = atomic.write(destination, content, sync=self._output.sync)
+                self._write(work, iter([done]))
                 yield self._finish(work)
             except Exception as error:
                 yield _failure(work, error)
@@ -269,40 +257,15 @@ class Cleaner:
         return formats.FORMATS[named][0] if named else work.source.format
 
     def _write(self, work: _Work, pictures: Iterator[Picture]) -> None:
-        with self._place(work.job.destination) as destination:
-            notes = self._write_by_plugin(work, pictures)
-            if notes is None:
-                with atomic.replacing(destination, sync=self._output.sync) as file:
-                    notes = writer.write(file, pictures, self._target(work), count=work.source.count)
-                work.written = file.written
+        work.written, notes = writer.save(
+            work.job.destination,
+            pictures,
+            self._target(work),
+            count=work.source.count,
+            plugins=self._denoiser.plugins,
+            sync=self._output.sync,
+        )
         work.notes.extend(notes)
-
-    @contextlib.contextmanager
-    def _place(self, destination: Path) -> Iterator[Path]:
-        """Say of what goes wrong in the block that it is this file that can't be written."""
-        if os.path.isdir(destination):  # noqa: PTH112 - a third of the time, for every file
-            raise FileError(
-                f"can't be written: {destination} is a folder.", "Remove it, or use another --out."
-            )
-        try:
-            yield destination
-        except OSError as error:
-            raise FileError(f"can't be written to {destination}: {reason(error)}.") from error
-
-    def _write_by_plugin(self, work: _Work, pictures: Iterator[Picture]) -> list[str] | None:
-        """Let a plugin write it, if one is for such files and wants to; else no page is taken."""
-        destination, plugins = work.job.destination, self._denoiser.plugins
-        if not plugins.writes(destination):
-            return None
-        replacing = atomic.replacing_path(destination, sync=self._output.sync)
-        with contextlib.suppress(_Unwritten), replacing as path:
-            notes = plugin_files.write(path, plugins, pictures, count=work.source.count)
-            if notes is None:
-                raise _Unwritten
-            status = path.stat()
-            work.written = Written(status.st_size, status.st_mtime_ns)
-            return notes
-        return None
 
     def _finish(self, work: _Work) -> Outcome:
         work.source.close()

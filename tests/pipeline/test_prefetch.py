@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -137,14 +138,14 @@ def test_a_page_that_fails_leaves_no_file(
 def test_a_full_disk_fails_the_file_alone(
     denoise: Denoise, pages: Path, identity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add = writer.ImageWriter.add
+    encode = writer._encode
 
-    def full(self: writer.ImageWriter, picture: Picture) -> None:
+    def full(picture: Picture, *others: Any) -> None:
         if picture.page.index == 1:
             raise OSError(28, "No space left on device")
-        add(self, picture)
+        encode(picture, *others)
 
-    monkeypatch.setattr(writer.ImageWriter, "add", full)
+    monkeypatch.setattr(writer, "_encode", full)
     outcome = denoise(pages, "--out", tmp_path / "o", "--model", identity)
     assert "8 cleaned, 3 failed" in outcome.err
     assert "10.tif can't be written to" in outcome.err
