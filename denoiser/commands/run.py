@@ -105,7 +105,7 @@ def _stream(request: Request) -> int:
                 click.echo(f"Note: {note}.", err=True)
         if request.verbose:
             used = ", ".join(outcome.models)
-            click.echo(f"stdin -> stdout: {outcome.status} by {used}, {outcome.seconds:.2f} s", err=True)
+            click.echo(f"stdin -> stdout: done by {used}, {outcome.seconds:.2f} s", err=True)
         data.write(result)
     return ExitCode.OK
 

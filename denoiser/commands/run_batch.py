@@ -132,19 +132,18 @@ class Batch:
             _make(option, folder)
         progress = progress_for(quiet=request.quiet or request.verbose)
         progress.start(len(jobs), "images", "denoise")
+
+        def tell(result: Result) -> None:
+            self._tell(result)
+            progress.update(self._report.counts.total() - before)
+
+        before = self._report.counts.total()
         try:
-            with contextlib.closing(pipeline.run(jobs)) as results:
-                for done, result in enumerate(results, 1):
-                    self._tell(result)
-                    progress.update(done)
-                    if request.fail_fast and result.status is Status.FAILED:
-                        break
+            pipeline.run(jobs, tell, fail_fast=request.fail_fast)
         except KeyboardInterrupt:
             self._report.interrupted = True
         finally:
             progress.finish()
-            for result in pipeline.late:
-                self._tell(result)
 
     def _print(self, row: dict[str, Any]) -> None:
         """Write a JSON line, where JSON was asked for."""
@@ -154,19 +153,19 @@ class Batch:
 
     def _tell(self, result: Result) -> None:
         """Count a result, and say what a person should hear about it."""
-        request = self._request
+        request, outcome = self._request, result.outcome
         fresh = self._report.add(result)
         if self._data is not None:
             self._print(result.as_dict())
         lines = []
         if result.status is Status.FAILED:
-            lines.append(f"Error: {result.source} {result.error}")
+            lines.append(f"Error: {result.source} {outcome.error}")
         elif request.verbose and result.status is not Status.PLANNED:
-            used = ", ".join(result.models)
+            used = ", ".join(outcome.models)
             by = f" by {used}" if used else ""
-            noise = "" if result.noise is None else f", noise about {255 * result.noise:.0f} of 255"
+            noise = "" if outcome.noise is None else f", noise about {255 * outcome.noise:.0f} of 255"
             lines.append(
-                f"{result.source} -> {result.output}: {result.status}{by}{noise}, {result.seconds:.2f} s"
+                f"{result.source} -> {result.output}: {result.status}{by}{noise}, {outcome.seconds:.2f} s"
             )
         if not request.quiet:
             lines.extend(f"Note: {note}, first in {result.source}." for note in fresh)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from denoiser.weights import store
 from denoiser.weights.modelfile import ModelFile, read
 
 Mode = Literal["whole", "tile"]
+Result = TypeVar("Result")
 
 
 PIXELS = 2
@@ -43,7 +44,7 @@ All are odd: at a multiple of 4 the borders of all patches' tokens coincide, whi
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A reconstructed image, float32 (H, W) in 0..1, and the name of the model that did it."""
+    """A cleaned image, float32 (H, W) or (H, W, 3) in 0..1, and the name of the model that cleaned it."""
 
     pixels: Floats
     model: str
@@ -233,10 +234,60 @@ class Denoiser:
         pages = [
             Page(depth=_DEPTHS.get(image.dtype.kind + str(image.dtype.itemsize), 32)) for image in images
         ]
-        prepared = [self.plugins.preprocess(*pair) for pair in zip(floats, pages, strict=True)]
-        cleaned = [result.pixels for result in self.clean(prepared)]
-        finished = (self.plugins.postprocess(*each) for each in zip(cleaned, floats, pages, strict=True))
-        return [_as_dtype(result, image.dtype) for result, image in zip(finished, images, strict=True)]
+        cleaned = map(_result, self.clean_pages(list(zip(floats, pages, strict=True))))
+        return [_as_dtype(result.pixels, image.dtype) for result, image in zip(cleaned, images, strict=True)]
+
+    def clean_page(self, pixels: Floats, page: Page) -> Cleaned:
+        """Clean one page, with the plugins' steps before and after; all its channels by the same model.
+
+        Args:
+            pixels: float32 (H, W) for gray or (H, W, 3) for colour, in 0..1.
+            page: its facts, as plugins see them.
+
+        Raises:
+            FileError: a plugin failed.
+
+        """
+        return _result(self.clean_pages([(pixels, page)])[0])
+
+    def clean_pages(self, pages: Sequence[tuple[Floats, Page]]) -> list[Cleaned | Exception]:
+        """Clean pages as `clean_page` does; small ones share batches.
+
+        Returns:
+            For each page the result, or the error that this page alone failed with.
+
+        """
+        planes: list[Floats] = []
+        counts: list[int | Exception] = []
+        for pixels, page in pages:
+            try:
+                prepared = [self.plugins.preprocess(plane, page) for plane in channels_of(pixels)]
+            except Exception as error:
+                counts.append(error)
+            else:
+                counts.append(len(prepared))
+                planes += prepared
+                del prepared
+        channels = [count for count in counts if isinstance(count, int)]
+        cleaned = iter(self.clean(planes, channels=channels))
+        planes.clear()  # or a large page would stay in memory while plugins work on the result
+        results: list[Cleaned | Exception] = []
+        for (pixels, page), count in zip(pages, counts, strict=True):
+            try:
+                results.append(
+                    self._postprocessed(pixels, page, [next(cleaned) for _ in range(_result(count))])
+                )
+            except Exception as error:
+                results.append(error)
+        return results
+
+    def _postprocessed(self, pixels: Floats, page: Page, cleaned: Sequence[Cleaned]) -> Cleaned:
+        """Apply the plugins' second half to each channel, and put the channels together again."""
+        planes = [
+            self.plugins.postprocess(result.pixels, original, page)
+            for result, original in zip(cleaned, channels_of(pixels), strict=True)
+        ]
+        return Cleaned(planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1), cleaned[0].model)
 
     def clean(self, images: Sequence[Floats], *, channels: Sequence[int] = ()) -> list[Cleaned]:
         """Clean float32 (H, W) images in 0..1 without plugins; small ones share batches.
@@ -358,6 +409,20 @@ class Denoiser:
         if textured.any():
             result[textured] = self._reconstruct(model.name, given[textured])
         return result
+
+
+def channels_of(pixels: Floats) -> list[Floats]:
+    """Return the (H, W) planes of an image: itself if it is gray, three if it is (H, W, 3)."""
+    if pixels.ndim == 2:
+        return [pixels]
+    return [np.ascontiguousarray(pixels[:, :, channel]) for channel in range(pixels.shape[2])]
+
+
+def _result(value: Result | Exception) -> Result:
+    """Return a result, or raise the error that stands in its place."""
+    if isinstance(value, Exception):
+        raise value
+    return value
 
 
 def denoise(image: npt.NDArray[Any], **options: Any) -> npt.NDArray[Any]:

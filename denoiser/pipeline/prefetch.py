@@ -39,7 +39,7 @@ class Ahead(Generic[Item]):
 class Behind(Generic[Item]):
     """One file that is written on another thread, from items that are handed over one by one."""
 
-    def __init__(self, writer: ThreadPoolExecutor, write: Callable[[Iterator[Item]], None]) -> None:
+    def __init__(self, writer: ThreadPoolExecutor, write: Callable[[Iterator[Item]], Any]) -> None:
         self._items: queue.Queue[list[Item] | None] = queue.Queue(maxsize=1)
         self._abandoned = False
         self._written = writer.submit(write, self._given())
@@ -80,9 +80,9 @@ class Behind(Generic[Item]):
         """Whether the file is written, or has failed."""
         return self._written.done()
 
-    def finish(self) -> None:
-        """Wait until the file is written; raises what went wrong."""
-        self._written.result()
+    def finish(self) -> Any:
+        """Wait until the file is written; returns what `write` returned, or raises what went wrong."""
+        return self._written.result()
 
 
 class Aside:
@@ -98,7 +98,7 @@ class Aside:
         self._reader = self._reader or ThreadPoolExecutor(1, "denoiser-reader")
         return Ahead(self._reader, items)
 
-    def write(self, write: Callable[[Iterator[Item]], None]) -> Behind[Item]:
+    def write(self, write: Callable[[Iterator[Item]], Any]) -> Behind[Item]:
         """Write behind; files that were begun before are written before."""
         self._writer = self._writer or ThreadPoolExecutor(1, "denoiser-writer")
         self._files = [file for file in self._files if not file.done]
