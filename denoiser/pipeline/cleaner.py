@@ -13,6 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from denoiser.inference.denoiser import Cleaned, Denoiser, channels_of
 from denoiser.pipeline.comparison import Comparisons
 from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.plan import Job
-from denoiser.pipeline.prefetch import Aside, Behind, one_ahead
+from denoiser.pipeline.prefetch import consume_behind, one_ahead, prefetch
 from denoiser.system.atomic import Written
 
 log = logging.getLogger(__name__)
@@ -91,20 +92,7 @@ class _Work:
         )
 
 
-@dataclass
-class _Writing:
-    """A file that is being written, and the error that ended its computing."""
-
-    work: _Work
-    file: Behind[Picture]
-    error: Exception | None = None
-
-    def finish(self) -> _Saved:
-        """Wait until the file is saved; raises the error that ended its computing or its writing."""
-        if self.error is not None:
-            raise self.error
-        saved: _Saved = self.file.finish()
-        return saved
+_Writing = tuple[_Work, Future[_Saved]]
 
 
 class Cleaner:
@@ -122,28 +110,31 @@ class Cleaner:
 
     def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """Clean the jobs; yields one outcome each, in order, and raises nothing but what stops everything."""
-        with Aside() as aside:
-            writing: list[_Writing] = []
-            try:
-                for group in _grouped(one_ahead(self._opened(jobs, aside))):
-                    work = group[0] if isinstance(group[0], _Work) and group[0].behind else None
-                    if work is None or all(each.file.done for each in writing):
-                        yield from self._written(writing, leave=0)
-                    if work is None:
-                        yield from self._cleaned(group)
-                    else:
-                        writing.append(_Writing(work, aside.write(partial(self._save, work))))
-                        self._compute(writing[-1])
-                        yield from self._written(writing, leave=1)
-                yield from self._written(writing, leave=0)
-            except KeyboardInterrupt:
-                done = [each for each in writing if each.file.done and each.error is None]
-                yield from self._written(done, leave=0)  # complete already: not to be forgotten
-                raise
+        decoding, encoding = (ThreadPoolExecutor(1, f"denoiser-{name}") for name in ("reader", "writer"))
+        writing: list[_Writing] = []
+        try:
+            for group in _grouped(one_ahead(self._opened(jobs, decoding))):
+                work = group[0] if isinstance(group[0], _Work) and group[0].behind else None
+                if work is None or all(saved.done() for _, saved in writing):
+                    yield from _written(writing, leave=0)
+                if work is None:
+                    yield from self._cleaned(group)
+                else:
+                    saved = consume_behind(self._pages(work), partial(self._save, work), encoding)
+                    writing.append((work, saved))
+                    yield from _written(writing, leave=1)
+            yield from _written(writing, leave=0)
+        except KeyboardInterrupt:
+            done = [(work, saved) for work, saved in writing if saved.done() and not saved.exception()]
+            yield from _written(done, leave=0)  # complete already: not to be forgotten
+            raise
+        finally:
+            for executor in (decoding, encoding):
+                executor.shutdown(cancel_futures=True)
 
     # --- open ahead ---
 
-    def _opened(self, jobs: Sequence[Job], aside: Aside) -> Iterator[_Work | Outcome]:
+    def _opened(self, jobs: Sequence[Job], decoding: Executor) -> Iterator[_Work | Outcome]:
         """Open the jobs; a small file is decoded, and the first page of a larger one is on its way.
 
         Plugins run on this thread alone, one at a time. Nor is there anything to gain from a single page, and
@@ -160,7 +151,7 @@ class Cleaner:
                     with source:
                         work.picture = next(work.pages)
                 elif several and not self._one_thread and SMALL_PIXELS < pixels <= AHEAD_PIXELS:
-                    work.pages, work.behind = iter(aside.read(work.pages)), True
+                    work.pages, work.behind = prefetch(work.pages, decoding), True
             except Exception as error:
                 yield failed(job, error, started)
             else:
@@ -185,18 +176,6 @@ class Cleaner:
             else:
                 pages = self._pages(work)
             yield _outcome(work, partial(self._save, work, pages))
-
-    def _compute(self, writing: _Writing) -> None:
-        """Compute all pages of a file that is written meanwhile; an error is kept."""
-        try:
-            for picture in self._pages(writing.work):
-                if not writing.file.hand(picture):
-                    break
-                del picture
-            writing.file.end()
-        except Exception as error:
-            writing.error = error
-            writing.file.abandon()
 
     def _pages(self, work: _Work) -> Iterator[Picture]:
         """Clean the pages of a file one by one."""
@@ -243,13 +222,6 @@ class Cleaner:
             sync=self._output.sync,
         )
 
-    def _written(self, writing: list[_Writing], *, leave: int) -> Iterator[Outcome]:
-        """Wait for files to be written, but for the last `leave` of them."""
-        while len(writing) > leave:
-            outcome = _outcome(writing[0].work, writing[0].finish)
-            del writing[0]
-            yield outcome
-
     def stream(self, content: bytes) -> tuple[bytes, Outcome]:
         """Clean one image from memory to memory, all its pages; raises FileError."""
         started, path, result = time.perf_counter(), Path("-"), io.BytesIO()
@@ -279,6 +251,15 @@ def _grouped(works: Iterable[_Work | Outcome]) -> Iterator[list[_Work | Outcome]
         yield [work]
     if group:
         yield group
+
+
+def _written(writing: list[_Writing], *, leave: int) -> Iterator[Outcome]:
+    """Wait for files to be written, but for the last `leave` of them."""
+    while len(writing) > leave:
+        work, saved = writing[0]
+        outcome = _outcome(work, saved.result)
+        del writing[0]
+        yield outcome
 
 
 def _outcome(work: _Work, save: Callable[[], _Saved]) -> Outcome:
