@@ -32,11 +32,10 @@ Result = TypeVar("Result")
 
 
 PIXELS = 2
-"""Version of the way from input to output. An output made by another version is not up to date."""
-
+"""Version of the computation from input to output. An output made by another version is not up to date."""
 
 QUALITIES: Mapping[str, int] = {"fast": 21, "balanced": 11, "best": 5}
-"""What a quality's name stands for: pixels between patches.
+"""Pixels between patches, by quality.
 
 All are odd: at a multiple of 4 the borders of all patches' tokens coincide, which costs 0.15 dB.
 """
@@ -313,7 +312,7 @@ class Denoiser:
         results: list[Cleaned | None],
         channels: Sequence[int],
     ) -> None:
-        """Give the pictures that look like glyphs to their model; the others keep None."""
+        """Clean the pictures that look like glyphs with the glyph model; the results of others stay None."""
         if not indices:
             return
         model = self._load(auto.GLYPHS)
@@ -364,32 +363,32 @@ class Denoiser:
         waiting: list[tuple[int, patches.Grid]] = []
 
         def compute() -> None:
-            cut = [patches.split(images[index], where, slice(None), context) for index, where in waiting]
+            cut = [patches.split(images[index], grid, slice(None), context) for index, grid in waiting]
             done = self._patches(np.concatenate(cut), model)
             start = 0
-            for index, where in waiting:
-                mine = done[start : start + where.patches]
-                start += where.patches
-                merged = patches.Merge(where).add(mine)[1]
+            for index, grid in waiting:
+                own = done[start : start + grid.patches]
+                start += grid.patches
+                merged = patches.OverlapAdd(grid).add(own)[1]
                 results[index] = Cleaned(self._blend(images[index], merged), model.name)
             waiting.clear()
 
         for index in indices:
-            where = patches.grid(images[index].shape, self._stride)
-            if where.counts[0] > where.band_rows or where.counts[1] > patches.STRIP_PATCHES:
-                merged = patches.tile(images[index], where, partial(self._patches, model=model), context)
+            grid = patches.grid(images[index].shape, self._stride)
+            if grid.counts[0] > grid.band_rows or grid.counts[1] > patches.STRIP_PATCHES:
+                merged = patches.tile(images[index], grid, partial(self._patches, model=model), context)
                 results[index] = Cleaned(self._blend(images[index], merged), model.name)
                 continue
-            waiting.append((index, where))
+            waiting.append((index, grid))
             if sum(grid.patches for _, grid in waiting) >= patches.BAND_PATCHES:
                 compute()
         if waiting:
             compute()
 
     def _reconstruct(self, name: str, given: Floats) -> Floats:
-        """Have a model's engine reconstruct patches; ModelError where what it gives is no picture."""
+        """Reconstruct patches with a model's engine; ModelError if the result is not finite."""
         result = self.engine(name).reconstruct(given)
-        # One number tells of all: neither NaN nor infinity goes away by adding.
+        # The sum is finite only if every value is.
         if not np.isfinite(result.sum()):
             raise ModelError(
                 f"{self._load(name).path} gives values that are not finite: its weights are far too large.",
