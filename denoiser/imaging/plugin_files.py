@@ -1,6 +1,6 @@
 """Image files that a plugin reads or writes, page by page.
 
-What plugins give is checked here, so that the rest of the way need not know where a page came from.
+Pages from plugins are checked here, so that the rest of the package need not know where a page came from.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class PluginFile(Source):
 
 
 class _Handed:
-    """Pages on their way into a plugin, which must take all of them and may not hide an error of theirs."""
+    """Pages for a plugin, which must take all of them and can't hide an error that one of them raises."""
 
     def __init__(self, pictures: Iterator[Picture]) -> None:
         self._pictures = pictures
@@ -130,8 +130,8 @@ def save(
 ) -> tuple[Written, list[str]] | None:
     """Let a plugin write all pages; returns what `writer.save` does, or None if no plugin accepts the file.
 
-    FileError names a plugin that fails, leaves pages out or writes nothing; what a page raises while it is
-    made is raised as it is, whatever the plugin does about it.
+    FileError names a plugin that fails, leaves pages out or writes nothing; an error of a page that is being
+    computed is raised unchanged, whatever the plugin does about it.
     """
     if not plugins.writes(path):
         return None

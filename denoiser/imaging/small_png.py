@@ -1,8 +1,8 @@
-"""The plainest PNG files, 8-bit gray and small, without the ceremony that any file may need.
+"""Plain PNG files, 8-bit gray and small, decoded and encoded without Pillow's general machinery.
 
-Folders of thousands of digits or crops are made of them, and Pillow's general way takes three times as long
-as the decoding itself. The pixels still go through Pillow's codec, so that files come out byte for byte as
-Pillow writes them. Whatever is not plain, or not in order, is left to Pillow, with all it has to say.
+Folders of thousands of digits or crops are made of them, and that machinery takes three times as long as the
+decoding itself. The pixels still go through Pillow's codec, so that files come out byte for byte as Pillow
+writes them. A file that is not plain, or is damaged, is left to Pillow, which describes the damage.
 
 The format: PNG (Portable Network Graphics) Specification, W3C, 2003.
 """

@@ -1,4 +1,4 @@
-"""Pictures of what changed, in a folder of their own that keeps a record of what is ours in it."""
+"""Pictures of the changes, in a folder of their own, with a record of the pictures that are ours."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Comparisons:
         self._written: dict[str, list[tuple[str, Written]]] = {}
 
     def up_to_date(self, relative: str, source: Path, made_with: str) -> bool:
-        """Whether there is a comparison of this output, of its first page if it has several.
+        """Return True if there is a comparison of this output, of its first page if it has several.
 
         It must have been made from `source` as it is now, with these settings.
         """
@@ -36,7 +36,7 @@ class Comparisons:
         return any(self._record.up_to_date(name, source, self._folder / name, made_with) for name in names)
 
     def done(self, relative: str, source: Path, fingerprint: Fingerprint, made_with: str) -> None:
-        """Note what an output's comparisons were made from and with, once it is complete itself."""
+        """Record the input and the settings of an output's comparisons, once the output is complete."""
         for name, written in self._written.pop(relative, ()):
             self._record.done(name, source, fingerprint, made_with, written)
 
@@ -45,7 +45,7 @@ class Comparisons:
         return f"{relative}{f'.page{index + 1}' if count > 1 else ''}.png"
 
     def write(self, relative: str, index: int, count: int, before: Floats, after: Floats) -> None:
-        """Write one page's comparison; raises FileError for a stranger in its place or a failed write."""
+        """Write one page's comparison; raises FileError if another's file is there or it can't be written."""
         name = self._name(relative, index, count)
         path = self._folder / name
         try:

@@ -1,4 +1,4 @@
-"""What happened to each file, and the counter whose value is the exit code."""
+"""The outcome of each file, and the counter that decides the exit code."""
 
 from __future__ import annotations
 
