@@ -7,7 +7,7 @@ of threads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -247,13 +247,14 @@ class Denoiser:
             FileError: a plugin failed.
 
         """
-        return _result(self.clean_pages([(pixels, page)])[0])
+        return _result(next(self.clean_pages([(pixels, page)])))
 
-    def clean_pages(self, pages: Sequence[tuple[Floats, Page]]) -> list[Cleaned | Exception]:
+    def clean_pages(self, pages: Sequence[tuple[Floats, Page]]) -> Iterator[Cleaned | Exception]:
         """Clean pages as `clean_page` does; small ones share batches.
 
         Returns:
-            For each page the result, or the error that this page alone failed with.
+            For each page the result, or the error that this page alone failed with; the plugins' second half
+            runs when it is asked for.
 
         """
         planes: list[Floats] = []
@@ -270,23 +271,22 @@ class Denoiser:
         channels = [count for count in counts if isinstance(count, int)]
         cleaned = iter(self.clean(planes, channels=channels))
         planes.clear()  # or a large page would stay in memory while plugins work on the result
-        results: list[Cleaned | Exception] = []
-        for (pixels, page), count in zip(pages, counts, strict=True):
-            try:
-                results.append(
-                    self._postprocessed(pixels, page, [next(cleaned) for _ in range(_result(count))])
-                )
-            except Exception as error:
-                results.append(error)
-        return results
+        facts = zip(pages, counts, strict=True)
+        return (self._postprocessed(pixels, page, count, cleaned) for (pixels, page), count in facts)
 
-    def _postprocessed(self, pixels: Floats, page: Page, cleaned: Sequence[Cleaned]) -> Cleaned:
-        """Apply the plugins' second half to each channel, and put the channels together again."""
-        planes = [
-            self.plugins.postprocess(result.pixels, original, page)
-            for result, original in zip(cleaned, channels_of(pixels), strict=True)
-        ]
-        return Cleaned(planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1), cleaned[0].model)
+    def _postprocessed(
+        self, pixels: Floats, page: Page, count: int | Exception, cleaned: Iterator[Cleaned]
+    ) -> Cleaned | Exception:
+        """Apply the plugins' second half to the next `count` planes, and put a page's channels together."""
+        try:
+            own = [next(cleaned) for _ in range(_result(count))]
+            planes = [
+                self.plugins.postprocess(result.pixels, original, page)
+                for result, original in zip(own, channels_of(pixels), strict=True)
+            ]
+            return Cleaned(planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1), own[0].model)
+        except Exception as error:
+            return error
 
     def clean(self, images: Sequence[Floats], *, channels: Sequence[int] = ()) -> list[Cleaned]:
         """Clean float32 (H, W) images in 0..1 without plugins; small ones share batches.

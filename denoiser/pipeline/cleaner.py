@@ -164,7 +164,7 @@ class Cleaner:
         pictures = [work.picture for work in group if isinstance(work, _Work) and work.picture is not None]
         results: Iterator[Cleaned | Exception]
         try:
-            results = iter(self._denoiser.clean_pages([(each.pixels, each.page) for each in pictures]))
+            results = self._denoiser.clean_pages([(each.pixels, each.page) for each in pictures])
         except Exception as error:
             results = itertools.repeat(error)
         for work in group:
