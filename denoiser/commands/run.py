@@ -139,7 +139,7 @@ def _stream(request: Request) -> int:
                 click.echo(f"Note: {note}.", err=True)
         if request.verbose:
             used = ", ".join(outcome.models)
-            click.echo(f"stdin -> stdout: {outcome.status} by {used}, {outcome.seconds:.2f} s", err=True)
+            click.echo(f"stdin -> stdout: done by {used}, {outcome.seconds:.2f} s", err=True)
         data.write(result)
     return ExitCode.OK
 
@@ -181,7 +181,7 @@ def _watch(request: Request, data: IO[bytes] | None) -> int:
         for folder in unlisted:
             if str(folder.source) not in unreadable:
                 unreadable.add(str(folder.source))
-                click.echo(on_one_line(f"Error: {folder.source} {folder.error}"), err=True)
+                click.echo(on_one_line(f"Error: {folder.source} {folder.outcome.error}"), err=True)
         return found
 
     return Watch(request, jobs, lambda found: run_batch.Batch(request, data, found).run()).run()

@@ -19,7 +19,7 @@ from denoiser.errors import UsageError, on_one_line, reason
 from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
 from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
-from denoiser.pipeline.outcomes import Report, Result, Status
+from denoiser.pipeline.outcomes import Outcome, Report, Result, Status
 from denoiser.pipeline.pipeline import Pipeline
 from denoiser.pipeline.plan import Job, Walk, plan
 from denoiser.pipeline.record import Record
@@ -119,7 +119,7 @@ class Batch:
             job
             for job in jobs
             if os.path.lexists(job.destination)
-            and (self._record is None or not self._record.ours(job.relative, job.destination))
+            and (self._record is None or not self._record.is_ours(job.relative, job.destination))
         ]
 
     def _dry_run(self, jobs: Iterable[Job], why_stale: Callable[[Job], str]) -> None:
@@ -160,19 +160,18 @@ class Batch:
             _make(option, folder)
         progress = progress_for(quiet=request.quiet or request.verbose)
         progress.start(len(jobs), "images", "denoise")
+
+        def tell(result: Result) -> None:
+            self._tell(result)
+            progress.update(self._report.counts.total() - before)
+
+        before = self._report.counts.total()
         try:
-            with contextlib.closing(pipeline.run(jobs)) as results:
-                for done, result in enumerate(results, 1):
-                    self._tell(result)
-                    progress.update(done)
-                    if request.fail_fast and result.status is Status.FAILED:
-                        break
+            pipeline.run(jobs, tell, fail_fast=request.fail_fast)
         except KeyboardInterrupt:
             self._report.interrupted = True
         finally:
             progress.finish()
-            for result in pipeline.late:
-                self._tell(result)
 
     def _print(self, row: dict[str, Any]) -> None:
         """Write a JSON line, where JSON was asked for."""
@@ -182,19 +181,19 @@ class Batch:
 
     def _tell(self, result: Result) -> None:
         """Count a result, and say what a person should hear about it."""
-        request = self._request
+        request, outcome = self._request, result.outcome
         fresh = self._report.add(result)
         if self._data is not None:
             self._print(result.as_dict())
         lines = []
         if result.status is Status.FAILED:
-            lines.append(f"Error: {result.source} {result.error}")
+            lines.append(f"Error: {result.source} {outcome.error}")
         elif request.verbose and result.status is not Status.PLANNED:
-            used = ", ".join(result.models)
+            used = ", ".join(outcome.models)
             by = f" by {used}" if used else ""
-            noise = "" if result.noise is None else f", noise about {255 * result.noise:.0f} of 255"
+            noise = "" if outcome.noise is None else f", noise about {255 * outcome.noise:.0f} of 255"
             lines.append(
-                f"{result.source} -> {result.output}: {result.status}{by}{noise}, {result.seconds:.2f} s"
+                f"{result.source} -> {result.output}: {result.status}{by}{noise}, {outcome.seconds:.2f} s"
             )
         if not request.quiet:
             lines.extend(f"Note: {note}, first in {result.source}." for note in fresh)
@@ -264,7 +263,7 @@ def planned(request: Request, plugins: Plugins, unlisted: list[Result]) -> list[
 
     def onerror(folder: Job, error: OSError) -> None:
         text = f"can't be read: {reason(error)}."
-        unlisted.append(Result(folder.source, folder.destination, Status.FAILED, error=text))
+        unlisted.append(Result(folder.source, folder.destination, Status.FAILED, Outcome(error=text)))
 
     jobs = plan(
         request.paths,

@@ -1,4 +1,4 @@
-"""What each format is called, and what it can hold."""
+"""Names of the formats, and what each can hold."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ FORMATS = {
     "tiff": ("TIFF", (".tif", ".tiff")),
     "jpeg": ("JPEG", (".jpg", ".jpeg")),
 }
-"""What `--format` takes: Pillow's name and the endings."""
+"""Values of `--format`: Pillow's name and the endings."""
 
 WRITABLE = frozenset(("PNG", "TIFF", "JPEG", "BMP", "PPM", "WEBP", "GIF", "JPEG2000"))
 SAME_AS = {"MPO": "JPEG", "DIB": "BMP"}
 READABLE = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")
-"""What Pillow may take a file for, whatever it is called: it would hand PostScript to another program.
+"""Formats that Pillow may open, whatever the file's ending: it would hand PostScript to another program.
 
 MPO, a photograph of several views, is opened as the JPEG that it begins as.
 """
@@ -25,4 +25,4 @@ SUFFIXES = frozenset(f".{ending}" for ending in _KNOWN.split())
 """Endings that make a file in a folder an image. A file named by itself may be called anything."""
 
 UNWRITTEN = ".tiff"
-"""The ending of an output whose input's format only a reading plugin knows: TIFF holds whatever it gives."""
+"""The ending of an output whose input only a plugin can read: TIFF holds any page that it yields."""

@@ -1,4 +1,4 @@
-"""A decoded page: its pixels, and what must survive the cleaning of them."""
+"""A decoded page: its pixels, and everything else that must survive the cleaning."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ BECAME_GRAY = "colour became gray (--color keeps it)"
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded page, and what must survive it.
+    """A decoded page.
 
     Attributes:
         pixels: float32 in 0..1, (H, W) for gray or (H, W, 3) for colour.
-        page: its facts.
-        alpha: uint8 (H, W), untouched by any of the work.
+        page: its metadata.
+        alpha: uint8 (H, W), written back unchanged.
         span: lowest and highest value of a floating-point file, which 0 and 1 stand for.
         format: the file's format as Pillow names it.
         options: how the file was encoded, for Pillow's `save`.
-        notes: what reading changed.
+        notes: changes that reading made.
 
     """
 

@@ -1,10 +1,11 @@
 """Image files that a plugin reads or writes, page by page.
 
-What plugins give is checked here, so that the rest of the way need not know where a page came from.
+Pages from plugins are checked here, so that the rest of the package need not know where a page came from.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,17 +16,20 @@ import numpy as np
 from denoiser._types import Floats
 from denoiser.errors import FileError
 from denoiser.imaging.picture import BECAME_GRAY, Picture
+from denoiser.imaging.source import Source
 from denoiser.page import Page
 from denoiser.plugins.checks import blamed, checked, read_only
 from denoiser.plugins.manager import Plugins
+from denoiser.system import atomic
+from denoiser.system.atomic import Written
 
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-class PluginFile:
-    """A file that a plugin reads, with the face of a `reader.ImageFile`.
+class PluginFile(Source):
+    """A file that a plugin reads.
 
-    The first page is read at once, as it tells how many there are and how large they are.
+    The first page is read at once, as it states the number of pages and their size.
     """
 
     format = "TIFF"
@@ -70,7 +74,7 @@ class PluginFile:
         return Picture(pixels, page, format="", notes=notes)
 
     def pages(self) -> Iterator[Picture]:
-        """Give page after page; FileError where the plugin fails or gives more or fewer than it said."""
+        """Yield page after page; FileError where the plugin fails or yields more or fewer than it said."""
         for index in range(self.count):
             picture, self._first = self._first or self._next(index), None
             if picture is None:
@@ -84,9 +88,16 @@ class PluginFile:
                     raise self._fault(f"gave more than the {self.count} pages that it said")
             yield picture
 
+    def close(self) -> None:
+        """End the plugin's generator; an error that it raises now no longer concerns a page."""
+        close = getattr(self._given, "close", None)
+        if close is not None:
+            with contextlib.suppress(FileError), blamed(self._plugin, "read_pages"):
+                close()
+
 
 class _Handed:
-    """Pages on their way into a plugin, which must take all of them and may not hide an error of theirs."""
+    """Pages for a plugin, which must take all of them and can't hide an error that one of them raises."""
 
     def __init__(self, pictures: Iterator[Picture]) -> None:
         self._pictures = pictures
@@ -110,13 +121,29 @@ class _Handed:
         return read_only(picture.pixels), picture.page
 
 
-def write(path: Path, plugins: Plugins, pictures: Iterator[Picture], *, count: int) -> list[str] | None:
-    """Let a plugin write all pages to a temporary file; return notes, or None if no plugin accepts the file.
+class _Declined(Exception):  # noqa: N818 - not an error
+    """Raised inside `replacing_path` to discard the temporary file when no plugin accepts the file."""
 
-    FileError names a plugin that fails, leaves pages out or writes nothing; what a page raises while it is
-    made is raised as it is, whatever the plugin does about it.
+
+def save(
+    path: Path, plugins: Plugins, pages: Iterator[Picture], *, count: int, sync: bool = False
+) -> tuple[Written, list[str]] | None:
+    """Let a plugin write all pages; returns what `writer.save` does, or None if no plugin accepts the file.
+
+    FileError names a plugin that fails, leaves pages out or writes nothing; an error of a page that is being
+    computed is raised unchanged, whatever the plugin does about it.
     """
-    handed = _Handed(pictures)
+    if not plugins.writes(path):
+        return None
+    with contextlib.suppress(_Declined), atomic.replacing_path(path, sync=sync) as temporary:
+        notes = _write(temporary, plugins, pages, count)
+        status = temporary.stat()
+        return Written(status.st_size, status.st_mtime_ns), notes
+    return None
+
+
+def _write(path: Path, plugins: Plugins, pages: Iterator[Picture], count: int) -> list[str]:
+    handed = _Handed(pages)
     try:
         plugin = plugins.write_pages(path, handed)
     except Exception:
@@ -126,7 +153,7 @@ def write(path: Path, plugins: Plugins, pictures: Iterator[Picture], *, count: i
     if handed.error is not None:
         raise handed.error
     if plugin is None:
-        return None
+        raise _Declined
     if handed.taken < count:
         raise FileError(f"plugin {plugin} wrote {handed.taken} pages of {count} in write_pages.")
     if not path.is_file() or not path.stat().st_size:

@@ -21,6 +21,7 @@ from denoiser._types import Floats
 from denoiser.errors import FileError
 from denoiser.imaging.formats import READABLE, SAME_AS
 from denoiser.imaging.picture import BECAME_GRAY, Picture
+from denoiser.imaging.source import Source
 from denoiser.page import Page
 from denoiser.system import memory
 
@@ -68,12 +69,12 @@ def _fault(error: BaseException) -> str:
     return text[:1].lower() + text[1:] if text[1:2].islower() else text
 
 
-class ImageFile:
+class ImageFile(Source):
     """An opened image file, whose pages are decoded one at a time.
 
     Args:
-        file: a seekable binary file.
-        path: what to call it.
+        file: a seekable binary file; closing the source closes it.
+        path: the name that pages carry.
         color: keep colour instead of reading gray.
         max_megapixels: pages above this many millions of pixels are refused before anything is decoded.
 
@@ -105,6 +106,7 @@ class ImageFile:
         self._png_bits = _png_depth(self._image) if self.format == "PNG" else 8
         self._frames = self._find_pages()
         self.count = len(self._frames)
+        self.size = self._image.size
 
     def _find_pages(self) -> list[int]:
         """Frames that are pages: a TIFF's but for thumbnails and reduced copies; else the first."""
@@ -130,11 +132,6 @@ class ImageFile:
             raise FileError(f"is damaged: {_fault(error)}.") from error
         return pages
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the first page in pixels."""
-        return self._image.size
-
     def _tag(self, number: int, default: Any) -> Any:
         return getattr(self._image, "tag_v2", {}).get(number, default)
 
@@ -153,6 +150,10 @@ class ImageFile:
                 raise
             except Exception as error:  # as above: decoders raise nearly anything
                 raise FileError(f"{where}can't be decoded: {_fault(error)}.") from error
+
+    def close(self) -> None:
+        """Close the file; pages that were decoded stay."""
+        self._file.close()
 
     def _check_size(self) -> None:
         width, height = self._image.size

@@ -1,8 +1,8 @@
-"""The plainest PNG files, 8-bit gray and small, without the ceremony that any file may need.
+"""Plain PNG files, 8-bit gray and small, decoded and encoded without Pillow's general machinery.
 
-Folders of thousands of digits or crops are made of them, and Pillow's general way takes three times as long
-as the decoding itself. The pixels still go through Pillow's codec, so that files come out byte for byte as
-Pillow writes them. Whatever is not plain, or not in order, is left to Pillow, with all it has to say.
+Folders of thousands of digits or crops are made of them, and that machinery takes three times as long as the
+decoding itself. The pixels still go through Pillow's codec, so that files come out byte for byte as Pillow
+writes them. A file that is not plain, or is damaged, is left to Pillow, which describes the damage.
 
 The format: PNG (Portable Network Graphics) Specification, W3C, 2003.
 """
@@ -20,6 +20,7 @@ from PIL import Image
 
 from denoiser._types import Bytes
 from denoiser.imaging.picture import Picture
+from denoiser.imaging.source import Source
 from denoiser.page import Page
 
 MAX_PIXELS = 128 * 128
@@ -92,8 +93,8 @@ def _chunk(kind: bytes, data: bytes) -> tuple[bytes, bytes, bytes]:
 _END = b"".join(_chunk(b"IEND", b""))
 
 
-class PlainFile:
-    """A small gray PNG that lies in memory, with the face of a `reader.ImageFile`."""
+class PlainFile(Source):
+    """A small gray PNG, decoded already."""
 
     format = "PNG"
     count = 1
@@ -104,7 +105,7 @@ class PlainFile:
         self.size = (pixels.shape[1], pixels.shape[0])
 
     def pages(self) -> Iterator[Picture]:
-        """Give the one page."""
+        """Yield the one page."""
         pixels = self._pixels.astype(np.float32)
         pixels /= np.float32(255.0)
         yield Picture(pixels, Page(self.path, 0, 1, 8, "L"))

@@ -1,26 +1,130 @@
-"""Pages to image files, with all that a page has besides its pixels.
+"""The one door out: pages to an image file that is complete or not there.
 
-Where a format can't hold what comes out, the change is the smallest possible and a note says so. Pillow does
-the coding. Its conversions clip 16-bit images, so values are scaled here, by NumPy.
+A file is written by the first plugin that accepts it, else as a plain small PNG, else by Pillow, with all
+that a page has besides its pixels. Where a format can't hold that, the change is the smallest possible and a
+note says so. Pillow's conversions clip 16-bit images, so values are scaled here, by NumPy.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import itertools
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from PIL import Image
 
-from denoiser.errors import FileError
-from denoiser.imaging import small_png
+from denoiser.errors import FileError, reason
+from denoiser.imaging import plugin_files, small_png
 from denoiser.imaging.formats import ALPHA, LONGEST_SIDE, SIXTEEN_BIT, WRITABLE
 from denoiser.imaging.picture import Picture, quantize
+from denoiser.plugins.manager import Plugins
+from denoiser.system import atomic
+from denoiser.system.atomic import Written
 
 _PNG_LEVEL = 4  # of deflate: what Pillow's 6 makes is no smaller, and takes four times as long
 _PAGE_NUMBER = 297
 _BILEVEL = frozenset(("group3", "group4", "tiff_ccitt", "tiff_thunderscan", "tiff_raw_16"))
+
+
+def save(
+    path: Path,
+    pages: Iterator[Picture],
+    target: str,
+    *,
+    count: int,
+    plugins: Plugins | None = None,
+    sync: bool = False,
+) -> tuple[Written, list[str]]:
+    """Write all pages to a file, which takes its place only when it is proved to be whole.
+
+    Args:
+        path: the file to write or replace; its folders are made as needed.
+        pages: computed one by one, only when there is a file to take them.
+        target: the format as Pillow names it, where no plugin writes the file.
+        count: number of pages.
+        plugins: asked in load order whether one writes files with this ending.
+        sync: whether to wait until the file and its name are on the disk.
+
+    Returns:
+        Size and time of the file, and notes on what the format could not hold.
+
+    Raises:
+        FileError: the file can't be written in full; whatever was at `path` is still there.
+
+    """
+    if os.path.isdir(path):  # noqa: PTH112 - a third of the time, for every file
+        raise FileError(f"can't be written: {path} is a folder.", "Remove it, or use another --out.")
+    try:
+        saved = plugin_files.save(path, plugins, pages, count=count, sync=sync) if plugins else None
+        if saved is not None:
+            return saved
+        if target == "PNG" and count == 1:
+            first = next(pages)
+            content = _small_png(first)
+            if content is not None:  # without a file object, which takes as long as the encoding
+                return atomic.write(path, content, sync=sync), []
+            pages = itertools.chain((first,), pages)
+        with atomic.replacing(path, sync=sync) as file:
+            notes = write(file, pages, target, count=count)
+        return file.written, notes
+    except OSError as error:
+        raise FileError(f"can't be written to {path}: {reason(error)}.") from error
+
+
+def write(file: IO[bytes], pages: Iterable[Picture], target: str, *, count: int) -> list[str]:
+    """Encode pages one at a time, so that a long file never lies in memory as a whole.
+
+    Args:
+        file: a seekable binary file open for reading and writing.
+        pages: the pages.
+        target: the format as Pillow names it.
+        count: number of pages.
+
+    Returns:
+        Notes on what the format could not hold.
+
+    Raises:
+        FileError: the format can't hold so many or so large pages, or is not one that is written.
+
+    """
+    if target not in WRITABLE:
+        raise FileError(f"is {target or 'of an unknown format'}, which is not written.", "Use --format png.")
+    if count > 1 and target != "TIFF":
+        raise FileError(f"has {count} pages, and {target} holds one.", "Use --format tiff, or keep.")
+    notes: list[str] = []
+    book = _tiff_writer(file) if count > 1 else None
+    for page in pages:
+        _encode(page, target, file if book is None else book, notes)
+        if book is not None:
+            book.newFrame()
+    if book is not None:
+        book.finalize()
+    file.flush()
+    return notes
+
+
+def _encode(picture: Picture, target: str, file: Any, notes: list[str]) -> None:
+    """Encode one page into a file or Pillow's writer of several pages."""
+    content = _small_png(picture) if target == "PNG" else None
+    if content is not None:
+        file.write(content)
+        return
+    image = _encodable(picture, target, notes)
+    options = _save_options(picture, target, notes)
+    longest = LONGEST_SIDE.get(target)
+    if longest is not None and max(image.size) > longest:
+        raise FileError(f"is {image.width}x{image.height}, and {target} holds {longest} pixels a side.")
+    if target == "JPEG2000":
+        # OpenJPEG tries again for ever where its file takes nothing more.
+        memory = io.BytesIO()
+        image.save(memory, target, **options)
+        file.write(memory.getbuffer())
+    else:
+        image.save(file, target, **options)
 
 
 def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
@@ -46,16 +150,14 @@ def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
     return image
 
 
-def _is_plain(picture: Picture) -> bool:
-    """Whether a PNG of it needs no more than `small_png.encode` writes."""
+def _small_png(picture: Picture) -> bytes | None:
+    """Encode a picture as a plain small PNG; None where a PNG of it needs more than `small_png` writes."""
     page, pixels = picture.page, picture.pixels
-    told = picture.alpha, page.dpi, page.icc, page.exif
-    return (
-        page.depth <= 8
-        and pixels.ndim == 2
-        and pixels.size <= small_png.MAX_PIXELS
-        and not any(each is not None for each in told)
-    )
+    extras = picture.alpha, page.dpi, page.icc, page.exif
+    plain = page.depth <= 8 and pixels.ndim == 2 and pixels.size <= small_png.MAX_PIXELS
+    if not plain or any(extra is not None for extra in extras):
+        return None
+    return small_png.encode(quantize(pixels, 8))
 
 
 def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, Any]:
@@ -98,63 +200,6 @@ def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, 
     return options
 
 
-class ImageWriter:
-    """Writes pages one at a time, so that a long file never lies in memory as a whole.
-
-    Args:
-        file: a seekable binary file open for reading and writing.
-        target: the format as Pillow names it.
-        count: how many pages will come.
-
-    Raises:
-        FileError: the format can't hold so many pages, or is not one that this tool writes.
-
-    """
-
-    def __init__(self, file: IO[bytes], target: str, *, count: int = 1) -> None:
-        if target not in WRITABLE:
-            raise FileError(
-                f"is {target or 'of an unknown format'}, which is not written.", "Use --format png."
-            )
-        if count > 1 and target != "TIFF":
-            raise FileError(f"has {count} pages, and {target} holds one.", "Use --format tiff, or keep.")
-        self.notes: list[str] = []
-        self._file = file
-        self._target = target
-        self._pages: Any = None
-        if count > 1:
-            self._pages = _tiff_writer(file)
-
-    def add(self, picture: Picture) -> None:
-        """Encode the next page."""
-        content = encoded(picture, self._target)
-        if content is not None:
-            self._file.write(content)
-            return
-        image = _encodable(picture, self._target, self.notes)
-        options = _save_options(picture, self._target, self.notes)
-        longest = LONGEST_SIDE.get(self._target)
-        if longest is not None and max(image.size) > longest:
-            raise FileError(
-                f"is {image.width}x{image.height}, and {self._target} holds {longest} pixels a side."
-            )
-        if self._target == "JPEG2000":
-            # OpenJPEG tries again for ever where its file takes nothing more.
-            memory = io.BytesIO()
-            image.save(memory, self._target, **options)
-            self._file.write(memory.getbuffer())
-        elif self._pages is None:
-            image.save(self._file, self._target, **options)
-        else:
-            image.save(self._pages, self._target, **options)
-            self._pages.newFrame()
-
-    def close(self) -> None:
-        """Write what is left of the file; the file itself stays open."""
-        if self._pages is not None:
-            self._pages.finalize()
-
-
 def _tiff_writer(file: IO[bytes]) -> Any:
     from PIL.TiffImagePlugin import AppendingTiffWriter
 
@@ -174,20 +219,3 @@ def _tiff_writer(file: IO[bytes]) -> Any:
             """Leave the file alone: after a failed page Python calls this, on a file closed already."""
 
     return Writer(file, new=True)
-
-
-def encoded(picture: Picture, target: str) -> bytes | None:
-    """Encode a small picture that any format could hold; None where it needs more care than that."""
-    if target == "PNG" and _is_plain(picture):
-        return small_png.encode(quantize(picture.pixels, 8))
-    return None
-
-
-def write(file: IO[bytes], pictures: Iterable[Picture], target: str, *, count: int) -> list[str]:
-    """Write all pages; returns notes on what the format could not hold."""
-    writer = ImageWriter(file, target, count=count)
-    for picture in pictures:
-        writer.add(picture)
-    writer.close()
-    file.flush()
-    return writer.notes

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -30,14 +30,14 @@ from denoiser.weights.architectures import MixerConfig
 from denoiser.weights.modelfile import ModelFile
 
 Mode = Literal["whole", "tile"]
+Result = TypeVar("Result")
 
 
 PIXELS = 2
-"""Version of the way from input to output. An output made by another version is not up to date."""
-
+"""Version of the computation from input to output. An output made by another version is not up to date."""
 
 QUALITIES: Mapping[str, int] = {"fast": 21, "balanced": 11, "best": 5}
-"""What a quality's name stands for: pixels between patches.
+"""Pixels between patches, by quality.
 
 All are odd: at a multiple of 4 the borders of all patches' tokens coincide, which costs 0.15 dB.
 """
@@ -45,7 +45,7 @@ All are odd: at a multiple of 4 the borders of all patches' tokens coincide, whi
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A reconstructed image, float32 (H, W) in 0..1, and the name of the model that did it."""
+    """A cleaned image, float32 (H, W) or (H, W, 3) in 0..1, and the name of the model that cleaned it."""
 
     pixels: Floats
     model: str
@@ -230,10 +230,60 @@ class Denoiser:
         pages = [
             Page(depth=_DEPTHS.get(image.dtype.kind + str(image.dtype.itemsize), 32)) for image in images
         ]
-        prepared = [self.plugins.preprocess(*pair) for pair in zip(floats, pages, strict=True)]
-        cleaned = [result.pixels for result in self.clean(prepared)]
-        finished = (self.plugins.postprocess(*each) for each in zip(cleaned, floats, pages, strict=True))
-        return [_as_dtype(result, image.dtype) for result, image in zip(finished, images, strict=True)]
+        cleaned = map(_result, self.clean_pages(list(zip(floats, pages, strict=True))))
+        return [_as_dtype(result.pixels, image.dtype) for result, image in zip(cleaned, images, strict=True)]
+
+    def clean_page(self, pixels: Floats, page: Page) -> Cleaned:
+        """Clean one page, with the plugins' steps before and after; all its channels by the same model.
+
+        Args:
+            pixels: float32 (H, W) for gray or (H, W, 3) for colour, in 0..1.
+            page: its facts, as plugins see them.
+
+        Raises:
+            FileError: a plugin failed.
+
+        """
+        return _result(next(self.clean_pages([(pixels, page)])))
+
+    def clean_pages(self, pages: Sequence[tuple[Floats, Page]]) -> Iterator[Cleaned | Exception]:
+        """Clean pages as `clean_page` does; small ones share batches.
+
+        Returns:
+            For each page the result, or the error that this page alone failed with; the plugins' second half
+            runs when it is asked for.
+
+        """
+        planes: list[Floats] = []
+        counts: list[int | Exception] = []
+        for pixels, page in pages:
+            try:
+                prepared = [self.plugins.preprocess(plane, page) for plane in channels_of(pixels)]
+            except Exception as error:
+                counts.append(error)
+            else:
+                counts.append(len(prepared))
+                planes += prepared
+                del prepared
+        channels = [count for count in counts if isinstance(count, int)]
+        cleaned = iter(self.clean(planes, channels=channels))
+        planes.clear()  # or a large page would stay in memory while plugins work on the result
+        facts = zip(pages, counts, strict=True)
+        return (self._postprocessed(pixels, page, count, cleaned) for (pixels, page), count in facts)
+
+    def _postprocessed(
+        self, pixels: Floats, page: Page, count: int | Exception, cleaned: Iterator[Cleaned]
+    ) -> Cleaned | Exception:
+        """Apply the plugins' second half to the next `count` planes, and put a page's channels together."""
+        try:
+            own = [next(cleaned) for _ in range(_result(count))]
+            planes = [
+                self.plugins.postprocess(result.pixels, original, page)
+                for result, original in zip(own, channels_of(pixels), strict=True)
+            ]
+            return Cleaned(planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1), own[0].model)
+        except Exception as error:
+            return error
 
     def clean(self, images: Sequence[Floats], *, channels: Sequence[int] = ()) -> list[Cleaned]:
         """Clean float32 (H, W) images in 0..1 without plugins; small ones share batches.
@@ -259,7 +309,7 @@ class Denoiser:
         results: list[Cleaned | None],
         channels: Sequence[int],
     ) -> None:
-        """Give the pictures that look like glyphs to their model; the others keep None."""
+        """Clean the pictures that look like glyphs with the glyph model; the results of others stay None."""
         if not indices:
             return
         model = self._load(auto.GLYPHS)
@@ -310,32 +360,32 @@ class Denoiser:
         waiting: list[tuple[int, patches.Grid]] = []
 
         def compute() -> None:
-            cut = [patches.split(images[index], where, slice(None), context) for index, where in waiting]
+            cut = [patches.split(images[index], grid, slice(None), context) for index, grid in waiting]
             done = self._patches(np.concatenate(cut), model)
             start = 0
-            for index, where in waiting:
-                mine = done[start : start + where.patches]
-                start += where.patches
-                merged = patches.Merge(where).add(mine)[1]
+            for index, grid in waiting:
+                own = done[start : start + grid.patches]
+                start += grid.patches
+                merged = patches.OverlapAdd(grid).add(own)[1]
                 results[index] = Cleaned(self._blend(images[index], merged), model.name)
             waiting.clear()
 
         for index in indices:
-            where = patches.grid(images[index].shape, self._stride)
-            if where.counts[0] > where.band_rows or where.counts[1] > patches.STRIP_PATCHES:
-                merged = patches.tile(images[index], where, partial(self._patches, model=model), context)
+            grid = patches.grid(images[index].shape, self._stride)
+            if grid.counts[0] > grid.band_rows or grid.counts[1] > patches.STRIP_PATCHES:
+                merged = patches.tile(images[index], grid, partial(self._patches, model=model), context)
                 results[index] = Cleaned(self._blend(images[index], merged), model.name)
                 continue
-            waiting.append((index, where))
+            waiting.append((index, grid))
             if sum(grid.patches for _, grid in waiting) >= patches.BAND_PATCHES:
                 compute()
         if waiting:
             compute()
 
     def _reconstruct(self, name: str, given: Floats) -> Floats:
-        """Have a model's engine reconstruct patches; ModelError where what it gives is no picture."""
+        """Reconstruct patches with a model's engine; ModelError if the result is not finite."""
         result = self.engine(name).reconstruct(given)
-        # One number tells of all: neither NaN nor infinity goes away by adding.
+        # The sum is finite only if every value is.
         if not np.isfinite(result.sum()):
             raise ModelError(
                 f"{self._load(name).path} gives values that are not finite: its weights are far too large.",
@@ -356,6 +406,20 @@ class Denoiser:
         if textured.any():
             result[textured] = self._reconstruct(model.name, given[textured])
         return result
+
+
+def channels_of(pixels: Floats) -> list[Floats]:
+    """Return the (H, W) planes of an image: itself if it is gray, three if it is (H, W, 3)."""
+    if pixels.ndim == 2:
+        return [pixels]
+    return [np.ascontiguousarray(pixels[:, :, channel]) for channel in range(pixels.shape[2])]
+
+
+def _result(value: Result | Exception) -> Result:
+    """Return a result, or raise the error that stands in its place."""
+    if isinstance(value, Exception):
+        raise value
+    return value
 
 
 def denoise(image: npt.NDArray[Any], **options: Any) -> npt.NDArray[Any]:

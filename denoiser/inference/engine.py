@@ -1,4 +1,4 @@
-"""What computes a model's reconstructions, behind one small protocol, and the choice between the two of them.
+"""The engines that compute a model's reconstructions: their protocol, and the choice between the two.
 
 The `numpy` engine starts at once and uses the processor; the `keras` engine imports a deep-learning library,
 which costs seconds and half a gigabyte, and can use a GPU. Their results differ by at most 1e-4.
@@ -26,7 +26,7 @@ GPU_WORTH = 2e12
 class Engine(Protocol):
     """Computes one model's reconstructions. All members may be used from several threads at once.
 
-    `jobs` is how many threads of its own it may use from now on; what computes otherwise does not heed it.
+    `jobs` is how many threads of its own it may use from now on; an engine without such threads ignores it.
     """
 
     jobs: int
@@ -50,7 +50,7 @@ class Engine(Protocol):
         """
 
     def close(self) -> None:
-        """Free what it holds; a later `reconstruct` takes it again."""
+        """Free its buffers; a later `reconstruct` allocates them again."""
 
 
 def open_engine(
@@ -93,7 +93,7 @@ def open_engine(
 def require(
     *, engine: str | None = None, device: str = "auto", jobs: int | None = None, batch_size: int | None = None
 ) -> None:
-    """Raise what `open_engine` would raise for these, as far as it shows before a model is there."""
+    """Raise the errors of `open_engine` that can be found before a model is loaded."""
     if engine not in (None, *ENGINES):
         raise UsageError(f"There is no engine {engine!r}.", f"The engines are {' and '.join(ENGINES)}.")
     if device not in DEVICES:

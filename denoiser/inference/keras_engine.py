@@ -1,4 +1,4 @@
-"""The Keras models as an engine: for a GPU, and as the yardstick that the numpy engine is held to.
+"""The Keras models as an engine: for a GPU, and as the reference for the numpy engine.
 
 Importing this module imports Keras and its backend. A compiled function takes one shape of batch, so that it
 is compiled once; the last batch of a call is filled up with zeros.
@@ -110,7 +110,7 @@ class KerasEngine:
 
 
 def gpu() -> str | None:
-    """The name of the GPU that the backend would use; None if it has none."""
+    """Return the name of the GPU that the backend would use; None if it has none."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -159,7 +159,7 @@ def _tensorflow(model: Any, place: str) -> Compute:
         with tf.device(f"/{place}"):
             return model(batch)
 
-    ways = [tf.function(forward, jit_compile=fused, reduce_retracing=False) for fused in (True, False)]
+    ways = [tf.function(forward, jit_compile=jit, reduce_retracing=False) for jit in (True, False)]
 
     def compute(batch: Floats) -> Any:
         with tf.device(f"/{place}"):
@@ -169,7 +169,7 @@ def _tensorflow(model: Any, place: str) -> Compute:
             except (tf.errors.OpError, ValueError, NotImplementedError) as error:
                 if len(ways) == 1 or out_of_memory(error):
                     raise
-                log.info("not fused: %s", error)
+                log.info("not compiled with XLA: %s", error)
                 ways.pop(0)
                 return ways[0](given)
 
@@ -186,11 +186,11 @@ def _jax(model: Any, place: str) -> Compute:
     def forward(weights: Any, batch: Any) -> Any:
         return model.stateless_call(*weights, batch)[0]
 
-    fused = jax.jit(forward)
+    jitted = jax.jit(forward)
 
     def compute(batch: Floats) -> Any:
         with jax.default_matmul_precision("highest"):
-            return fused(weights, jax.device_put(batch, device))
+            return jitted(weights, jax.device_put(batch, device))
 
     return compute
 
@@ -209,7 +209,7 @@ def _torch(model: Any, place: str) -> Compute:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the device's memory is full, in any backend's words."""
+    """Return True if an error means that the device's memory is full, whatever the backend."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ in ("ResourceExhaustedError", "OutOfMemoryError")

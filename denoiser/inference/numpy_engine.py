@@ -1,9 +1,9 @@
-"""The forward passes in NumPy, straight from a model file's arrays: what nearly every job runs on.
+"""The forward passes in NumPy, straight from a model file's arrays; nearly every job runs on them.
 
 A patch's result must not depend on its neighbours, its place among them or the number of threads, to the last
 bit, or an output could never be reproduced. A matrix product promises nothing of the kind: how its kernels
 round depends on where in the matrix a row lies. So patches are computed in blocks of fixed size, in which the
-place of a patch has been tried and makes no difference.
+position of a patch has been tested and makes no difference.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BLOCKS = (16, 8, 4, 1)
 
 
 class Work(Protocol):
-    """One thread's buffers for one network, of use for up to `size` patches at a time."""
+    """One thread's buffers for one network, for up to `size` patches at a time."""
 
     size: int
 
@@ -114,7 +114,7 @@ class NumpyEngine:
 
 
 def checked(patches: Floats, model: ModelFile) -> Floats:
-    """The patches as contiguous float32; raises ValueError where they have not the model's input shape."""
+    """Return the patches as contiguous float32; ValueError unless they have the model's input shape."""
     given = np.ascontiguousarray(patches, np.float32)
     shape = model.config.input_shape
     if given.shape[1:] != shape:
@@ -123,7 +123,7 @@ def checked(patches: Floats, model: ModelFile) -> Floats:
 
 
 class _Chunks:
-    """One call's patches, handed out piece by piece to whoever has time."""
+    """One call's patches, handed out in chunks to the threads that are free."""
 
     def __init__(self, given: Floats, result: Floats, size: int) -> None:
         self.given, self.result, self.size = given, result, size
@@ -132,7 +132,7 @@ class _Chunks:
         self._next = itertools.count()  # its next() is atomic
 
     def run(self, work: Work) -> None:
-        """Take pieces until none is left, or a thread has failed."""
+        """Compute chunks until none is left, or a thread has failed."""
         try:
             for index in self._next:
                 if index >= self.count or self.error is not None:
@@ -197,7 +197,7 @@ class _Plain:
         result.reshape(count, _PIXELS)[...] = drawn[:, :count].T
 
     def position_invariant(self) -> bool:
-        """Whether one patch put in every place comes out the same, to the last bit, in all of them."""
+        """Return True if the output for a patch is bit-identical at every position of the block."""
         return _position_invariant(self, (PATCH, PATCH))
 
 

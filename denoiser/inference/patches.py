@@ -1,7 +1,7 @@
 """Images to 28x28 patches and back: the arithmetic between a picture and what a network sees.
 
 Two ways. *Whole*: the image becomes one patch, and the patch is the result. *Tile*: overlapping patches cover
-the image and a weighted average merges them. Everything here is pure NumPy (Pillow resamples), works on
+the image and a weighted average joins them. Everything here is pure NumPy (Pillow resamples), works on
 float32 in 0..1, and depends on nothing but its arguments, so equal images give equal bytes.
 """
 
@@ -19,7 +19,7 @@ from denoiser._types import PATCH, Floats
 Size = Literal["model", "input"]
 
 BAND_PATCHES = 1024
-"""Patches computed at once. Fixed, because the bands decide the order of the merge's additions."""
+"""Patches computed at once. Fixed, because the bands decide the order in which patches are added up."""
 
 STRIP_PATCHES = 4 * BAND_PATCHES
 """Patches side by side above which a page is computed in strips; each is more than a band is wide."""
@@ -141,7 +141,7 @@ def _reflected(length: int, start: int, stop: int) -> npt.NDArray[np.intp]:
     return np.minimum(place, period - place)
 
 
-def split(image: Floats, where: Grid, rows: slice, context: int = 1, columns: slice | None = None) -> Floats:
+def split(image: Floats, grid: Grid, rows: slice, context: int = 1, columns: slice | None = None) -> Floats:
     """Cut the patches of the given rows of the grid, row by row: float32 (N, 28, 28).
 
     `columns` are those of the grid; None: all.
@@ -149,18 +149,18 @@ def split(image: Floats, where: Grid, rows: slice, context: int = 1, columns: sl
     With `context` above 1 it is (N, 28, 28, 2): each patch, and the area `context` times as wide and high
     around it, averaged down to 28x28.
     """
-    stride, margin = where.stride, (context - 1) * PATCH // 2
+    stride, margin = grid.stride, (context - 1) * PATCH // 2
 
     def pixels(axis: int, start: int, stop: int) -> npt.NDArray[np.intp]:
-        first = start * stride - where.lead[axis] - margin
-        return _reflected(where.shape[axis], first, first + (stop - 1 - start) * stride + PATCH + 2 * margin)
+        first = start * stride - grid.lead[axis] - margin
+        return _reflected(grid.shape[axis], first, first + (stop - 1 - start) * stride + PATCH + 2 * margin)
 
-    top, bottom, _ = rows.indices(where.counts[0])
-    left, right, _ = (columns or slice(None)).indices(where.counts[1])
+    top, bottom, _ = rows.indices(grid.counts[0])
+    left, right, _ = (columns or slice(None)).indices(grid.counts[1])
     down, across = bottom - top, right - left
     lines, places = pixels(0, top, bottom), pixels(1, left, right)
     # Of a narrow part of a wide page, whole rows would be much to copy; else they are copied faster.
-    band = image[lines][:, places] if across == where.counts[1] else image[np.ix_(lines, places)]
+    band = image[lines][:, places] if across == grid.counts[1] else image[np.ix_(lines, places)]
     if context == 1:
         return _windows(band, (down, across), stride).astype(np.float32, order="C").reshape(-1, PATCH, PATCH)
     result = np.empty((down, across, PATCH, PATCH, 2), np.float32)
@@ -211,18 +211,18 @@ def window() -> Floats:
     return weights
 
 
-class Merge:
+class OverlapAdd:
     """Overlap-add of a tiled image's patches, band by band from the top.
 
     Holds the rows that patches to come will still add to, and no more: memory is that of a band.
     """
 
-    def __init__(self, where: Grid) -> None:
-        self._grid = where
+    def __init__(self, grid: Grid) -> None:
+        self._grid = grid
         weights = window()
         self._weights = np.outer(weights, weights)
-        self._total = tuple(self._coverage(weights, count) for count in where.counts)
-        self._open: Floats = np.zeros((PATCH - where.stride, self._width), np.float32)
+        self._total = tuple(self._coverage(weights, count) for count in grid.counts)
+        self._open: Floats = np.zeros((PATCH - grid.stride, self._width), np.float32)
         self._rows = 0
 
     @property
@@ -275,49 +275,49 @@ class Merge:
         return slice(start - above, stop - above), inside / weights
 
 
-def bands(where: Grid) -> Iterator[slice]:
+def bands(grid: Grid) -> Iterator[slice]:
     """Rows of the grid that are computed together, from the top."""
-    for start in range(0, where.counts[0], where.band_rows):
-        yield slice(start, min(start + where.band_rows, where.counts[0]))
+    for start in range(0, grid.counts[0], grid.band_rows):
+        yield slice(start, min(start + grid.band_rows, grid.counts[0]))
 
 
-def strips(where: Grid) -> Iterator[tuple[slice, slice, Grid]]:
+def strips(grid: Grid) -> Iterator[tuple[slice, slice, Grid]]:
     """Cut a very wide grid into parts that fit in memory, most grids into one.
 
-    Gives for each the columns of patches to compute, the image's columns that they complete, and a grid of
-    that part for `Merge`. Patches that two parts need are computed twice, so that each pixel is the sum of
-    the same patches in the same order as without parts.
+    Yields for each the columns of patches to compute, the image's columns that they complete, and a grid of
+    that part for `OverlapAdd`. Patches that two parts need are computed twice, so that each pixel is the sum
+    of the same patches in the same order as without parts.
     """
-    across, stride = where.counts[1], where.stride
+    across, stride = grid.counts[1], grid.stride
     if across <= STRIP_PATCHES:
-        yield slice(0, across), slice(0, where.shape[1]), where
+        yield slice(0, across), slice(0, grid.shape[1]), grid
         return
     beside = -(-PATCH // stride)
     for start in range(0, across, STRIP_PATCHES):
         stop = min(start + STRIP_PATCHES, across)
         first = max(0, start - beside)
-        left = max(start * stride, where.lead[1])
-        right = where.lead[1] + where.shape[1]
+        left = max(start * stride, grid.lead[1])
+        right = grid.lead[1] + grid.shape[1]
         if stop < across:
             right = min(right, stop * stride)
         part = Grid(
-            (where.shape[0], right - left),
+            (grid.shape[0], right - left),
             stride,
-            (where.counts[0], stop - first),
-            (where.lead[0], left - first * stride),
+            (grid.counts[0], stop - first),
+            (grid.lead[0], left - first * stride),
         )
-        yield slice(first, stop), slice(left - where.lead[1], right - where.lead[1]), part
+        yield slice(first, stop), slice(left - grid.lead[1], right - grid.lead[1]), part
 
 
-def tile(image: Floats, where: Grid, reconstruct: Callable[[Floats], Floats], context: int = 1) -> Floats:
+def tile(image: Floats, grid: Grid, reconstruct: Callable[[Floats], Floats], context: int = 1) -> Floats:
     """Reconstruct a float32 (H, W) image by its overlapping patches.
 
     `reconstruct` maps what `split` cuts with that `context` to float32 (N, 28, 28).
     """
-    result = np.empty(where.shape, np.float32)
-    for columns, inside, part in strips(where):
-        merge = Merge(part)
+    result = np.empty(grid.shape, np.float32)
+    for columns, inside, part in strips(grid):
+        overlap_add = OverlapAdd(part)
         for rows in bands(part):
-            ready, pixels = merge.add(reconstruct(split(image, where, rows, context, columns)))
+            ready, pixels = overlap_add.add(reconstruct(split(image, grid, rows, context, columns)))
             result[ready, inside] = pixels
     return result

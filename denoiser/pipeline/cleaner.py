@@ -1,57 +1,52 @@
-"""Files to files in one process: reads, cleans and writes jobs, and tells how each one fared.
+"""Files to files in one process: open ahead, group small files, clean, save, and tell how each one fared.
 
 Small images are cleaned in groups that share a batch; everything else goes by itself, page by page, so that
 memory is that of a few pages. Whatever is wrong with a file fails that file and no other. The record is kept
-elsewhere: several processes may clean at once, and only one of them tells what was done.
+elsewhere: several processes may clean at once, and only one of them records the results.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
+import functools
 import io
+import itertools
 import logging
-import os
-import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
-from denoiser._types import Floats
-from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError, reason
-from denoiser.imaging import formats, plugin_files, reader, small_png, writer
+from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
+from denoiser.imaging import formats, writer
 from denoiser.imaging.open import open_builtin, open_image
 from denoiser.imaging.picture import Picture
+from denoiser.imaging.source import Source
 from denoiser.inference import noise_level
-from denoiser.inference.denoiser import Cleaned, Denoiser
+from denoiser.inference.denoiser import Cleaned, Denoiser, channels_of
 from denoiser.pipeline.comparison import Comparisons
-from denoiser.pipeline.outcomes import Result, Status
+from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.plan import Job
-from denoiser.pipeline.prefetch import Ahead, Aside, Behind, one_ahead
-from denoiser.pipeline.record import Stamp
-from denoiser.system import atomic
+from denoiser.pipeline.prefetch import can_start, consume_behind, one_ahead, prefetch
 from denoiser.system.atomic import Written
 
 log = logging.getLogger(__name__)
 
 SMALL_PIXELS = 128 * 128
 AHEAD_PIXELS = 32_000_000
-# Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
-_READING = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-IN_MEMORY = 32 << 20
-"""Files up to this many bytes are read at once; larger ones stay on the disk while they are decoded."""
+
+_Saved = tuple[Written, list[str]]
 
 
 @dataclass(frozen=True)
 class Output:
     """What to write, apart from the pixels: the format (None: as the input), colour, guards, comparison.
 
-    estimate: whether to tell how noisy each image was.
+    estimate: whether to estimate how noisy each image is.
     sync: whether to wait for each file to be on the disk.
     """
 
@@ -63,46 +58,42 @@ class Output:
     sync: bool = False
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a file fared, and for the record what it was made from and what its output is known by."""
-
-    result: Result
-    stamp: Stamp | None = None
-    written: Written | None = None
-
-
-Source = reader.ImageFile | small_png.PlainFile | plugin_files.PluginFile
-
-
 @dataclass
 class _Work:
-    """A file on its way."""
+    """A file on its way.
+
+    Attributes:
+        source: the open file.
+        pages: its pages, decoded one by one.
+        picture: its only page, decoded, if that is small enough to share a batch.
+        behind: whether its next page is decoded and its last one encoded while one is computed.
+
+    """
 
     job: Job
     started: float
-    stamp: Stamp
-    file: IO[bytes]
     source: Source
-    models: dict[str, int] = field(default_factory=dict)
+    pages: Iterator[Picture]
+    picture: Picture | None = None
+    behind: bool = False
+    models: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
-    pages: int = 0
     noise: list[float] = field(default_factory=list)
-    ahead: Ahead[Picture] | None = None
-    written: Written | None = None
+
+    def outcome(self, written: Written | None, notes: Iterable[str]) -> Outcome:
+        """Return the outcome of a file that was saved, with the notes of its saving."""
+        return Outcome(
+            pages=self.models.total(),
+            models=dict(self.models),
+            notes=tuple(dict.fromkeys((*self.notes, *notes))),
+            noise=float(np.mean(self.noise)) if self.noise else None,
+            seconds=time.perf_counter() - self.started,
+            fingerprint=self.source.fingerprint,
+            written=written,
+        )
 
 
-@dataclass
-class _Writing:
-    """A file that is being written, and what kept it from being computed."""
-
-    work: _Work
-    file: Behind[Picture]
-    error: Exception | None = None
-
-
-class _Unwritten(Exception):  # noqa: N818 - not an error
-    """Raised inside `replacing_path` to discard the temporary file when no plugin accepts the file."""
+_Writing = tuple[_Work, Future[_Saved]]
 
 
 class Cleaner:
@@ -111,283 +102,182 @@ class Cleaner:
     def __init__(self, denoiser: Denoiser, output: Output) -> None:
         self._denoiser = denoiser
         self._output = output
-
-    def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Clean the jobs in order, the small ones together; raises nothing but what stops everything.
-
-        Of larger files, the next page is decoded and the last one encoded while one is computed.
-        """
-        with Aside() as aside:
-            under_way: list[_Writing] = []
-            try:
-                yield from self._outcomes(one_ahead(self._opened(jobs, aside)), aside, under_way)
-            except KeyboardInterrupt:
-                for writing in under_way:
-                    if writing.file.done and writing.error is None:
-                        yield self._written(writing)  # complete already: that should not be forgotten
-                raise
-
-    def _outcomes(
-        self, works: Iterator[_Work | Outcome], aside: Aside, under_way: list[_Writing]
-    ) -> Iterator[Outcome]:
-        """Clean what was opened; files that are not written yet are in `under_way`, in order."""
-        batch: list[tuple[_Work, Picture, list[Floats]]] = []
-        for opened in works:
-            work = opened if isinstance(opened, _Work) else None
-            small = work is not None and work.source.count == 1 and _pixels(work.source) <= SMALL_PIXELS
-            if not small:
-                yield from self._batch(batch)  # what came before is told of before
-            if work is None or work.ahead is None or all(writing.file.done for writing in under_way):
-                yield from self._finished(under_way, leave=0)
-            if isinstance(opened, Outcome):
-                yield opened
-            elif small:
-                try:
-                    picture = next(opened.source.pages())
-                    batch.append((opened, picture, self._prepare(picture)))
-                except Exception as error:
-                    yield from self._batch(batch)
-                    yield failed(opened.job, error, opened.started)
-            elif opened.ahead is None:
-                try:
-                    self._write(opened, self._pages(opened))
-                    yield self._finish(opened)
-                except Exception as error:
-                    yield failed(opened.job, error, opened.started)
-            else:
-                under_way.append(_Writing(opened, aside.write(partial(self._write, opened))))
-                self._compute(under_way[-1])
-                yield from self._finished(under_way, leave=1)
-        yield from self._batch(batch)
-        yield from self._finished(under_way, leave=0)
-
-    def _finished(self, under_way: list[_Writing], *, leave: int) -> Iterator[Outcome]:
-        """Wait for files to be written, but for the last `leave` of them."""
-        while len(under_way) > leave:
-            outcome = self._written(under_way[0])
-            del under_way[0]
-            yield outcome
-
-    def _opened(self, jobs: Sequence[Job], aside: Aside) -> Iterator[_Work | Outcome]:
-        """Open the jobs; of those that can be read ahead, the first page is on its way.
-
-        Plugins run on this thread alone, one at a time. Nor is there anything to gain from a single page, and
-        the largest ones are to be in memory one at a time.
-        """
-        hooks = {hook for plugin in self._denoiser.plugins.loaded for hook in plugin.hooks}
-        alone = not hooks.isdisjoint(("read_pages", "write_pages"))
-        for job in jobs:
-            started = time.perf_counter()
-            try:
-                work = self._open(job, started)
-                several = len(jobs) > 1 or work.source.count > 1
-                medium = SMALL_PIXELS < _pixels(work.source) <= AHEAD_PIXELS
-                if several and not alone and medium and aside.possible():
-                    work.ahead = aside.read(work.source.pages())
-            except Exception as error:
-                yield failed(job, error, started)
-            else:
-                yield work
-
-    def _compute(self, writing: _Writing) -> None:
-        """Compute all pages of a file that is written meanwhile; what goes wrong is kept."""
-        try:
-            for picture in self._pages(writing.work):
-                if not writing.file.hand(picture):
-                    break
-                del picture
-            writing.file.end()
-        except Exception as error:
-            writing.error = error
-            writing.file.abandon()
-
-    def _written(self, writing: _Writing) -> Outcome:
-        """Wait for a file to be written; returns what it came to."""
-        try:
-            if writing.error is not None:
-                raise writing.error
-            writing.file.finish()
-            return self._finish(writing.work)
-        except Exception as error:
-            return failed(writing.work.job, error, writing.work.started)
-
-    def _batch(self, batch: list[tuple[_Work, Picture, list[Floats]]]) -> Iterator[Outcome]:
-        """Clean small pictures together, write them one by one, and empty the batch."""
-        batch, rest = batch[:], batch
-        rest.clear()
-        planes = [plane for _, _, mine in batch for plane in mine]
-        try:
-            cleaned = iter(self._denoiser.clean(planes, channels=[len(mine) for _, _, mine in batch]))
-        except Exception as error:
-            yield from (failed(work.job, error, work.started) for work, _, _ in batch)
-            return
-        for work, picture, mine in batch:
-            results = [next(cleaned) for _ in mine]
-            try:
-                done = self._complete(work, picture, results)
-                content = writer.encoded(done, self._target(work))
-                if content is None or self._denoiser.plugins.writes(work.job.destination):
-                    self._write(work, iter([done]))
-                else:
-                    with self._place(work.job.destination) as destination:
-                        work.written = atomic.write(destination, content, sync=self._output.sync)
-                yield self._finish(work)
-            except Exception as error:
-                yield failed(work.job, error, work.started)
-
-    def _open(self, job: Job, started: float) -> _Work:
-        try:
-            number = os.open(job.source, _READING)
-        except OSError as error:
-            raise FileError(f"can't be read: {error.strerror}.") from error
-        file: IO[bytes] | None = None
-        try:
-            status = os.fstat(number)
-            if not stat.S_ISREG(status.st_mode):
-                raise FileError("is not a regular file.")
-            if status.st_size == 0:
-                raise FileError("is empty.")
-            if status.st_size > IN_MEMORY:
-                file = os.fdopen(number, "rb")
-            else:
-                content = _content(number, status.st_size)
-        finally:
-            if file is None:
-                os.close(number)
-        if file is None:
-            checksum = hashlib.sha256(content).hexdigest()
-            file = io.BytesIO(content)
-        else:
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
-            file.seek(0)
-        stamp = Stamp(status.st_size, status.st_mtime_ns, checksum)
-        output = self._output
-        source = open_image(
-            job.source,
-            self._denoiser.plugins,
-            lambda: self._image(file, job.source),
-            color=output.color,
-            max_megapixels=output.max_megapixels,
-        )
-        return _Work(job, started, stamp, file, source)
-
-    def _image(self, file: IO[bytes], path: Path) -> reader.ImageFile | small_png.PlainFile:
-        output = self._output
-        return open_builtin(file, path, color=output.color, max_megapixels=output.max_megapixels)
+        hooks = {hook for plugin in denoiser.plugins.loaded for hook in plugin.hooks}
+        self._one_thread = not hooks.isdisjoint(("read_pages", "write_pages"))
 
     def threads(self, count: int | None) -> None:
         """Compute on so many threads from now on; None: as many as the denoiser was given."""
         self._denoiser.limit(count)
 
-    def _prepare(self, picture: Picture) -> list[Floats]:
-        """Return the planes to clean: one for gray, three for colour, after the plugins' first half."""
-        return [self._denoiser.plugins.preprocess(plane, picture.page) for plane in _planes(picture.pixels)]
+    def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Clean the jobs; yields one outcome each, in order, and raises nothing but what stops everything."""
+        decoding, encoding = (ThreadPoolExecutor(1, f"denoiser-{name}") for name in ("reader", "writer"))
+        writing: list[_Writing] = []
+        try:
+            for group in _grouped(one_ahead(self._opened(jobs, decoding, encoding))):
+                work = group[0] if isinstance(group[0], _Work) and group[0].behind else None
+                if work is None or all(saved.done() for _, saved in writing):
+                    yield from _written(writing, leave=0)
+                if work is None:
+                    yield from self._cleaned(group)
+                else:
+                    saved = consume_behind(self._pages(work), partial(self._save, work), encoding)
+                    writing.append((work, saved))
+                    yield from _written(writing, leave=1)
+            yield from _written(writing, leave=0)
+        except KeyboardInterrupt:
+            done = [(work, saved) for work, saved in writing if saved.done() and not saved.exception()]
+            yield from _written(done, leave=0)  # complete already: not to be forgotten
+            raise
+        finally:
+            for executor in (decoding, encoding):
+                executor.shutdown(cancel_futures=True)
+
+    # --- open ahead ---
+
+    def _opened(
+        self, jobs: Sequence[Job], decoding: Executor, encoding: Executor
+    ) -> Iterator[_Work | Outcome]:
+        """Open the jobs; a small file is decoded, and the first page of a larger one is on its way.
+
+        Plugins run on this thread alone, one at a time. Nor is there anything to gain from a single page, and
+        the largest pages are to be in memory one at a time.
+        """
+        can_overlap = functools.cache(lambda: can_start((decoding, encoding)))  # asked where it first matters
+        color, limit = self._output.color, self._output.max_megapixels
+        for job in jobs:
+            started = time.perf_counter()
+            try:
+                source = open_image(job.source, self._denoiser.plugins, color=color, max_megapixels=limit)
+                work = _Work(job, started, source, source.pages())
+                pixels, several = source.size[0] * source.size[1], len(jobs) > 1 or source.count > 1
+                medium = SMALL_PIXELS < pixels <= AHEAD_PIXELS
+                if source.count == 1 and pixels <= SMALL_PIXELS:
+                    with source:
+                        work.picture = next(work.pages)
+                elif several and not self._one_thread and medium and can_overlap():
+                    work.pages, work.behind = prefetch(work.pages, decoding), True
+            except Exception as error:
+                yield failed(job, error, started)
+            else:
+                yield work
+
+    # --- clean ---
+
+    def _cleaned(self, group: Sequence[_Work | Outcome]) -> Iterator[Outcome]:
+        """Clean and save a group of small files, or a single larger one; failures stay in their places."""
+        pictures = [work.picture for work in group if isinstance(work, _Work) and work.picture is not None]
+        results: Iterator[Cleaned | Exception]
+        try:
+            results = self._denoiser.clean_pages([(each.pixels, each.page) for each in pictures])
+        except Exception as error:
+            results = itertools.repeat(error)
+        for work in group:
+            if isinstance(work, Outcome):
+                yield work
+                continue
+            if work.picture is not None:
+                pages = self._completed(work, work.picture, next(results))
+            else:
+                pages = self._pages(work)
+            yield _outcome(work, partial(self._save, work, pages))
 
     def _pages(self, work: _Work) -> Iterator[Picture]:
-        for picture in work.source.pages() if work.ahead is None else work.ahead:
-            planes = self._prepare(picture)
-            cleaned = self._denoiser.clean(planes, channels=[len(planes)])
-            del planes
+        """Clean the pages of a file one by one."""
+        for picture in work.pages:
+            cleaned = self._denoiser.clean_page(picture.pixels, picture.page)
             done = self._complete(work, picture, cleaned)
             del picture, cleaned  # or a large page would stay in memory while it is written
             yield done
 
-    def _complete(self, work: _Work, picture: Picture, cleaned: Sequence[Cleaned]) -> Picture:
-        """The plugins' second half, the planes together again, and the comparison if one is wanted."""
-        planes = [
-            self._denoiser.plugins.postprocess(result.pixels, original, picture.page)
-            for result, original in zip(cleaned, _planes(picture.pixels), strict=True)
-        ]
-        pixels = planes[0] if len(planes) == 1 else np.stack(planes, axis=-1)
-        done = picture.with_pixels(pixels)
-        name = cleaned[0].model
-        work.models[name] = work.models.get(name, 0) + 1
-        work.pages += 1
+    def _completed(self, work: _Work, picture: Picture, cleaned: Cleaned | Exception) -> Iterator[Picture]:
+        """Yield a small file's only page, or raise the error that it failed with."""
+        if isinstance(cleaned, Exception):
+            raise cleaned
+        yield self._complete(work, picture, cleaned)
+
+    def _complete(self, work: _Work, picture: Picture, cleaned: Cleaned) -> Picture:
+        """Return a picture with its cleaned pixels; counts it, and compares the two where that is wanted."""
+        done = picture.with_pixels(cleaned.pixels)
+        work.models[cleaned.model] += 1
         work.notes.extend(done.notes)
         if self._output.estimate:
-            found = (noise_level.noise(plane) for plane in _planes(picture.pixels))
-            work.noise.extend(level for level in found if level is not None)
+            levels = map(noise_level.noise, channels_of(picture.pixels))
+            work.noise.extend(level for level in levels if level is not None)
         if self._output.compare is not None:
             page = picture.page
-            self._output.compare.write(work.job.relative, page.index, page.count, picture.pixels, pixels)
+            self._output.compare.write(
+                work.job.relative, page.index, page.count, picture.pixels, cleaned.pixels
+            )
         return done
 
-    def _target(self, work: _Work) -> str:
+    # --- save, tell ---
+
+    def _target(self, source: Source) -> str:
         named = self._output.format
-        return formats.FORMATS[named][0] if named else work.source.format
+        return formats.FORMATS[named][0] if named else source.format
 
-    def _write(self, work: _Work, pictures: Iterator[Picture]) -> None:
-        with self._place(work.job.destination) as destination:
-            notes = self._write_by_plugin(work, pictures)
-            if notes is None:
-                with atomic.replacing(destination, sync=self._output.sync) as file:
-                    notes = writer.write(file, pictures, self._target(work), count=work.source.count)
-                work.written = file.written
-        work.notes.extend(notes)
-
-    @contextlib.contextmanager
-    def _place(self, destination: Path) -> Iterator[Path]:
-        """Say of what goes wrong in the block that it is this file that can't be written."""
-        if os.path.isdir(destination):  # noqa: PTH112 - a third of the time, for every file
-            raise FileError(
-                f"can't be written: {destination} is a folder.", "Remove it, or use another --out."
-            )
-        try:
-            yield destination
-        except OSError as error:
-            raise FileError(f"can't be written to {destination}: {reason(error)}.") from error
-
-    def _write_by_plugin(self, work: _Work, pictures: Iterator[Picture]) -> list[str] | None:
-        """Let a plugin write it, if one is for such files and wants to; else no page is taken."""
-        destination, plugins = work.job.destination, self._denoiser.plugins
-        if not plugins.writes(destination):
-            return None
-        replacing = atomic.replacing_path(destination, sync=self._output.sync)
-        with contextlib.suppress(_Unwritten), replacing as path:
-            notes = plugin_files.write(path, plugins, pictures, count=work.source.count)
-            if notes is None:
-                raise _Unwritten
-            status = path.stat()
-            work.written = Written(status.st_size, status.st_mtime_ns)
-            return notes
-        return None
-
-    def _finish(self, work: _Work) -> Outcome:
-        work.file.close()
-        job = work.job
-        result = Result(
-            job.source,
-            job.destination,
-            Status.DONE,
-            pages=work.pages,
-            models=work.models,
-            notes=tuple(dict.fromkeys(work.notes)),
-            noise=float(np.mean(work.noise)) if work.noise else None,
-            seconds=time.perf_counter() - work.started,
+    def _save(self, work: _Work, pages: Iterator[Picture]) -> _Saved:
+        return writer.save(
+            work.job.destination,
+            pages,
+            self._target(work.source),
+            count=work.source.count,
+            plugins=self._denoiser.plugins,
+            sync=self._output.sync,
         )
-        return Outcome(result, work.stamp, work.written)
 
-    def stream(self, content: bytes) -> tuple[bytes, Result]:
+    def stream(self, content: bytes) -> tuple[bytes, Outcome]:
         """Clean one image from memory to memory, all its pages; raises FileError."""
-        started = time.perf_counter()
-        path = Path("-")
+        started, path, result = time.perf_counter(), Path("-"), io.BytesIO()
         if not content:
             raise FileError("is empty.")
-        file, result = io.BytesIO(content), io.BytesIO()
-        job = Job(path, path, "-")
-        work = _Work(job, started, Stamp(len(content), 0), file, self._image(file, path))
-        try:
-            notes = writer.write(result, self._pages(work), self._target(work), count=work.source.count)
-        except OSError as error:
-            raise FileError(f"can't be encoded as {self._target(work)}: {error}.") from error
-        work.notes.extend(notes)
-        told, seconds = tuple(dict.fromkeys(work.notes)), time.perf_counter() - started
-        done = Result(path, path, Status.DONE, work.pages, work.models, told, seconds=seconds)
-        return result.getvalue(), done
+        color, limit = self._output.color, self._output.max_megapixels
+        with open_builtin(io.BytesIO(content), path, color=color, max_megapixels=limit) as source:
+            work = _Work(Job(path, path, "-"), started, source, source.pages())
+            target = self._target(source)
+            try:
+                notes = writer.write(result, self._pages(work), target, count=source.count)
+            except OSError as error:
+                raise FileError(f"can't be encoded as {target}: {error}.") from error
+        return result.getvalue(), work.outcome(None, notes)
+
+
+def _grouped(works: Iterable[_Work | Outcome]) -> Iterator[list[_Work | Outcome]]:
+    """Group neighbouring small files, with failures between them; every other file is a group of its own."""
+    group: list[_Work | Outcome] = []
+    for work in works:
+        if isinstance(work, Outcome) or work.picture is not None:
+            group.append(work)
+            continue
+        if group:
+            yield group
+            group = []
+        yield [work]
+    if group:
+        yield group
+
+
+def _written(writing: list[_Writing], *, leave: int) -> Iterator[Outcome]:
+    """Wait for files to be written, but for the last `leave` of them."""
+    while len(writing) > leave:
+        work, saved = writing[0]
+        outcome = _outcome(work, saved.result)
+        del writing[0]
+        yield outcome
+
+
+def _outcome(work: _Work, save: Callable[[], _Saved]) -> Outcome:
+    """Save a file and close its input, whatever comes of it; an error is the outcome."""
+    try:
+        with work.source:
+            return work.outcome(*save())
+    except Exception as error:
+        return failed(work.job, error, work.started)
 
 
 def failed(job: Job, error: Exception, started: float) -> Outcome:
-    """What a file comes to that could not be cleaned; raises the error again where it is no file's fault."""
+    """Return the outcome of a file that an error ended; raises the error if it is no single file's fault."""
     if isinstance(error, ModelError | DeviceError):
         raise error
     if isinstance(error, DenoiserError):
@@ -398,24 +288,4 @@ def failed(job: Job, error: Exception, started: float) -> Outcome:
         # A fault of our own; the user still gets the file's name and goes on, the log has the rest.
         log.debug("%s", job.source, exc_info=error)
         text = f"failed unexpectedly: {type(error).__name__}: {error}. Run with --verbose for the details."
-    seconds = time.perf_counter() - started
-    return Outcome(Result(job.source, job.destination, Status.FAILED, error=text, seconds=seconds))
-
-
-def _content(number: int, size: int) -> bytes:
-    """Read an open file to its end; `size` is what it is likely to have."""
-    parts = []
-    while part := os.read(number, size + 1):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _pixels(source: Source) -> int:
-    width, height = source.size
-    return width * height
-
-
-def _planes(pixels: Floats) -> list[Floats]:
-    if pixels.ndim == 2:
-        return [pixels]
-    return [np.ascontiguousarray(pixels[:, :, channel]) for channel in range(pixels.shape[2])]
+    return Outcome(error=text, seconds=time.perf_counter() - started)

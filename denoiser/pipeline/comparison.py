@@ -1,4 +1,4 @@
-"""Pictures of what changed, in a folder of their own that keeps a record of what is ours in it."""
+"""Pictures of the changes, in a folder of their own, with a record of the pictures that are ours."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from PIL import Image
 from denoiser._types import PATCH, Floats
 from denoiser.errors import FileError, reason
 from denoiser.imaging.picture import quantize
+from denoiser.imaging.source import Fingerprint
 from denoiser.inference.patches import whole_from_image
-from denoiser.pipeline.record import Record, Stamp
+from denoiser.pipeline.record import Record
 from denoiser.system import atomic
 from denoiser.system.atomic import Written
 
@@ -27,28 +28,28 @@ class Comparisons:
         self._written: dict[str, list[tuple[str, Written]]] = {}
 
     def up_to_date(self, relative: str, source: Path, made_with: str) -> bool:
-        """Whether there is a comparison of this output, of its first page if it has several.
+        """Return True if there is a comparison of this output, of its first page if it has several.
 
         It must have been made from `source` as it is now, with these settings.
         """
         names = (self._name(relative, 0, 1), self._name(relative, 0, 2))
         return any(self._record.up_to_date(name, source, self._folder / name, made_with) for name in names)
 
-    def done(self, relative: str, source: Path, stamp: Stamp, made_with: str) -> None:
-        """Note what an output's comparisons were made from and with, once it is complete itself."""
+    def done(self, relative: str, source: Path, fingerprint: Fingerprint, made_with: str) -> None:
+        """Record the input and the settings of an output's comparisons, once the output is complete."""
         for name, written in self._written.pop(relative, ()):
-            self._record.done(name, source, stamp, made_with, written)
+            self._record.done(name, source, fingerprint, made_with, written)
 
     @staticmethod
     def _name(relative: str, index: int, count: int) -> str:
         return f"{relative}{f'.page{index + 1}' if count > 1 else ''}.png"
 
     def write(self, relative: str, index: int, count: int, before: Floats, after: Floats) -> None:
-        """Write one page's comparison; raises FileError for a stranger in its place or a failed write."""
+        """Write one page's comparison; raises FileError if another's file is there or it can't be written."""
         name = self._name(relative, index, count)
         path = self._folder / name
         try:
-            if path.exists() and not self._force and not self._record.ours(name, path):
+            if path.exists() and not self._force and not self._record.is_ours(name, path):
                 raise FileError(
                     f"can't be compared: {path} exists and was not written by denoise.",
                     "Use --force to overwrite, or another --compare.",

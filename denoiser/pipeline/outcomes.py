@@ -1,4 +1,4 @@
-"""What happened to each file, and the counter whose value is the exit code."""
+"""The outcome of each file, and the counter that decides the exit code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from denoiser.errors import ExitCode
+from denoiser.imaging.source import Fingerprint
+from denoiser.system.atomic import Written
 
 
 class Status(StrEnum):
@@ -23,19 +25,40 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """How a file fared: numbers and words without paths, cheap to send between processes and machines.
+
+    Attributes:
+        pages: pages written.
+        models: pages by the name of the model that cleaned them.
+        notes: what changed that was not asked for, one sentence a kind ("colour became gray").
+        error: why it failed, without the file's name; None if it did not.
+        noise: estimate of the input's noise, 0..1 (see `denoiser.inference.noise_level`), where asked for.
+        seconds: time spent on it; files that shared a batch share its time.
+        fingerprint: state of the input that was cleaned.
+        written: size and time of the output, where a file was written.
+
+    """
+
+    pages: int = 0
+    models: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    error: str | None = None
+    noise: float | None = None
+    seconds: float = 0.0
+    fingerprint: Fingerprint | None = None
+    written: Written | None = None
+
+
+@dataclass(frozen=True)
 class Result:
-    """One input file's outcome.
+    """An input file, where its result is or would be, and how it fared.
 
     Attributes:
         source: the input.
         output: where its result is, or would be.
         status: how it fared.
-        pages: pages written.
-        models: pages by the name of the model that cleaned them.
-        notes: what changed that was not asked for, one sentence a kind ("colour became gray").
-        error: why it failed, without the file's name.
-        noise: estimate of the input's noise, 0..1 (see `denoiser.inference.noise_level`), where asked for.
-        seconds: time spent on it; files that shared a batch share its time.
+        outcome: the numbers.
         why: in a dry run, why it is not up to date.
 
     """
@@ -43,26 +66,22 @@ class Result:
     source: Path
     output: Path
     status: Status
-    pages: int = 0
-    models: Mapping[str, int] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    error: str | None = None
-    noise: float | None = None
-    seconds: float = 0.0
+    outcome: Outcome = field(default_factory=Outcome)
     why: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The result as the JSON object that `--json` prints."""
+        outcome = self.outcome
         return {
             "source": str(self.source),
             "output": str(self.output),
             "status": str(self.status),
-            "pages": self.pages,
-            "models": dict(self.models),
-            "notes": list(self.notes),
-            "error": self.error,
-            "noise": None if self.noise is None else round(self.noise, 4),
-            "seconds": round(self.seconds, 4),
+            "pages": outcome.pages,
+            "models": dict(outcome.models),
+            "notes": list(outcome.notes),
+            "error": outcome.error,
+            "noise": None if outcome.noise is None else round(outcome.noise, 4),
+            "seconds": round(outcome.seconds, 4),
             "why": self.why,
         }
 
@@ -79,11 +98,12 @@ class Report:
 
     def add(self, result: Result) -> list[str]:
         """Count a result; returns those of its notes that are the first of their kind."""
+        outcome = result.outcome
         self.counts[result.status] += 1
-        self.models.update(result.models)
-        self.pages += result.pages
-        fresh = [note for note in result.notes if note not in self.notes]
-        self.notes.update(result.notes)
+        self.models.update(outcome.models)
+        self.pages += outcome.pages
+        fresh = [note for note in outcome.notes if note not in self.notes]
+        self.notes.update(outcome.notes)
         return fresh
 
     @property

@@ -1,4 +1,4 @@
-"""From jobs to results: who does them, in which order they are told of, and the record that is kept.
+"""From jobs to results: who cleans them, in which order they are told, and the record that is kept.
 
 Many small files go over processes, and all goes to one where plugins could crash it; everything else is done
 in this one. The results are the same.
@@ -7,12 +7,14 @@ in this one. The results are the same.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from denoiser.inference.denoiser import Denoiser
-from denoiser.pipeline.cleaner import Cleaner, Outcome, Output
-from denoiser.pipeline.outcomes import Result
+from denoiser.pipeline.cleaner import Cleaner, Output
+from denoiser.pipeline.outcomes import Outcome, Result, Status
 from denoiser.pipeline.plan import Job
+from denoiser.pipeline.pool import Chunk, Pool, SerialPool
 from denoiser.pipeline.record import Record, digest
 
 GROUP_FILES = 64
@@ -20,14 +22,17 @@ SMALL_BYTES = 64 << 10
 PROCESSES_FROM = 256
 """So many small files are worth starting processes for: less than half a second in one of them."""
 
+WINDOW_FILES = 16 * GROUP_FILES
+"""So many files a core may be finished before the first that is not: the outcomes that wait are bounded."""
+
 
 class Pipeline:
     """Cleans jobs with one denoiser.
 
     Args:
-        denoiser: what cleans arrays.
+        denoiser: cleans the pixels.
         output: how results are written.
-        record: where finished outputs are noted; None keeps no record.
+        record: records finished outputs; None keeps no record.
 
     """
 
@@ -39,8 +44,6 @@ class Pipeline:
         self._record = record
         self._cleaner = Cleaner(denoiser, self._output)
         self._made_with = ""
-        self.late: list[Result] = []
-        """What processes had finished when `run` was ended early: done and recorded, and not yielded."""
 
     @property
     def made_with(self) -> str:
@@ -64,44 +67,58 @@ class Pipeline:
             return "new"
         return self._record.why_stale(job.relative, job.source, job.destination, self.made_with)
 
-    def run(self, jobs: Sequence[Job]) -> Generator[Result, None, None]:
-        """Clean the jobs, yielding one result each, in order; raises nothing but what stops everything.
+    def run(self, jobs: Sequence[Job], tell: Callable[[Result], None], *, fail_fast: bool = False) -> None:
+        """Clean the jobs and tell each result, in order; raises nothing but what stops everything.
 
-        Close it where not all results are taken: processes end, and what they had finished is recorded.
+        Where it is stopped, files that processes had finished by then are recorded and told, too.
+
+        Args:
+            jobs: the files.
+            tell: called with each result, on this thread.
+            fail_fast: whether to stop after the first file that fails.
+
         """
-        groups = _groups(jobs)
-        count, threads = self._processes(groups), None
-        if count < 2:
-            if not (self._has_plugins() and self._may_fork()):
-                yield from self._alone(jobs)
-                return
-            count, threads = 1, self._denoiser.jobs
-            groups = [
-                range(start, min(start + GROUP_FILES, len(jobs)))
-                for start in range(0, len(jobs), GROUP_FILES)
-            ]
-        from denoiser.pipeline.process_pool import Pool
-
-        pool = Pool(self._cleaner, jobs, groups, count, begin=self._begin, threads=threads)
+        pool, chunks = self._pool(jobs)
+        finished: dict[int, Outcome] = {}
+        told = 0
         try:
-            for job, outcome in zip(jobs, pool.outcomes(), strict=True):
-                yield self._note(job, outcome)
+            self._submit(pool, chunks, jobs, told)
+            for index, outcome in pool.outcomes():
+                finished[index] = outcome
+                while told in finished:
+                    result = self._record_outcome(jobs[told], finished.pop(told))
+                    told += 1
+                    tell(result)
+                    if fail_fast and result.status is Status.FAILED:
+                        return
+                self._submit(pool, chunks, jobs, told)
         finally:
-            self.late = [self._note(jobs[index], outcome) for index, outcome in pool.stop()]
+            drained = finished | dict(pool.close())
+            for index in sorted(drained):
+                tell(self._record_outcome(jobs[index], drained[index]))
 
-    def _alone(self, jobs: Sequence[Job]) -> Iterator[Result]:
-        for start in range(0, len(jobs), GROUP_FILES):
-            mine = jobs[start : start + GROUP_FILES]
-            self._begin(mine)
-            for job, outcome in zip(mine, self._cleaner.outcomes(mine), strict=True):
-                yield self._note(job, outcome)
+    def _submit(self, pool: Pool, chunks: deque[Chunk], jobs: Sequence[Job], told: int) -> None:
+        """Give the pool what it has room for, and record that these outputs are begun."""
+        while chunks and pool.ready and chunks[0].start < told + WINDOW_FILES * self._denoiser.jobs:
+            chunk = chunks.popleft()
+            if self._record is not None:
+                self._record.begin(job.relative for job in jobs[chunk.start : chunk.stop])
+            pool.submit(chunk)
 
-    def _processes(self, groups: Sequence[range]) -> int:
-        """How many processes to use: 1 unless there are many small files, and processes can be had."""
-        small = sum(len(group) for group in groups if len(group) > 1)
-        if small < PROCESSES_FROM or not self._may_fork():
-            return 1
-        return min(self._denoiser.jobs, len(groups))
+    def _pool(self, jobs: Sequence[Job]) -> tuple[Pool, deque[Chunk]]:
+        """Choose who cleans, and in which chunks: several processes only where there are many small files."""
+        chunks = _chunks(jobs)
+        small = sum(len(chunk) for chunk in chunks if len(chunk) > 1)
+        count = min(self._denoiser.jobs, len(chunks)) if small >= PROCESSES_FROM else 1
+        starts = range(0, len(jobs), GROUP_FILES)
+        alone = deque(range(start, min(start + GROUP_FILES, len(jobs))) for start in starts)
+        if (count > 1 or self._has_plugins()) and self._may_fork():
+            from denoiser.pipeline.process_pool import ProcessPool
+
+            if count > 1:
+                return ProcessPool(self._cleaner, jobs, count), deque(chunks)
+            return ProcessPool(self._cleaner, jobs, 1, threads=self._denoiser.jobs), alone
+        return SerialPool(self._cleaner, jobs), alone
 
     def _may_fork(self) -> bool:
         """Whether other processes may do the work.
@@ -117,46 +134,44 @@ class Pipeline:
         return possible()
 
     def _has_plugins(self) -> bool:
-        """Whether other people's code sees the images: should it crash, another process must be left."""
+        """Whether plugins see the images: should one crash its process, another process must be left."""
         hooks = {hook for plugin in self._denoiser.plugins.loaded for hook in plugin.hooks}
         return bool(hooks - {"register_noise"})
 
-    def _begin(self, jobs: Sequence[Job]) -> None:
+    def _record_outcome(self, job: Job, outcome: Outcome) -> Result:
+        """Record how a file fared; returns that with the file's names."""
+        fingerprint, written = outcome.fingerprint, outcome.written
+        if fingerprint is not None and self._output.compare is not None:
+            self._output.compare.done(job.relative, job.source, fingerprint, self.made_with)
         if self._record is not None:
-            self._record.begin(job.relative for job in jobs)
-
-    def _note(self, job: Job, outcome: Outcome) -> Result:
-        stamp, written = outcome.stamp, outcome.written
-        if stamp is not None and self._output.compare is not None:
-            self._output.compare.done(job.relative, job.source, stamp, self.made_with)
-        if self._record is not None:
-            if stamp is None or written is None:
+            if fingerprint is None or written is None:
                 self._record.failed(job.relative)
             else:
-                self._record.done(job.relative, job.source, stamp, self.made_with, written)
-        return outcome.result
+                self._record.done(job.relative, job.source, fingerprint, self.made_with, written)
+        status = Status.DONE if outcome.error is None else Status.FAILED
+        return Result(job.source, job.destination, status, outcome)
 
-    def stream(self, content: bytes) -> tuple[bytes, Result]:
+    def stream(self, content: bytes) -> tuple[bytes, Outcome]:
         """Clean one image from memory to memory, all its pages; raises FileError."""
         return self._cleaner.stream(content)
 
 
-def _groups(jobs: Sequence[Job]) -> list[range]:
-    """Places in `jobs` that are worth a batch together, small files; a large one stays by itself."""
-    groups: list[range] = []
+def _chunks(jobs: Sequence[Job]) -> list[Chunk]:
+    """Cut the jobs into chunks for processes: small files that share batches, each large file by itself."""
+    chunks: list[Chunk] = []
     start = 0
-    for place, job in enumerate(jobs):
+    for index, job in enumerate(jobs):
         try:
             size = os.stat(job.source).st_size  # noqa: PTH116 - a third of the time, for every file
         except OSError:
             size = 0
         large = size > SMALL_BYTES
-        if place > start and (large or place - start >= GROUP_FILES):
-            groups.append(range(start, place))
-            start = place
+        if index > start and (large or index - start >= GROUP_FILES):
+            chunks.append(range(start, index))
+            start = index
         if large:
-            groups.append(range(place, place + 1))
-            start = place + 1
+            chunks.append(range(index, index + 1))
+            start = index + 1
     if start < len(jobs):
-        groups.append(range(start, len(jobs)))
-    return groups
+        chunks.append(range(start, len(jobs)))
+    return chunks

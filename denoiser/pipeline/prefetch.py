@@ -1,149 +1,101 @@
 """Reading ahead and writing behind, each on a thread of its own, while the pages between are computed.
 
 Both are bounded: one page is decoded ahead, and one waits to be written, so that memory stays that of a few
-pages. What goes wrong there is raised where the page is asked for or the file is finished, as if it had been
-done in turn.
+pages. An error is raised where the page is asked for, or where the file's result is.
 """
 
 from __future__ import annotations
 
+import itertools
 import queue
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Generic, TypeVar
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import TypeVar
 
 from denoiser.system.threads import no_more
 
 Item = TypeVar("Item")
-_NOTICE_SECONDS = 0.05
+Result = TypeVar("Result")
 
 
-class Abandoned(Exception):  # noqa: N818 - not an error
-    """What a writer is told when there is nothing more to come, so that it leaves no trace."""
+class Abandoned(BaseException):
+    """Raised inside a consumer when no more items will come, so that it leaves no trace."""
 
 
-class Ahead(Generic[Item]):
-    """Iterates over something with the next item always under way. Begins at once."""
-
-    def __init__(self, reader: ThreadPoolExecutor, items: Iterator[Item]) -> None:
-        self._reader, self._items = reader, items
-        self._next = self._begin()
-
-    def _begin(self) -> Future[list[Item]]:
-        return self._reader.submit(lambda: [item for item in [next(self._items, None)] if item is not None])
-
-    def __iter__(self) -> Iterator[Item]:
-        while found := self._next.result():
-            self._next = self._begin()
-            yield found.pop()  # and nothing here keeps it
-
-
-class Behind(Generic[Item]):
-    """One file that is written on another thread, from items that are handed over one by one."""
-
-    def __init__(self, writer: ThreadPoolExecutor, write: Callable[[Iterator[Item]], None]) -> None:
-        self._items: queue.Queue[list[Item] | None] = queue.Queue(maxsize=1)
-        self._abandoned = False
-        self._written = writer.submit(write, self._given())
-
-    def _given(self) -> Iterator[Item]:
-        while (item := self._items.get()) is not None:
-            if self._abandoned:
-                break
-            yield item.pop()
-        if self._abandoned:
-            raise Abandoned
-
-    def _put(self, item: list[Item] | None) -> None:
-        while not self._written.done():
-            try:
-                self._items.put(item, timeout=_NOTICE_SECONDS)
-            except queue.Full:
-                continue
-            return
-
-    def hand(self, item: Item) -> bool:
-        """Hand over the next item, when there is room; False where the writing has failed meanwhile."""
-        self._put([item])
-        return not self._written.done()
-
-    def end(self) -> None:
-        """Say that all items were handed over."""
-        self._put(None)
-
-    def abandon(self) -> None:
-        """Have it end without a result; returns when it has."""
-        self._abandoned = True
-        self._put(None)
-        self._written.exception()
-
-    @property
-    def done(self) -> bool:
-        """Whether the file is written, or has failed."""
-        return self._written.done()
-
-    def finish(self) -> None:
-        """Wait until the file is written; raises what went wrong."""
-        self._written.result()
-
-
-def _started(name: str) -> ThreadPoolExecutor:
-    """Make an executor of one thread, which runs already; RuntimeError where it can't."""
-    executor = ThreadPoolExecutor(1, name)
-    executor.submit(int)
-    return executor
-
-
-class Aside:
-    """The two threads, started when they are first used; at its end, nothing is left under way."""
-
-    def __init__(self) -> None:
-        self._reader: ThreadPoolExecutor | None = None
-        self._writer: ThreadPoolExecutor | None = None
-        self._files: list[Behind[Any]] = []
-        self._refused = False
-
-    def possible(self) -> bool:
-        """Start both threads; False where the system has none to give, and all must be done in turn."""
-        if self._refused:
-            return False
-        try:
-            self._reader = self._reader or _started("denoiser-reader")
-            self._writer = self._writer or _started("denoiser-writer")
-        except RuntimeError as error:
-            self._refused = True
-            no_more(error)
-        return not self._refused
-
-    def read(self, items: Iterator[Item]) -> Ahead[Item]:
-        """Read ahead."""
-        self._reader = self._reader or _started("denoiser-reader")
-        return Ahead(self._reader, items)
-
-    def write(self, write: Callable[[Iterator[Item]], None]) -> Behind[Item]:
-        """Write behind; files that were begun before are written before."""
-        self._writer = self._writer or _started("denoiser-writer")
-        self._files = [file for file in self._files if not file.done]
-        file: Behind[Item] = Behind(self._writer, write)
-        self._files.append(file)
-        return file
-
-    def __enter__(self) -> Aside:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._files:
-            file.abandon()
-        for executor in (self._reader, self._writer):
-            if executor is not None:
-                executor.shutdown(cancel_futures=True)
-
-
-def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
     """Yield each item only after the next one has been produced."""
-    held: list[Item] = []
-    for item in items:
-        held.append(item)
-        if len(held) > 1:
-            yield held.pop(0)
-    yield from held
+    return (item for item, _ in itertools.pairwise(itertools.chain(items, (None,))) if item is not None)
+
+
+def can_start(executors: Iterable[Executor]) -> bool:
+    """Start a thread in each; False where the system has none to give."""
+    try:
+        for executor in executors:
+            executor.submit(int)
+    except RuntimeError as error:
+        no_more(error)
+        return False
+    return True
+
+
+def prefetch(items: Iterator[Item], executor: Executor) -> Iterator[Item]:
+    """Iterate over items with the next one always under way on the executor; the first begins at once."""
+
+    def begin() -> Future[list[Item]]:
+        return executor.submit(lambda: list(itertools.islice(items, 1)))
+
+    def rest(future: Future[list[Item]]) -> Iterator[Item]:
+        while produced := future.result():
+            future = begin()
+            yield produced.pop()  # and nothing here keeps it
+
+    return rest(begin())
+
+
+def consume_behind(
+    items: Iterator[Item], consume: Callable[[Iterator[Item]], Result], executor: Executor
+) -> Future[Result]:
+    """Produce items on this thread, and consume them on the executor meanwhile.
+
+    Args:
+        items: produced here; an error of theirs is raised inside `consume`.
+        consume: takes the items one by one; when it fails, no more are produced.
+        executor: has one thread, or earlier files would not be finished first.
+
+    Returns:
+        What `consume` returns or raises. By then, all items are produced.
+
+    """
+    handed: queue.SimpleQueue[list[Item] | BaseException | None] = queue.SimpleQueue()
+    room, ended = threading.Semaphore(1), threading.Event()
+
+    def received() -> Iterator[Item]:
+        while (item := handed.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            room.release()
+            yield item.pop()
+
+    def run() -> Result:
+        try:
+            return consume(received())
+        finally:
+            ended.set()
+            room.release()
+
+    end: BaseException | None = Abandoned()  # unless the items end, or one fails
+    try:
+        future = executor.submit(run)
+        for item in items:
+            room.acquire()
+            if ended.is_set():
+                break
+            handed.put([item])
+            del item
+        end = None
+    except Exception as error:
+        end = error
+    finally:
+        handed.put(end)  # never waits, so that an interruption can't keep the consumer waiting
+    return future

@@ -1,4 +1,4 @@
-"""What each output was made from and with, so that a finished output is skipped next time as `make` would.
+"""The input and settings of each output, so that finished outputs are skipped next time, as `make` does.
 
 The record is the folder `.denoise` in the output folder. Each run appends to a file of its own there, one
 line for each finished output, so that a kill loses nothing and the cost of a long run stays linear; whoever
@@ -18,11 +18,11 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from denoiser.errors import UsageError, reason
+from denoiser.imaging.source import Fingerprint
 from denoiser.system import atomic
 from denoiser.system.atomic import Written
 
@@ -38,15 +38,6 @@ MOST_FILES = 16
 
 _KEPT = 4  # entries of one output that merging keeps, the newest; older ones can't be of what is there
 _DAY = 86_400.0
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """An input file's state: size in bytes, modification time in nanoseconds, and SHA-256 of its content."""
-
-    size: int
-    mtime_ns: int
-    sha256: str | None = None
 
 
 def digest(value: Any) -> str:
@@ -102,10 +93,10 @@ class _Lines:
     def __init__(self) -> None:
         self.done: dict[str, tuple[_Entry, ...]] = {}
         self.begun: dict[str, int] = {}
-        """When outputs were begun that were not finished by who began them."""
+        """Times at which outputs were begun that the same run did not finish."""
 
     def read(self, content: bytes, changed_ns: int) -> None:
-        """Take the lines of one file, which was last written to at `changed_ns`."""
+        """Add the lines of one file, which was last written to at `changed_ns`."""
         begun: dict[str, int] = {}
         for line in content.splitlines():
             try:
@@ -126,24 +117,24 @@ class _Lines:
             self.begun[output] = max(when, self.begun.get(output, 0))
 
     def add(self, output: str, entry: _Entry) -> None:
-        """Take the line of a finished output."""
+        """Add a finished output."""
         before = self.done.get(output, ())
         self.done[output] = (*(each for each in before if each != entry), entry)
 
     def entries(self, output: str, there: os.stat_result) -> list[_Entry]:
-        """Those entries of an output that are of the file which is there."""
+        """Return the entries of an output that describe the file which is there."""
         known = self.done.get(output, ())
         # A size alone tells little, and nothing where there is better to go by.
         dated = [entry for entry in known if entry.output_mtime_ns is not None]
         return [entry for entry in dated or known if entry.is_there(there)]
 
     def half_way(self, output: str) -> bool:
-        """Whether an output was begun after all that is known to be finished."""
+        """Return True if an output was begun after its last finished version."""
         newest = max((entry.output_mtime_ns or 0 for entry in self.done.get(output, ())), default=0)
         return self.begun.get(output, -1) > newest
 
     def text(self) -> Iterator[str]:
-        """Give what of it can still matter, line by line."""
+        """Yield the lines that can still matter."""
         for output, entries in self.done.items():
             newest = sorted(entries, key=lambda entry: entry.output_mtime_ns or 0)[-_KEPT:]
             yield from (entry.line(output) for entry in newest)
@@ -194,7 +185,7 @@ class Record:
     # --- reading ---
 
     def _paths(self) -> list[Path]:
-        """All files of the record that there are."""
+        """Return all files of the record."""
         try:
             if not stat.S_ISDIR(self._folder.lstat().st_mode):
                 raise self._refused(self._folder, "is not a folder")
@@ -212,9 +203,9 @@ class Record:
         return UsageError(f"The record {path} {why}.", "Remove it, or use another folder.")
 
     def _open(self, path: Path, flags: int) -> int:
-        """Open a file of the record, and nothing that somebody has put there to lead elsewhere.
+        """Open a file of the record, but no link that somebody has put in its place.
 
-        Raises UsageError for a link, a file that has another name too, and what is no file; OSError.
+        Raises UsageError for a link, a file with a second name, and anything but a regular file; OSError.
         """
         try:
             number = os.open(path, flags | _NO_DETOURS, 0o644)
@@ -242,7 +233,7 @@ class Record:
         return True
 
     def refresh(self) -> None:
-        """Read what all runs have written by now."""
+        """Read the lines that all runs have written by now."""
         for _ in range(MOST_FILES):
             lines, paths = _Lines(), self._paths()
             if all(self._read(path, lines) for path in paths):
@@ -255,17 +246,17 @@ class Record:
         assert self._lines is not None  # noqa: S101 - just read
         return self._lines
 
-    def knows(self, output: str) -> bool:
-        """Whether this output was written, or begun, by us."""
+    def is_recorded(self, output: str) -> bool:
+        """Return True if this output was written, or begun, by this program."""
         return output in self._known().done or output in self._known().begun
 
-    def ours(self, output: str, destination: Path) -> bool:
-        """Whether what lies at `destination` is this output, as it was written or half-way to it.
+    def is_ours(self, output: str, destination: Path) -> bool:
+        """Return True if the file at `destination` is this output, complete or half-written.
 
         A file of another size or time has come from somewhere else since; an empty one is what a power cut
         leaves.
         """
-        if not self.knows(output):
+        if not self.is_recorded(output):
             return False
         try:
             there = destination.stat()
@@ -276,7 +267,7 @@ class Record:
         return not there.st_size or lines.half_way(output) or bool(lines.entries(output, there))
 
     def up_to_date(self, output: str, source: Path, destination: Path, made_with: str) -> bool:
-        """Whether the file at `destination` was made from `source` as it is now, with these settings.
+        """Return True if the file at `destination` was made from `source` as it is now, with these settings.
 
         The same size and time is the same input; another time or place but the same content, as after a copy
         or a checkout, is too.
@@ -332,9 +323,11 @@ class Record:
         self._append([_line({"output": output, "failed": True})])
         self._known().begun.pop(output, None)
 
-    def done(self, output: str, source: Path, stamp: Stamp, made_with: str, written: Written) -> None:
+    def done(
+        self, output: str, source: Path, fingerprint: Fingerprint, made_with: str, written: Written
+    ) -> None:
         """Record that an output is complete: its input, its settings, its size and its time."""
-        entry = _Entry(_absolute(source), stamp.size, stamp.mtime_ns, stamp.sha256, made_with, *written)
+        entry = _Entry(_absolute(source), *fingerprint, made_with, *written)
         self._append([entry.line(output)])
         known = self._known()
         known.begun.pop(output, None)
@@ -413,7 +406,7 @@ class Record:
         return number
 
     def _merged(self, files: list[tuple[Path, int]]) -> int:
-        """Begin a new file with what these hold, and remove them."""
+        """Begin a new file with the lines of these, and remove them."""
         number = self._new()
         lines = _Lines()
         try:

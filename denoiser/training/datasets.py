@@ -19,7 +19,6 @@ from denoiser.errors import FileError, ImagesError, PluginError
 from denoiser.imaging.formats import SUFFIXES
 from denoiser.imaging.open import open_image
 from denoiser.imaging.picture import Picture
-from denoiser.imaging.reader import ImageFile
 from denoiser.inference.patches import whole_from_image
 from denoiser.noise import Corruption, NoCorruption, parse
 from denoiser.plugins.manager import Plugins
@@ -359,9 +358,8 @@ def reader_for(plugins: Plugins) -> images.Reader:
     """
 
     def load(path: Path) -> list[Floats]:
-        with path.open("rb") as file:
-            found = open_image(path, plugins, lambda: ImageFile(file, path))
-            return [_preprocessed(plugins, picture) for picture in found.pages()]
+        with open_image(path, plugins) as source:
+            return [_preprocessed(plugins, picture) for picture in source.pages()]
 
     return images.Reader(load, SUFFIXES | plugins.suffixes("read_pages"))
 

@@ -12,7 +12,7 @@ import numpy as np
 from denoiser._types import Floats
 from denoiser.errors import FileError, ImagesError
 from denoiser.imaging.formats import SUFFIXES
-from denoiser.imaging.reader import ImageFile
+from denoiser.imaging.open import open_image
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ def read(path: Path) -> list[Floats]:
 
     Raises FileError for a file that `denoise` refuses, and OSError.
     """
-    with path.open("rb") as file:
-        return [picture.pixels for picture in ImageFile(file, path).pages()]
+    with open_image(path) as source:
+        return [picture.pixels for picture in source.pages()]
 
 
 _BUILT_IN = Reader(read, SUFFIXES)

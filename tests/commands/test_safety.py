@@ -16,8 +16,9 @@ import pytest
 from PIL import Image
 
 from denoiser.errors import on_one_line
+from denoiser.imaging.source import Fingerprint
 from denoiser.pipeline import comparison, record
-from denoiser.pipeline.record import Record, Stamp
+from denoiser.pipeline.record import Record
 from denoiser.system import atomic
 from denoiser.system.atomic import Written
 from tests.helpers import fakes
@@ -72,12 +73,12 @@ def test_a_record_written_in_pieces_is_whole(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(os, "write", write)
     (tmp_path / "b.png").write_bytes(b"b")
     record.begin(["b.png"])
-    record.done("b.png", tmp_path / "b.png", Stamp(1, 1), "m", Written(1, 1))
+    record.done("b.png", tmp_path / "b.png", Fingerprint(1, 1), "m", Written(1, 1))
     os.utime(tmp_path / "b.png", ns=(1, 1))
     record.close()
     again = Record(tmp_path)
-    assert not again.knows("a.png")
-    assert again.ours("b.png", tmp_path / "b.png")
+    assert not again.is_recorded("a.png")
+    assert again.is_ours("b.png", tmp_path / "b.png")
 
 
 def test_a_name_cant_forge_a_line_or_drive_the_terminal(

@@ -58,7 +58,7 @@ def test_no_log_line_is_forged_by_a_name(
     plugin = tmp_path / "broken.py"
     plugin.write_text(
         "from denoiser.pipeline import cleaner\ndef fail(*_): raise ValueError('odd')\n"
-        "cleaner.Cleaner._prepare = fail\nfrom denoiser import hookimpl\n"
+        "cleaner.Cleaner._complete = fail\nfrom denoiser import hookimpl\n"
         "@hookimpl\ndef preprocess(image): pass\n"
     )
     ended = command(

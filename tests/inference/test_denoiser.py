@@ -219,3 +219,32 @@ def test_polarity_is_restored() -> None:
     light = denoiser.denoise(1 - glyph, model="digits")
     np.testing.assert_allclose(light, 1 - dark, atol=1e-5)
     assert light[0].mean() > 0.9
+
+
+# --- pages -------------------------------------------------------------------------------------------------
+
+
+def test_a_colour_page_goes_to_one_model_with_the_plugins_steps_on_each_channel(
+    identity: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(
+        "from denoiser import hookimpl\n@hookimpl\ndef preprocess(image, page):\n"
+        "    if page.index == 1: raise ValueError('odd')\n    return image / 2\n"
+    )
+    pixels = RNG.random((30, 40, 3), dtype=np.float32)
+    with Denoiser(identity, plugins=[path]) as d:
+        result = d.clean_page(pixels, denoiser.Page())
+        assert result.pixels.shape == pixels.shape
+        np.testing.assert_allclose(result.pixels, pixels / 2, atol=1e-6)
+        # A page that fails leaves the others of its batch alone.
+        first, second, third = d.clean_pages([(pixels, denoiser.Page(index=index)) for index in range(3)])
+        assert isinstance(second, FileError)
+        for other in (first, third):
+            assert not isinstance(other, Exception)
+            np.testing.assert_array_equal(other.pixels, result.pixels)
+    glyph = generator.digit(np.random.default_rng(5), 3)
+    mixed = np.stack([glyph, glyph, generator.scene(np.random.default_rng(1), (28, 28))], axis=-1)
+    with Denoiser() as d:
+        assert d.clean_page(np.stack([glyph] * 3, axis=-1), denoiser.Page()).model == "digits"
+        assert d.clean_page(mixed, denoiser.Page()).model == "general"

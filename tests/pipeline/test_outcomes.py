@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from denoiser.errors import ExitCode
-from denoiser.pipeline.outcomes import Report, Result, Status
+from denoiser.pipeline.outcomes import Outcome, Report, Result, Status
 
 
 def result(status: Status, **facts: object) -> Result:
-    return Result(Path("in.png"), Path("out.png"), status, **facts)  # type: ignore[arg-type]
+    return Result(Path("in.png"), Path("out.png"), status, Outcome(**facts))  # type: ignore[arg-type]
 
 
 def test_nothing_is_success() -> None:

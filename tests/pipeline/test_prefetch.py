@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +14,20 @@ from PIL import Image
 
 from denoiser.imaging import writer
 from denoiser.imaging.picture import Picture
-from denoiser.pipeline.prefetch import Abandoned, Aside, one_ahead
+from denoiser.pipeline.prefetch import Abandoned, consume_behind, one_ahead, prefetch
 from denoiser.system import atomic
 from tests.helpers.command import Denoise
 from tests.helpers.files import tree
 
 
-def test_items_come_in_order_and_one_ahead_at_most() -> None:
+@pytest.fixture
+def executor() -> Iterator[ThreadPoolExecutor]:
+    """One thread, as a reader or writer has."""
+    with ThreadPoolExecutor(1) as executor:
+        yield executor
+
+
+def test_items_come_in_order_and_one_ahead_at_most(executor: ThreadPoolExecutor) -> None:
     begun: list[int] = []
 
     def items() -> Iterator[int]:
@@ -26,58 +35,91 @@ def test_items_come_in_order_and_one_ahead_at_most() -> None:
             begun.append(index)
             yield index
 
-    with Aside() as aside:
-        taken = []
-        for item in aside.read(items()):
-            taken.append(item)
-            assert len(begun) <= len(taken) + 2
+    taken = []
+    for item in prefetch(items(), executor):
+        taken.append(item)
+        assert len(begun) <= len(taken) + 2
     assert taken == begun == list(range(5))
     assert list(one_ahead(iter(range(4)))) == [0, 1, 2, 3]
     assert list(one_ahead(iter(()))) == []
+    begun.clear()
+    assert (next(one_ahead(items())), len(begun)) == (0, 2)
 
 
-def test_what_fails_ahead_is_raised_where_it_is_asked_for() -> None:
+def test_the_first_item_is_under_way_before_it_is_asked_for(executor: ThreadPoolExecutor) -> None:
+    begun = threading.Event()
+    ahead = prefetch(iter(lambda: begun.set(), 1), executor)
+    assert begun.wait(10)
+    assert next(ahead) is None
+
+
+def test_an_error_ahead_is_raised_where_the_item_is_asked_for(executor: ThreadPoolExecutor) -> None:
     def items() -> Iterator[int]:
         yield 1
         raise ValueError("second")
 
-    with Aside() as aside:
-        ahead = iter(aside.read(items()))
-        assert next(ahead) == 1
-        with pytest.raises(ValueError, match="second"):
-            next(ahead)
+    ahead = prefetch(items(), executor)
+    assert next(ahead) == 1
+    with pytest.raises(ValueError, match="second"):
+        next(ahead)
 
 
-def test_what_fails_behind_is_raised_when_it_is_finished() -> None:
-    def write(items: Iterator[int]) -> None:
-        next(items)
+def test_items_are_consumed_meanwhile_and_at_most_one_waits(executor: ThreadPoolExecutor) -> None:
+    made: list[int] = []
+    ahead: list[int] = []
+
+    def items() -> Iterator[int]:
+        for index in range(6):
+            made.append(index)
+            yield index
+
+    def consume(given: Iterator[int]) -> list[int]:
+        taken = []
+        for item in given:
+            taken.append(item)
+            ahead.append(len(made) - len(taken))
+        return taken
+
+    assert consume_behind(items(), consume, executor).result() == list(range(6))
+    assert max(ahead) <= 2  # one that waits, and one that is being made
+
+
+def test_a_consumer_that_fails_ends_the_making(executor: ThreadPoolExecutor) -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for index in range(1000):
+            made.append(index)
+            yield index
+
+    def full(given: Iterator[int]) -> None:
+        next(given)
         raise OSError("full")
 
-    with Aside() as aside:
-        file = aside.write(write)
-        while file.hand(1):
-            pass
-        file.end()
-        with pytest.raises(OSError, match="full"):
-            file.finish()
+    with pytest.raises(OSError, match="full"):
+        consume_behind(items(), full, executor).result()
+    assert len(made) < 1000
 
 
-def test_the_end_leaves_nothing_under_way() -> None:
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_an_item_that_fails_leaves_no_trace(executor: ThreadPoolExecutor, error: type[BaseException]) -> None:
     told: list[BaseException] = []
 
-    def write(items: Iterator[int]) -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise error("odd")
+
+    def consume(given: Iterator[int]) -> None:
         try:
-            list(items)
-        except Abandoned as error:
-            told.append(error)
+            list(given)
+        except BaseException as raised:
+            told.append(raised)
             raise
 
-    before = threading.active_count()
-    with Aside() as aside:
-        aside.write(write).hand(1)
-        aside.write(write)
-    assert len(told) == 2
-    assert threading.active_count() == before
+    with pytest.raises(error, match="odd"):
+        consume_behind(items(), consume, executor).result()
+    executor.shutdown()
+    assert [type(each) for each in told] == [ValueError if error is ValueError else Abandoned]
 
 
 @pytest.fixture
@@ -137,14 +179,14 @@ def test_a_page_that_fails_leaves_no_file(
 def test_a_full_disk_fails_the_file_alone(
     denoise: Denoise, pages: Path, identity: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add = writer.ImageWriter.add
+    encode = writer._encode
 
-    def full(self: writer.ImageWriter, picture: Picture) -> None:
+    def full(picture: Picture, *others: Any) -> None:
         if picture.page.index == 1:
             raise OSError(28, "No space left on device")
-        add(self, picture)
+        encode(picture, *others)
 
-    monkeypatch.setattr(writer.ImageWriter, "add", full)
+    monkeypatch.setattr(writer, "_encode", full)
     outcome = denoise(pages, "--out", tmp_path / "o", "--model", identity)
     assert "8 cleaned, 3 failed" in outcome.err
     assert "10.tif can't be written to" in outcome.err

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from denoiser.pipeline.record import FOLDER, MOST_FILES, NAME, Record, Stamp, digest
+from denoiser.imaging.source import Fingerprint
+from denoiser.pipeline.record import FOLDER, MOST_FILES, NAME, Record, digest
 from denoiser.system.atomic import Written
 from tests.helpers.files import recorded
 
 
-def stamp(path: Path) -> Stamp:
+def fingerprint(path: Path) -> Fingerprint:
     import hashlib
 
     status = path.stat()
-    return Stamp(status.st_size, status.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Fingerprint(status.st_size, status.st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def written(path: Path, content: bytes = b"12345") -> Written:
@@ -29,7 +30,7 @@ def written(path: Path, content: bytes = b"12345") -> Written:
 def made(folder: Path, source: Path, output: str = "a.png", made_with: str = "m") -> Record:
     record = Record(folder)
     record.begin([output])
-    record.done(output, source, stamp(source), made_with, written(folder / output))
+    record.done(output, source, fingerprint(source), made_with, written(folder / output))
     record.close()
     return Record(folder)
 
@@ -47,7 +48,7 @@ def source_file(tmp_path: Path) -> Path:
 
 
 def test_nothing_is_created_by_looking(tmp_path: Path) -> None:
-    assert not Record(tmp_path / "out").knows("a.png")
+    assert not Record(tmp_path / "out").is_recorded("a.png")
     assert not (tmp_path / "out").exists()
 
 
@@ -96,11 +97,11 @@ def test_a_kill_before_the_end_leaves_the_output_ours_but_not_up_to_date(tmp_pat
     record.begin(["a.png", "b.png"])
     record.close()
     again = Record(tmp_path / "out")
-    assert again.knows("a.png")
-    assert again.knows("b.png")
+    assert again.is_recorded("a.png")
+    assert again.is_recorded("b.png")
     assert again.up_to_date("a.png", source, out / "a.png", "m")
     (out / "a.png").write_bytes(b"renamed, and killed before the line")
-    assert again.ours("a.png", out / "a.png")
+    assert again.is_ours("a.png", out / "a.png")
     assert not again.up_to_date("a.png", source, out / "a.png", "m")
 
 
@@ -112,7 +113,7 @@ def test_a_torn_last_line_costs_that_file_only(tmp_path: Path) -> None:
         file.write('{"output":"b.png","si')
     record = Record(tmp_path / "out")
     assert record.up_to_date("a.png", source, out / "a.png", "m")
-    record.done("c.png", source, stamp(source), "m", written(out / "c.png", b"123"))
+    record.done("c.png", source, fingerprint(source), "m", written(out / "c.png", b"123"))
     record.close()
     assert Record(tmp_path / "out").up_to_date("c.png", source, out / "c.png", "m")
 
@@ -127,7 +128,7 @@ def test_lines_that_are_not_ours_do_no_harm(tmp_path: Path) -> None:
     (tmp_path / FOLDER / "0.jsonl").write_bytes(content + b'{"output": "a.png", "size": "1", "source": 2}\n')
     record = Record(tmp_path)
     assert not record.up_to_date("a.png", source_file(tmp_path), out / "a.png", "m")
-    assert not record.knows("a.png")
+    assert not record.is_recorded("a.png")
 
 
 def test_one_line_a_write(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_an_emptied_output_is_made_again(tmp_path: Path) -> None:
     record = made(tmp_path / "out", source)
     (tmp_path / "out/a.png").write_bytes(b"")
     assert not record.up_to_date("a.png", source, tmp_path / "out/a.png", "m")
-    assert record.knows("a.png")
+    assert record.is_recorded("a.png")
 
 
 def test_what_failed_is_not_ours_but_what_was_there_before_is(tmp_path: Path) -> None:
@@ -157,7 +158,7 @@ def test_what_failed_is_not_ours_but_what_was_there_before_is(tmp_path: Path) ->
     record.close()
     again = Record(tmp_path / "out")
     assert again.up_to_date("a.png", source, tmp_path / "out/a.png", "m")
-    assert not again.knows("b.png")
+    assert not again.is_recorded("b.png")
 
 
 def test_names_that_are_no_text_survive(tmp_path: Path) -> None:
@@ -165,20 +166,20 @@ def test_names_that_are_no_text_survive(tmp_path: Path) -> None:
     record = Record(tmp_path / "out")
     record.begin([name])
     record.close()
-    assert Record(tmp_path / "out").knows(name)
+    assert Record(tmp_path / "out").is_recorded(name)
 
 
 def test_an_output_of_another_time_is_not_ours(tmp_path: Path) -> None:
     source, path = source_file(tmp_path), tmp_path / "out/a.png"
     record = made(tmp_path / "out", source)
     status = path.stat()
-    assert record.ours("a.png", path)
+    assert record.is_ours("a.png", path)
     path.write_bytes(b"54321")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert not record.up_to_date("a.png", source, path, "m")
-    assert not record.ours("a.png", path)
+    assert not record.is_ours("a.png", path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert record.ours("a.png", path)
+    assert record.is_ours("a.png", path)
 
 
 def test_of_several_lines_the_file_says_which_is_true(tmp_path: Path) -> None:
@@ -189,8 +190,8 @@ def test_of_several_lines_the_file_says_which_is_true(tmp_path: Path) -> None:
     earlier = written(path)
     later = Written(5, earlier.mtime_ns + 1)
     os.utime(path, ns=(1, later.mtime_ns))
-    second.done("a.png", source, stamp(source), "two", later)
-    first.done("a.png", source, stamp(source), "one", earlier)
+    second.done("a.png", source, fingerprint(source), "two", later)
+    first.done("a.png", source, fingerprint(source), "one", earlier)
     for record in (first, second):
         record.close()
     assert len(list((tmp_path / "out" / FOLDER).iterdir())) == 2
@@ -229,13 +230,13 @@ def test_the_file_of_earlier_versions_is_merged_once(tmp_path: Path) -> None:
     (out / NAME).write_text(json.dumps(line) + '\n{"output":"b.png","begun":true}\n')
     record = Record(out)
     assert record.up_to_date("a.png", source, path, "m")
-    assert record.knows("b.png")
+    assert record.is_recorded("b.png")
     record.begin(["c.png"])
     record.close()
     assert not (out / NAME).exists()
     again = Record(out)
     assert again.up_to_date("a.png", source, path, "m")
-    assert again.knows("b.png")
+    assert again.is_recorded("b.png")
     assert len(recorded(out)) == 3
 
 
@@ -245,7 +246,7 @@ def test_too_many_files_become_one_and_lose_nothing(tmp_path: Path) -> None:
     for index, record in enumerate(records):
         name = f"{index}.png"
         record.begin([name, f"begun{index}.png"])
-        record.done(name, source, stamp(source), "m", written(out / name))
+        record.done(name, source, fingerprint(source), "m", written(out / name))
     living = records.pop()
     for record in records:
         record.close()
@@ -257,7 +258,7 @@ def test_too_many_files_become_one_and_lose_nothing(tmp_path: Path) -> None:
     again = Record(out)
     for index in range(MOST_FILES + 3):
         assert again.up_to_date(f"{index}.png", source, out / f"{index}.png", "m")
-        assert again.knows(f"begun{index}.png")
+        assert again.is_recorded(f"begun{index}.png")
 
 
 def test_a_line_of_what_was_only_begun_does_not_outlive_a_finished_one(tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_a_line_of_what_was_only_begun_does_not_outlive_a_finished_one(tmp_path:
     made(out, source)
     again = Record(out)
     (out / "a.png").write_bytes(b"a user's own")
-    assert not again.ours("a.png", out / "a.png")
+    assert not again.is_ours("a.png", out / "a.png")
     killed.close()
 
 
