@@ -1,22 +1,30 @@
-"""Whether `--model auto` tells glyphs from everything else that is small.
+"""Whether `--model auto` gives each small image to the better of `digits` and `general`.
 
-    python benchmarks/gate.py [--tuning]
+    python benchmarks/gate.py [--fit] [--json FILE]
 
-Needs DENOISER_DATA, with `mnist/` and `bsds400/`. Measures the share of 2,000 MNIST test digits (half of them
-clean, half with Gaussian noise up to sigma 0.4, half of them dark on light) that go to `digits`, and of 2,000
-crops with sides of 12 to 56 pixels (half from photographs, a quarter each icons and text by the generator)
-that go to `general`; then the same crops with noise. The rule was tuned on MNIST's training digits and on the
-first 200 photographs (`--tuning` measures those); what is printed here comes from the rest.
+Needs DENOISER_DATA, with `mnist/` and `bsds400/`. Three tables:
+
+- where small images go: MNIST's digits of sigma 0.1 to 0.4, in both polarities, belong to `digits`; crops of
+  12 to 56 pixels from photographs, icons and text belong to `general`, with noise and without;
+- clean glyphs: how close to themselves they come back;
+- glyphs of every kind with noise: PSNR of the mean error of `digits`, of `general` and of `auto`. The goal is
+  that `auto` is at no noise level more than 0.3 dB below the better of the two.
+
+`--fit` fits the gate's two rules anew and prints their weights, for `denoiser/inference/glyph_gate.py`. The
+rules are fitted on MNIST's training digits, the first 200 photographs and one stream of random numbers. The
+tables use the test digits, the other photographs and another stream.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import numpy.typing as npt
@@ -24,63 +32,173 @@ from machine import describe
 from PIL import Image
 
 from denoiser import generator, noise
-from denoiser.inference.engine import open_engine
-from denoiser.inference.glyph_gate import looks_like_glyph
-from denoiser.inference.patches import whole_from_image
+from denoiser._types import PATCH
+from denoiser.generator.scripts import SCRIPTS, sign
+from denoiser.inference import glyph_gate
+from denoiser.inference.denoiser import Denoiser
+from denoiser.inference.patches import whole_from_image, whole_to_image
 from denoiser.training import image_folders, mnist
-from denoiser.weights import modelfile
 
 Array = npt.NDArray[np.float32]
 
-COUNT = 2000
+COUNT = 400
 SIDES = (12, 57)
-GOAL = 0.97
+SIGMAS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+RIDGE = 1e-3
+UPRIGHT = ("digits", "digits, resized")
+DIGIT_WEIGHT = 3.0
+"""Upright digits are what `digits` is for: the fit counts each so many times."""
 
 
 def main() -> None:
-    """Measure and print the shares."""
-    tuning = "--tuning" in sys.argv[1:]
-    weights = Path(__file__).parent.parent / "denoiser" / "weights" / "digits.keras"
-    engine = open_engine(modelfile.read(weights, name="digits"), engine="numpy")
-    print(f"python {' '.join(sys.argv)}")
-    print(describe())
-    print("\n| what | goes to | share | goal |\n| --- | --- | --- | --- |")
-    for name, wanted, images in cases(tuning=tuning):
-        given = np.stack([whole_from_image(image)[0] for image in images])
-        right = looks_like_glyph(given, engine.reconstruct(given)) == wanted
-        goal = f"{GOAL:.0%}" if name.startswith("all") else ""
-        print(f"| {name} | {'digits' if wanted else 'general'} | {right.mean():.2%} | {goal} |", flush=True)
-    engine.close()
-
-
-def cases(*, tuning: bool, seed: int = 77) -> Iterator[tuple[str, bool, list[Array]]]:
-    """Sets of images: (name, whether they are glyphs, images)."""
-    rng = np.random.default_rng(seed + tuning)
-    digits = mnist.mnist("train" if tuning else "test")
-    if digits is None or (home := mnist.home()) is None:
-        sys.exit("benchmarks/gate.py needs DENOISER_DATA: a folder with mnist/ and bsds400/.")
-    chosen = digits[rng.choice(len(digits), COUNT, replace=False)].astype(np.float32) / np.float32(255.0)
-    spoilt = with_noise(list(chosen), rng, share=0.5)
-    glyphs = [1.0 - image if index % 2 else image for index, image in enumerate(spoilt)]
-    yield "all digits, clean to sigma 0.4, both polarities", True, glyphs
-    yield "of these, dark on light", True, glyphs[1::2]
-    resized = with_noise(
-        [scaled(image, int(side)) for image, side in zip(chosen, rng.integers(20, 57, COUNT), strict=True)],
-        rng,
-        share=0.5,
+    """Fit the rules, or measure them."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    yield "digits of 20 to 56 pixels, clean to sigma 0.4", True, resized
-    photographs = [image_folders.read(path)[0] for path in sorted((home / "bsds400").glob("*.jpg"))]
-    others = crops(photographs[:200] if tuning else photographs[200:], rng)
-    yield "all crops, clean", False, others
-    yield "of these, photographs", False, others[: COUNT // 2]
-    yield "of these, icons", False, others[COUNT // 2 : 3 * COUNT // 4]
-    yield "of these, text", False, others[3 * COUNT // 4 :]
-    noisy = with_noise(others, rng, share=1.0)
-    yield "crops with noise of sigma 0 to 0.4", False, noisy
-    yield "of these, photographs", False, noisy[: COUNT // 2]
-    yield "of these, icons", False, noisy[COUNT // 2 : 3 * COUNT // 4]
-    yield "of these, text", False, noisy[3 * COUNT // 4 :]
+    parser.add_argument("--fit", action="store_true", help="fit the rules and print their weights")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    given = parser.parse_args()
+    if mnist.mnist("test") is None or mnist.home() is None:
+        sys.exit("benchmarks/gate.py needs DENOISER_DATA: a folder with mnist/ and bsds400/.")
+    print(f"python {' '.join(sys.argv)}\n{describe()}\n")
+    sets = Sets(fitting=given.fit)
+    with Denoiser("digits") as digits, Denoiser("general") as general, Denoiser() as auto:
+        if given.fit:
+            fit(sets, digits, general)
+            return
+        figures = {
+            "shares": shares(sets, auto),
+            "clean": clean(sets, auto),
+            "noisy": noisy(sets, digits, general, auto),
+        }
+    if given.json:
+        given.json.write_text(json.dumps(figures, indent=2))
+
+
+class Sets:
+    """Clean images of every kind, drawn from one half of the data."""
+
+    def __init__(self, *, fitting: bool) -> None:
+        self.rng = np.random.default_rng(1 if fitting else 101)
+        found = mnist.mnist("train" if fitting else "test")
+        home = mnist.home()
+        assert found is not None
+        assert home is not None
+        chosen = found[self.rng.choice(len(found), 4 * COUNT, replace=False)]
+        upright, turned, mirrored, cut = np.split(chosen.astype(np.float32) / np.float32(255.0), 4)
+        self.glyphs: Mapping[str, Array] = {
+            "digits": upright,
+            "digits, rotated": np.stack([self._rotated(image) for image in turned]),
+            "digits, mirrored": mirrored[:, :, ::-1].copy(),
+            "digits, cut and moved": np.stack([self._cut(image) for image in cut]),
+            **{name: np.stack([sign(self.rng, name) for _ in range(COUNT)]) for name in SCRIPTS},
+        }
+        files = sorted((home / "bsds400").glob("*.jpg"))
+        photographs = [image_folders.read(path)[0] for path in (files[:200] if fitting else files[200:])[::4]]
+        self.others: Mapping[str, list[Array]] = {
+            "photographs": [
+                self._crop(photographs[self.rng.integers(len(photographs))]) for _ in range(COUNT)
+            ],
+            "icons": [generator.icon(self.rng, self._sides()) for _ in range(COUNT)],
+            "text": [self._text() for _ in range(COUNT)],
+        }
+
+    def spoilt(self, image: Array, sigma: float) -> Array:
+        """With Gaussian noise, clipped and rounded as an 8-bit file is."""
+        spoil = noise.parse(f"gaussian:sigma={sigma}")
+        return np.asarray(np.rint(spoil(image[None], self.rng)[0] * 255.0) / 255.0, dtype=np.float32)
+
+    def resized(self, images: Array) -> list[Array]:
+        """Square images at sides of 20 to 56 pixels."""
+        sides = self.rng.integers(20, 57, len(images))
+        return [scaled(image, int(side)) for image, side in zip(images, sides, strict=True)]
+
+    def _sides(self) -> tuple[int, int]:
+        high, wide = self.rng.integers(*SIDES, size=2)
+        return int(high), int(wide)
+
+    def _crop(self, image: Array) -> Array:
+        high, wide = self._sides()
+        top = self.rng.integers(0, image.shape[0] - high + 1)
+        left = self.rng.integers(0, image.shape[1] - wide + 1)
+        return image[top : top + high, left : left + wide]
+
+    def _text(self) -> Array:
+        """A crop of a drawn page, at least a tenth of it ink."""
+        while True:
+            crop = self._crop(generator.page(self.rng, (240, 240)))
+            if np.mean(crop < 0.5) >= 0.1:
+                return crop
+
+    def _rotated(self, image: Array) -> Array:
+        turned = Image.fromarray(image).rotate(self.rng.uniform(30, 330), Image.Resampling.BICUBIC)
+        return np.asarray(np.clip(np.asarray(turned), 0.0, 1.0), dtype=np.float32)
+
+    def _cut(self, image: Array) -> Array:
+        """Half of a digit, off the middle."""
+        moved = np.roll(image, tuple(self.rng.integers(-9, 10, 2)), (0, 1))
+        halves = np.s_[:14, :], np.s_[14:, :], np.s_[:, :14], np.s_[:, 14:]
+        moved[halves[self.rng.integers(4)]] = 0.0
+        return moved
+
+
+def shares(sets: Sets, auto: Denoiser) -> dict[str, float]:
+    """Where images go."""
+    upright = sets.glyphs["digits"]
+    dark = [1.0 - image for image in upright]
+    cases: list[tuple[str, str, list[Array], tuple[float, float]]] = [
+        ("digits, light on dark", "digits", list(upright), (0.1, 0.4)),
+        ("digits, dark on light", "digits", dark, (0.1, 0.4)),
+        ("digits of 20 to 56 pixels", "digits", sets.resized(upright), (0.1, 0.4)),
+    ]
+    for name, images in sets.others.items():
+        cases += [
+            (f"{name}, clean", "general", images, (0.0, 0.0)),
+            (f"{name}, noisy", "general", images, (0.0, 0.4)),
+        ]
+    print("| images | sigma | belong to | went there | goal |\n| --- | --- | --- | --- | --- |")
+    result = {}
+    for name, owner, images, (low, high) in cases:
+        noisy_images = [sets.spoilt(image, sets.rng.uniform(low, high)) for image in images]
+        result[name] = float(np.mean([each.model == owner for each in auto.clean(noisy_images)]))
+        goal = "97 %" if owner == "digits" else "98 %"
+        print(f"| {name} | {low} to {high} | {owner} | {100 * result[name]:.1f} % | {goal} |", flush=True)
+    return result
+
+
+def clean(sets: Sets, auto: Denoiser) -> dict[str, float]:
+    """How close to themselves clean glyphs come back."""
+    print("\n| clean glyphs | worst | median | share of 40 dB or better |\n| --- | --- | --- | --- |")
+    result = {}
+    for name, glyphs in sets.glyphs.items():
+        found = np.stack([each.pixels for each in auto.clean(list(glyphs))])
+        each = -10.0 * np.log10(np.mean(np.square(found - glyphs), axis=(1, 2)) + 1e-9)
+        result[name] = float(np.median(each))
+        print(f"| {name} | {each.min():.1f} dB | {result[name]:.1f} dB | {100 * np.mean(each >= 40):.1f} % |")
+    return result
+
+
+def noisy(sets: Sets, digits: Denoiser, general: Denoiser, auto: Denoiser) -> dict[str, list[float]]:
+    """How far `auto` is from the better of the two."""
+    print(f"\n| `digits` / `general` / `auto`, dB | {' | '.join(map(str, SIGMAS))} | worst |")
+    print("| --- |" + " --- |" * (1 + len(SIGMAS)))
+    result = {}
+    for name, glyphs in sets.glyphs.items():
+        cells, losses = [], []
+        for sigma in SIGMAS:
+            images = [sets.spoilt(image, sigma) for image in glyphs]
+            three = [decibels(model, images, glyphs) for model in (digits, general, auto)]
+            losses.append(three[2] - max(three[:2]))
+            cells.append(" / ".join(f"{value:.1f}" for value in three))
+        result[name] = losses
+        print(f"| {name} | {' | '.join(cells)} | {min(losses):+.2f} |", flush=True)
+    return result
+
+
+def decibels(model: Denoiser, images: list[Array], clean_images: Array) -> float:
+    """PSNR of the mean error."""
+    found = np.stack([each.pixels for each in model.clean(images)])
+    return float(-10.0 * np.log10(np.mean(np.square(found - clean_images))))
 
 
 def scaled(image: Array, side: int) -> Array:
@@ -89,38 +207,64 @@ def scaled(image: Array, side: int) -> Array:
     return np.asarray(np.clip(resized, 0.0, 1.0), dtype=np.float32)
 
 
-def with_noise(images: list[Array], rng: np.random.Generator, *, share: float) -> list[Array]:
-    """Gaussian noise of sigma 0 to 0.4 on a share of the images, clipped to 0..1."""
-    spoil = noise.parse("gaussian:sigma=0..0.4")
-    return [spoil(image[None], rng)[0] if rng.random() < share else image for image in images]
+def fit(sets: Sets, digits: Denoiser, general: Denoiser) -> None:
+    """Fit both rules to every kind of image at every noise level, and print them.
+
+    An image counts as much as is lost by the wrong choice, in dB.
+    """
+    first, second, gains, weights = [], [], [], []
+    for name, images in _all(sets):
+        for sigma in SIGMAS:
+            spoilt = [sets.spoilt(image, sigma) for image in images]
+            cut = [whole_from_image(image) for image in spoilt]
+            patches = np.stack([patch for patch, _ in cut])
+            scales = np.array([PATCH / max(image.shape) for image in images], np.float32)
+            drawn = digits.engine().reconstruct(patches)
+            others = np.stack([each.pixels for each in general.clean(list(patches))])
+            first.append(glyph_gate.first_features(patches - drawn, drawn, scales))
+            second.append(glyph_gate.second_features(patches, drawn, others, scales))
+            ends = [each.pixels for each in general.clean(spoilt)]
+            back = [
+                whole_to_image(patch, whole, "input") for patch, (_, whole) in zip(drawn, cut, strict=True)
+            ]
+            gains.append(10.0 * np.log10(_errors(ends, images) / _errors(back, images)))
+            weights.append(np.full(len(images), DIGIT_WEIGHT if name in UPRIGHT else 1.0))
+    gain, weight = np.concatenate(gains), np.concatenate(weights)
+    for name, features in (("FIRST", first), ("SECOND", second)):
+        found = logistic(np.concatenate(features).astype(np.float64), gain > 0, weight * (np.abs(gain) + 0.1))
+        print(f"{name} = ({', '.join(f'{value:.4g}' for value in found)})", flush=True)
 
 
-def crops(photographs: list[Array], rng: np.random.Generator) -> list[Array]:
-    """Small images that are no glyphs: photographs, then icons, then text."""
-    found = [cut(photographs[rng.integers(len(photographs))], rng) for _ in range(COUNT // 2)]
-    found += [generator.icon(rng, sides(rng)) for _ in range(COUNT // 4)]
-    return found + [text(rng) for _ in range(COUNT // 4)]
+def _errors(images: list[Array], clean_images: list[Array]) -> npt.NDArray[np.float64]:
+    pairs = zip(images, clean_images, strict=True)
+    return np.array([np.mean(np.square(image - own)) + 1e-5 for image, own in pairs])
 
 
-def sides(rng: np.random.Generator) -> tuple[int, int]:
-    """Height and width."""
-    high, wide = rng.integers(*SIDES, size=2)
-    return int(high), int(wide)
+def _all(sets: Sets) -> Iterator[tuple[str, list[Array]]]:
+    for name, glyphs in sets.glyphs.items():
+        yield name, list(glyphs)
+        yield f"{name}, resized", sets.resized(glyphs[: COUNT // 2])
+    yield from sets.others.items()
 
 
-def cut(image: Array, rng: np.random.Generator) -> Array:
-    """A random crop."""
-    high, wide = sides(rng)
-    top, left = rng.integers(0, image.shape[0] - high + 1), rng.integers(0, image.shape[1] - wide + 1)
-    return image[top : top + high, left : left + wide]
-
-
-def text(rng: np.random.Generator) -> Array:
-    """A crop of a drawn page that has at least a tenth of ink, so not bare paper."""
-    found = cut(generator.page(rng, (240, 240)), rng)
-    while np.mean(found < 0.5) < 0.1:
-        found = cut(generator.page(rng, (240, 240)), rng)
-    return found
+def logistic(
+    features: npt.NDArray[np.float64], target: npt.NDArray[np.bool_], weights: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Fit a logistic regression by Newton's method, its first feature constant; returns its weights."""
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    mean[0], deviation[0] = 0.0, 1.0
+    scaled_features = (features - mean) / deviation
+    weights = weights / weights.mean()
+    result = np.zeros(features.shape[1])
+    ridge = RIDGE * len(target)
+    for _ in range(50):
+        chance = 1.0 / (1.0 + np.exp(-scaled_features @ result))
+        slope = scaled_features.T @ (weights * (target - chance)) - ridge * result
+        bend = (scaled_features * (weights * chance * (1.0 - chance))[:, None]).T @ scaled_features
+        result = result + np.linalg.solve(bend + ridge * np.eye(len(result)), slope)
+    result = result / deviation
+    result[0] -= float(np.sum(result[1:] * mean[1:]))
+    return np.asarray(result)
 
 
 if __name__ == "__main__":

@@ -37,13 +37,13 @@ def glyphs(number: int, rng: Random) -> Floats:
     result = np.empty((number, PATCH, PATCH), dtype=np.float32)
     for index in range(number):
         drawn = _written(rng) if rng.random() < 2 / 3 else _printed(rng)
-        result[index] = _boxed(_bent(drawn, rng), rng)
+        result[index] = boxed(bent(drawn, rng), rng)
     return result
 
 
 def digit(rng: Random, value: int | None = None) -> Floats:
     """Draw one handwritten digit, the given one or any; float32 (28, 28), ink 1 on 0."""
-    return _boxed(_bent(_written(rng, value), rng), rng)
+    return boxed(bent(_written(rng, value), rng), rng)
 
 
 def _written(rng: Random, value: int | None = None) -> Image.Image:
@@ -74,7 +74,7 @@ def _printed(rng: Random) -> Image.Image:
     return image
 
 
-def _bent(image: Image.Image, rng: Random) -> Image.Image:
+def bent(image: Image.Image, rng: Random) -> Image.Image:
     """Turn, slant and stretch about the middle."""
     turn, slant = rng.normal(0.0, 0.12), rng.normal(0.0, 0.22)
     wide, high = rng.uniform(0.8, 1.2, 2)
@@ -87,11 +87,11 @@ def _bent(image: Image.Image, rng: Random) -> Image.Image:
     )
 
 
-def _boxed(image: Image.Image, rng: Random) -> Floats:
-    """The ink scaled to about 20 pixels at its longest, its centre of mass in the middle of 28x28."""
+def boxed(image: Image.Image, rng: Random, longest: tuple[float, float] = (18.5, 20.5)) -> Floats:
+    """The ink scaled to about `longest` pixels, its centre of mass as near the middle of 28x28 as it fits."""
     box = image.getbbox() or (0, 0, _CANVAS, _CANVAS)
     width, height = box[2] - box[0], box[3] - box[1]
-    scale = rng.uniform(18.5, 20.5) / max(width, height)
+    scale = rng.uniform(*longest) / max(width, height)
     size = (max(2, round(width * scale)), max(2, round(height * scale)))
     ink = np.asarray(image.resize(size, Image.Resampling.BOX, box), dtype=np.float32) / np.float32(255.0)
     ink = np.minimum(ink * np.float32(rng.uniform(0.9, 1.25)), np.float32(1.0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from denoiser._types import Floats
+import numpy as np
+
+from denoiser._types import PATCH, Floats
 
 AUTO = "auto"
 GLYPHS, PICTURES = "digits", "general"
@@ -20,12 +22,27 @@ def small_enough(images: Sequence[Floats]) -> list[int]:
     return [index for index, image in enumerate(images) if max(image.shape) <= GLYPH_SIDE]
 
 
-def glyphs_among(indices: Sequence[int], patches: Floats, reconstructions: Floats) -> list[int]:
-    """Return those of `indices` whose patch looks like a glyph to `digits`; see `glyph_gate`."""
+def glyphs_among(
+    images: Sequence[Floats],
+    indices: Sequence[int],
+    patches: Floats,
+    digits: Floats,
+    general: Callable[[Floats], Floats],
+) -> list[int]:
+    """Return those of `indices` whose patch `digits` reconstructs better than `general`; see `glyph_gate`.
+
+    Args:
+        images: float32 (H, W) each.
+        indices: Index of each patch's image among them.
+        patches: float32 (N, 28, 28), 0..1, ink light on dark.
+        digits: Their reconstructions by `digits`.
+        general: Reconstructs patches by `general`; it is called with the doubtful ones alone.
+    """
     from denoiser.inference.glyph_gate import looks_like_glyph
 
-    looks = looks_like_glyph(patches, reconstructions)
-    return [index for index, yes in zip(indices, looks, strict=True) if yes]
+    scales = np.array([PATCH / max(images[index].shape) for index in indices], np.float32)
+    flags = looks_like_glyph(patches, digits, scales, lambda doubtful: general(patches[doubtful]))
+    return [index for index, flag in zip(indices, flags, strict=True) if flag]
 
 
 def whole_pictures(indices: Sequence[int], channels: Sequence[int]) -> list[int]:

@@ -33,7 +33,7 @@ Mode = Literal["whole", "tile"]
 Result = TypeVar("Result")
 
 
-PIXELS = 2
+PIXELS = 3
 """Version of the computation from input to output. An output made by another version is not up to date."""
 
 QUALITIES: Mapping[str, int] = {"fast": 21, "balanced": 11, "best": 5}
@@ -316,7 +316,8 @@ class Denoiser:
         fitted = [patches.whole_from_image(images[index]) for index in indices]
         given = np.stack([patch for patch, _ in fitted])
         reconstructed = self._reconstruct(auto.GLYPHS, given)
-        glyphs = auto.whole_pictures(auto.glyphs_among(indices, given, reconstructed), channels)
+        found = auto.glyphs_among(images, indices, given, reconstructed, self._picture_patches)
+        glyphs = auto.whole_pictures(found, channels)
         if self._mode == "tile":
             self._tiled(images, glyphs, results, model)
             return
@@ -324,6 +325,13 @@ class Denoiser:
         for index, (patch, whole), result in zip(indices, fitted, reconstructed, strict=True):
             if index in chosen:
                 results[index] = self._finish_whole(patch, whole, result, model)
+
+    def _picture_patches(self, given: Floats) -> Floats:
+        """Reconstruct whole images of 28x28, (N, 28, 28), by the model for pictures."""
+        model = self._load(auto.PICTURES)
+        context = model.config.context
+        seen = np.stack([patches.with_context(patch, context) for patch in given])
+        return np.clip(self._patches(seen, model), 0.0, 1.0)
 
     def _whole(
         self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None], model: ModelFile

@@ -1,51 +1,149 @@
-"""Does a small image look like a glyph to `digits`? The gate of `--model auto`.
+"""Does `digits` explain a small image better than `general`? The gate of `--model auto`.
 
-`digits` draws a glyph whatever it is given, so a small photograph or icon must not reach its output. The test
-is whether the reconstruction explains the image: if it is right, what is left over is noise, which has no
-structure; if the image is something else, whole areas of it are left over. So the left-over is averaged over
-neighbourhoods of 3x3 pixels, where noise shrinks to a third and structure stays, and compared with its noise,
-measured between neighbouring pixels.
+`digits` draws a glyph whatever it is given, so a sign of another script, an icon or a small photograph must
+not come back from it. Where its reconstruction is right, only noise is left over: large, and without
+structure. Where it is wrong, strokes are left over.
+
+Two rules decide, both logistic regressions (D. R. Cox, "The regression analysis of binary sequences", 1958).
+The first sees what `digits` leaves over. Where it doubts, `general` reconstructs the image too, as one patch,
+and the second rule compares both. Each predicts which of the two reconstructions is nearer to the clean
+image; `benchmarks/gate.py --fit` fits them, and without `--fit` measures them on images that they were not
+fitted to.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from denoiser._types import Floats
-from denoiser.inference.noise_level import noise_of
 
 Flags = npt.NDArray[np.bool_]
+General = Callable[[npt.NDArray[np.intp]], Floats]
 
-#: What a glyph may leave over after the averaging: a part for the network's own error, a part of the noise.
-#: Set on MNIST's training digits against crops of photographs, icons and text; see benchmarks/gate.py.
-ALLOWED = 0.01
-ALLOWED_OF_NOISE = 0.9
+FIRST = (-3.135, 0.8563, -0.2595, -6.739, -4.973, -0.2732, 5.879, 0.8905, -1.188, 1.814, 1.027)
+"""Weights of `first_features`."""
+SECOND = (
+    0.183,
+    0.07357,
+    -0.1075,
+    -2.678,
+    1.033,
+    -3.576,
+    -1.564,
+    0.02524,
+    -0.04769,
+    9.1,
+    -1.509,
+    -2.023,
+    0.7406,
+)
+"""Weights of `second_features`."""
+DOUBT = (-3.0, 2.0)
+"""Scores of the first rule between which the second decides: odds of 1 to 20, and 7 to 1."""
 
-#: A glyph's ink is bright: where `digits` draws nothing but gray it makes the best of something else.
-INK = 0.96
-
-# The mean of noise clipped at 0 over its deviation, both of a normal variable's upper half with the lower one
-# at 0: sqrt(1 / 2 pi) / sqrt(1 / 2 - 1 / 2 pi).
-_CLIPPED = 0.683
+_LEAST = 1e-5
+"""Variance of what rounding to 8 bits leaves over; below it nothing can be told."""
 
 
-def looks_like_glyph(patches: Floats, reconstructions: Floats) -> Flags:
-    """Whether each reconstruction differs from its patch by no more than the patch's noise explains.
+def looks_like_glyph(patches: Floats, digits: Floats, scales: Floats, general: General) -> Flags:
+    """Tell the images for which `digits` is expected to be nearer to the clean image than `general`.
 
-    patches: float32 (N, 28, 28), 0..1, ink light on dark, as `patches.whole_from_image` makes them.
-    reconstructions: what `digits` made of them, same shape. Returns bool (N,).
+    Args:
+        patches: float32 (N, 28, 28), 0..1, ink light on dark, as `patches.whole_from_image` makes them.
+        digits: Their reconstructions by `digits`, of the same shape.
+        scales: float32 (N,), by how much each image was enlarged to 28 pixels: 1 is not at all.
+        general: Reconstructs those of the patches whose indices it is given by `general`.
+
+    Returns:
+        bool (N,).
     """
-    left = patches - reconstructions
-    noise = noise_of(left)[:, None, None]
-    # Clipped noise is brighter than nothing on black and darker than white on white: that is no structure.
-    left = left - np.float32(_CLIPPED) * noise * (1.0 - 2.0 * np.clip(reconstructions, 0.0, 1.0))
-    structure = np.sqrt(np.mean(np.square(_averaged(left)), axis=(1, 2)))
-    explained = structure <= ALLOWED + ALLOWED_OF_NOISE * noise[:, 0, 0]
-    return np.asarray(explained & (reconstructions.max(axis=(1, 2)) > INK), dtype=np.bool_)
+    left = patches - digits
+    score = _scores(first_features(left, digits, scales), FIRST)
+    flags = score > 0.0
+    doubtful = np.flatnonzero((score > DOUBT[0]) & (score < DOUBT[1]))
+    if doubtful.size:
+        few = patches[doubtful], digits[doubtful], general(doubtful), scales[doubtful]
+        flags[doubtful] = _scores(second_features(*few), SECOND) > 0.0
+    return flags
 
 
-def _averaged(patches: Floats) -> Floats:
-    """Means of 3x3 pixels, (N, 26, 26)."""
-    rows = patches[:, :-2] + patches[:, 1:-1] + patches[:, 2:]
-    return np.asarray((rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9.0, dtype=np.float32)
+def first_features(left: Floats, digits: Floats, scales: Floats) -> Floats:
+    """Return how much `digits` left over of each patch, (N, 28, 28), and how much structure is in it.
+
+    The structure shows in the correlation of neighbouring pixels, which noise lacks, and in the largest mean
+    over 5x5 pixels. Then come the brightest pixel of the reconstruction, as a glyph's ink is bright, and the
+    scale, as enlarging makes neighbouring pixels' noise alike.
+
+    Returns:
+        float32 (N, 11), the first column 1.
+    """
+    power = _mean_square(left)
+    log_power = np.log(power)
+    worst = np.log(np.abs(_means(left, 5)).max(axis=(1, 2)) + 1e-3)
+    return np.stack(
+        (
+            np.ones_like(power),
+            log_power,
+            np.square(log_power),
+            _correlation(left) / power,
+            worst,
+            worst * log_power,
+            digits.max(axis=(1, 2)),
+            *_scale_features(scales, log_power),
+        ),
+        axis=1,
+    )
+
+
+def second_features(patches: Floats, digits: Floats, general: Floats, scales: Floats) -> Floats:
+    """Return how much both models left over, its structure, and how far they are apart; float32 (N, 13)."""
+    left, others = patches - digits, patches - general
+    power, other_power = _mean_square(left), _mean_square(others)
+    log_power, log_apart = np.log(power), np.log(_mean_square(digits - general))
+    return np.stack(
+        (
+            np.ones_like(power),
+            log_power,
+            np.square(log_power),
+            _correlation(left) / power,
+            np.log(other_power),
+            _correlation(others) / other_power,
+            log_apart,
+            np.square(log_apart),
+            log_apart * log_power,
+            *_scale_features(scales, log_power),
+        ),
+        axis=1,
+    )
+
+
+def _scale_features(scales: Floats, log_power: Floats) -> tuple[Floats, ...]:
+    enlarged, reduced = np.log(np.maximum(scales, 1.0)), np.log(np.minimum(scales, 1.0))
+    return enlarged, enlarged * log_power, reduced, reduced * log_power
+
+
+def _scores(features: Floats, weights: tuple[float, ...]) -> Floats:
+    # No matrix product: its last bits, and so a decision, could depend on how many images are asked about.
+    return np.asarray((features * np.asarray(weights, np.float32)).sum(axis=1))
+
+
+def _mean_square(values: Floats) -> Floats:
+    return np.asarray(np.mean(np.square(values), axis=(1, 2)) + np.float32(_LEAST))
+
+
+def _correlation(values: Floats) -> Floats:
+    """Mean product of neighbouring pixels, below and beside each other."""
+    down = np.mean(values[:, 1:] * values[:, :-1], axis=(1, 2))
+    across = np.mean(values[:, :, 1:] * values[:, :, :-1], axis=(1, 2))
+    return np.asarray((down + across) / np.float32(2.0))
+
+
+def _means(values: Floats, side: int) -> Floats:
+    """Means over squares of `side` pixels."""
+    count = values.shape[1] - side + 1
+    rows = sum((values[:, start : start + count] for start in range(1, side)), start=values[:, :count])
+    total = sum((rows[:, :, start : start + count] for start in range(1, side)), start=rows[:, :, :count])
+    return np.asarray(total / np.float32(side * side))
