@@ -48,8 +48,8 @@ _PIXELS_A_BYTE: dict[str | None, int] = {
 }
 """More pixels than one byte of a file can stand for, by format or TIFF compression; others know no limit."""
 
-_BYTES_A_PIXEL = {"JPEG2000": 18, "WEBP": 26}
-"""Memory that these take to be read, cleaned and written, where it is more than others'."""
+_BYTES_A_PIXEL = {"JPEG2000": (18, 55), "WEBP": (28, 51)}
+"""Memory that these take to be read, cleaned and written, in gray and in colour: their codecs need more."""
 
 # TIFF tags that describe the page and not its coding: description, make, model, resolution, page name and
 # number, software, date, artist, copyright.
@@ -186,8 +186,8 @@ class ImageFile(Source):
 
     def _check_memory(self, width: int, height: int) -> None:
         """Refuse a page that would end the whole run, as the system kills what takes all of its memory."""
-        a_pixel = 30 if self._color and len(self._image.getbands()) > 2 else 10
-        needed = width * height * max(a_pixel, _BYTES_A_PIXEL.get(self.format, 0))
+        color = self._color and len(self._image.getbands()) > 2
+        needed = width * height * _BYTES_A_PIXEL.get(self.format, (10, 30))[color]
         there = memory.available()
         if there is not None and needed > there:
             raise FileError(

@@ -1,4 +1,7 @@
-"""Full disks: what has its final name is whole, and what has not is said in one line."""
+"""Full disks: what has its final name is whole, and what has not is said in one line.
+
+A few sizes of disk in the ordinary run; by hand, `pytest tests/faults/test_disks.py --disks 40`.
+"""
 
 from __future__ import annotations
 
@@ -49,14 +52,15 @@ def test_no_format_leaves_a_truncated_file_on_a_full_disk(
     name: str,
     repeats: Callable[[str, int], int],
 ) -> None:
-    source = picture(tmp_path / name)
+    wanted = repeats("disks", 0)
+    source = picture(tmp_path / name, 500 if wanted else 160)
     common = (source, "--model", identity, "--out")
     assert command(*common, tmp_path / "o").code == 0
     whole = (tmp_path / "o" / name).read_bytes()
     fits = len(whole) // 4096 + 3
     sizes = (
-        range(2, fits + 3)
-        if repeats("fuzz", 0)
+        sorted({round(2 + index * (fits - 1) / max(1, wanted - 1)) for index in range(wanted)} | {fits})
+        if wanted
         else sorted({2, 4, fits - 4, fits - 3, fits - 2, fits - 1, fits})
     )
     full = 0

@@ -163,6 +163,20 @@ def test_a_page_of_one_row_takes_no_more_memory_than_one_of_one_column(
     assert ended.peak < 200
 
 
+@pytest.mark.parametrize(("name", "megabytes"), [("x.webp", 200), ("x.jp2", 200)])
+def test_what_a_codec_needs_in_colour_counts(
+    command: Commands, identity: Path, tmp_path: Path, name: str, megabytes: int
+) -> None:
+    """Of 6.25 megapixels, at 30 bytes each, these were thought to fit."""
+    Image.new("RGB", (2500, 2500)).save(tmp_path / name, lossless=True)
+    little = f"from denoiser.system import memory; memory.available = lambda: {megabytes} * 10**6"
+    common = (tmp_path / name, "--out", tmp_path / "o", "--model", identity)
+    ended = command(*common, "--color", patches=[little])
+    assert ended.code == 1, ended.err
+    assert "which takes about 0.3 GB of memory, and 0.2 GB are free" in ended.errors[0]
+    assert command(*common, patches=[little]).code == 0
+
+
 def test_a_page_that_the_memory_cant_hold_is_refused_before_it_is_decoded(
     command: Commands, identity: Path, tmp_path: Path
 ) -> None:
