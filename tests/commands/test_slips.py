@@ -70,7 +70,7 @@ SLIPS: list[tuple[str, int, str]] = [
     ("scans --out notes.txt", 2, r"notes.txt is a file, not a folder. Name a folder with --out."),
     ("scans -out new", 2, r"-out has one dash. Write --out"),
     ("scans --ouput new", 2, r"No such option.*--ouput.*Did you mean.*--out"),
-    ("scans --out ''", 2, r"an empty name stands for nothing"),
+    ("scans --out ''", 2, r"the name is empty"),
     (
         "scans --out out --model ./same.keras",
         2,
@@ -98,7 +98,7 @@ SLIPS: list[tuple[str, int, str]] = [
         3,
         r"sane.keras doesn't exist, and same.keras does.",
     ),
-    ("scans --out new --model general --weights other.kers", 2, r"Let it end in .keras"),
+    ("scans --out new --model general --weights other.kers", 2, r"Choose a name that ends in .keras"),
     ("scans --out new --weights same.keras", 2, r"Name it: --model digits, general or document."),
     ("scans --out new --model general --weights ink.keras", 3, r"is of kind Autoencoder"),
     ("scans --out new --model general --weights a.keras --no-train", 3, r"--no-train forbids making it"),

@@ -243,7 +243,8 @@ def test_a_colour_page_goes_to_one_model_with_the_plugins_steps_on_each_channel(
         for other in (first, third):
             assert not isinstance(other, Exception)
             np.testing.assert_array_equal(other.pixels, result.pixels)
-    glyph = generator.digit(np.random.default_rng(5), 3)
+    rng = np.random.default_rng(5)
+    glyph = np.clip(generator.digit(rng, 3) + rng.normal(0, 0.3, (28, 28)), 0, 1).astype(np.float32)
     mixed = np.stack([glyph, glyph, generator.scene(np.random.default_rng(1), (28, 28))], axis=-1)
     with Denoiser() as d:
         assert d.clean_page(np.stack([glyph] * 3, axis=-1), denoiser.Page()).model == "digits"
