@@ -1,0 +1,257 @@
+"""How likely an image lost content when it was cleaned, seen from the image before and after alone.
+
+Noise that was removed leaves a difference without structure. Content that was removed leaves strokes, lines
+or a pattern in it. A difference is compared with *its own* noise: film grain is correlated from pixel to pixel
+too, but alike in all directions and in all places, and never in a pattern.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from denoiser._types import Floats
+from denoiser.inference import noise_level
+
+BLOCK = 16
+"""Side of the squares, in pixels, in which structure is looked for."""
+
+_REACH = 8
+"""Half the side of the windows in which the result is fitted to the input."""
+
+_STEP = 1.0 / 255.0
+_LEAST = 0.25 * _STEP
+"""Blocks whose difference is smaller than this have none: rounding alone gives 0.29 of 255."""
+
+_DISTANCES = (1, 2, 3, 4, 6)
+_DIRECTIONS = {False: ((0, 1), (1, 0)), True: ((1, 1), (1, -1))}
+_RING = {
+    (distance, diagonal): 2.0 * math.pi * distance * width / 2.0
+    for distance, width in zip(_DISTANCES, (1.0, 1.0, 1.0, 1.5, 2.0), strict=True)
+    for diagonal in (False, True)
+}
+"""Pixels that are about so far from one, half of them along the axes."""
+
+_GAIN = (0.5, 2.0)
+"""A result may have up to twice or half the input's contrast, as paper made white has; more is a loss."""
+
+_QUIET = 1 / 3
+_QUIETEST = 0.15
+_SMALL = 8
+_MOST_QUIET = 512
+_LOWEST = -0.15
+_FAINT = 4.0 * _STEP
+_CHANCE = 3.0
+_TINY = 1e-9
+_WORST = 0.08
+"""Share of the blocks that an image is judged by: a line of text on a page is enough."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """An image before and after, in numbers on the scale 0..1.
+
+    Attributes:
+        noise: standard deviation of the input's white noise; None where too little tells of it.
+        change: root mean square of the difference.
+        structure: root mean square of that part of the difference that looks like content, where it is worst.
+        place: row and column of the pixel in the middle of that part.
+        ratio: structure beside the noise that was removed; about 0.2 is usual, above 1 content is lost.
+
+    """
+
+    noise: float | None
+    change: float
+    structure: float
+    place: tuple[int, int]
+    ratio: float
+
+
+def measure(before: Floats, after: Floats) -> Measures:
+    """Compare an image with its result.
+
+    Args:
+        before: the input, float32 (H, W) or (H, W, C) in 0..1.
+        after: the result, of the same shape.
+
+    Raises:
+        ValueError: the shapes differ, or the image has no pixels.
+
+    """
+    if before.shape != after.shape or not before.size:
+        raise ValueError(f"an image of {before.shape} and a result of {after.shape} can't be compared")
+    difference = before - after
+    change = float(np.sqrt(np.mean(np.square(difference), dtype=np.float64)))
+    planes = [before] if before.ndim == 2 else [before[:, :, each] for each in range(before.shape[2])]
+    levels = [level for plane in planes if (level := noise_level.noise(plane)) is not None]
+    noise = float(np.mean(levels)) if levels else None
+    gray = (before, after) if before.ndim == 2 else (before.mean(axis=2), after.mean(axis=2))
+    found = _Structure(_unexplained(*gray), *gray)
+    return Measures(noise, change, found.amplitude, found.place, found.ratio)
+
+
+def _unexplained(before: Floats, after: Floats) -> Floats:
+    """Return what a change of brightness and contrast of the result can't make of the input."""
+    rest = before - np.float32(_gain(before, after)) * after
+    return np.asarray(rest - _windows(rest), np.float32)
+
+
+def _gain(before: Floats, after: Floats) -> float:
+    """Contrast of the input beside the result's, where the result has most of it."""
+    count = _sums(np.ones_like(after))
+    own, shared = (
+        np.maximum(_sums(image * after) / count - _sums(image) * _sums(after) / count**2, 0.0)
+        for image in (after, before)
+    )
+    strong = own > max(float(np.quantile(own, 0.75)), (4.0 * _STEP) ** 2)
+    return float(np.clip(np.median(shared[strong] / own[strong]), *_GAIN)) if strong.any() else 1.0
+
+
+def _windows(image: Floats) -> Floats:
+    """Mean over the square window around each pixel, float32 (H, W); windows are cut at the border."""
+    for axis in (0, 1):
+        length = image.shape[axis]
+        total = np.cumsum(image, axis=axis, dtype=np.float64)
+        padded = np.concatenate([np.zeros_like(total.take([0], axis)), total], axis=axis)
+        ends = np.minimum(np.arange(length) + _REACH + 1, length)
+        starts = np.maximum(np.arange(length) - _REACH, 0)
+        count = (ends - starts).reshape((-1, 1) if axis == 0 else (1, -1))
+        image = np.asarray((padded.take(ends, axis) - padded.take(starts, axis)) / count, np.float32)
+    return image
+
+
+class _Structure:
+    """What in a difference is not noise, as the difference's quiet parts and the image's own have it."""
+
+    def __init__(self, rest: Floats, image: Floats, result: Floats) -> None:
+        count, energy = _sums(np.ones_like(rest)), _sums(rest * rest)
+        level = np.sqrt(energy / count)
+        seen = level > _LEAST
+        self.amplitude, self.ratio = 0.0, 0.0
+        self.place = (rest.shape[0] // 2, rest.shape[1] // 2)
+        if not seen.any():
+            return
+        usual = _usual(rest)
+        # Single pixels, as those of salt and pepper, would decide how alike all of a block is.
+        rest = np.clip(rest, -3.0 * usual - _FAINT, 3.0 * usual + _FAINT)
+        rest = _balanced(rest, count)
+        energy = _sums(rest * rest)
+        level = np.sqrt(energy / count)
+        bounds = _bounds(rest, image)
+        spread = _CHANCE * math.sqrt(1.0 + sum(_RING[each] * high**2 for each, (_, high) in bounds.items()))
+        around, energies = _around(count), _around(energy)
+        chance, chances = spread / np.sqrt(count), spread / np.sqrt(around)
+        excess, wide = np.zeros_like(level), np.zeros_like(level)
+        for (distance, diagonal), (low, high) in bounds.items():
+            for step in _DIRECTIONS[diagonal]:
+                shared = _shared(rest, distance, step)
+                _raise(excess, shared / np.maximum(energy, _TINY), low - chance, high + chance)
+                _raise(wide, _around(shared) / np.maximum(energies, _TINY), low - chances, high + chances)
+        near = level * np.sqrt(np.minimum(excess, 1.0))
+        far = np.sqrt(energies / around) * np.sqrt(np.minimum(wide, 1.0))
+        amplitude = np.where(seen, np.maximum(near, far), 0.0)
+        result = _balanced(result, count)
+        kept = np.sqrt(_sums(result * result) / count)
+        amplitude *= amplitude / (amplitude + 0.5 * kept + _TINY)
+        order = np.argsort(amplitude, axis=None)[::-1][: math.ceil(_WORST * amplitude.size)]
+        self.amplitude = float(np.sqrt(np.mean(np.square(amplitude.ravel()[order]))))
+        self.ratio = self.amplitude / (usual + 2.0 * _STEP)
+        row, column = (int(each) for each in np.unravel_index(order[0], amplitude.shape))
+        middle = BLOCK // 2
+        self.place = (
+            min(rest.shape[0] - 1, row * BLOCK + middle),
+            min(rest.shape[1] - 1, column * BLOCK + middle),
+        )
+
+
+def _raise(most: Floats, value: Floats, low: Floats, high: Floats) -> None:
+    """Let `most` be at least as far as `value` is out of its bounds."""
+    np.maximum(most, np.maximum(value - high, low - value), out=most)
+
+
+def _bounds(rest: Floats, image: Floats) -> dict[tuple[int, bool], tuple[float, float]]:
+    """Return lowest and highest correlation of noise, by distance and by whether it is along a diagonal.
+
+    A denoiser may take away all of the noise or only the fine part of it, but nothing that is not alike in
+    all directions: the bounds are those of the quietest blocks of both the difference and the image.
+    """
+    parts = [_quietest(rest), _quietest(image)]
+    found = {}
+    for distance in _DISTANCES:
+        for diagonal in (False, True):
+            usual = [_alike(blocks, distance, diagonal=diagonal) for blocks in parts]
+            high = min(max(0.0, *usual), 1.2 * math.exp(-distance / 3.0))
+            found[distance, diagonal] = (min(0.0, max(_LOWEST, usual[0])), high)
+    return found
+
+
+def _quietest(image: Floats) -> Floats:
+    """The whole blocks of an image that differ least from their mean, (N, _SMALL, _SMALL), without flat ones."""
+    rows, columns = (side // _SMALL for side in image.shape)
+    cut = image[: rows * _SMALL, : columns * _SMALL].reshape(rows, _SMALL, columns, _SMALL)
+    blocks = cut.transpose(0, 2, 1, 3).reshape(-1, _SMALL, _SMALL)
+    blocks = blocks - blocks.mean(axis=(1, 2), keepdims=True)
+    level = np.sqrt(np.mean(np.square(blocks), axis=(1, 2)))
+    order = np.argsort(level)[np.count_nonzero(level <= _LEAST) :]
+    return blocks[order[: min(_MOST_QUIET, math.ceil(_QUIETEST * len(order)))]]
+
+
+def _usual(rest: Floats) -> float:
+    """Root mean square of the quieter blocks of a difference."""
+    count, energy = _sums(np.ones_like(rest), _SMALL), _sums(rest * rest, _SMALL)
+    level = np.sqrt(energy / count)[energy > count * _LEAST**2]
+    return float(np.quantile(level, _QUIET / 2)) if level.size else 0.0
+
+
+def _alike(blocks: Floats, distance: int, *, diagonal: bool) -> float:
+    """Correlation of blocks with themselves `distance` pixels on, the same in all directions; 0 of none."""
+    if not len(blocks):
+        return 0.0
+    keep = _SMALL - distance
+    first, last = slice(0, keep), slice(distance, _SMALL)
+    if diagonal:
+        pairs = ((blocks[:, first, first], blocks[:, last, last]), (blocks[:, first, last], blocks[:, last, first]))
+    else:
+        pairs = ((blocks[:, first], blocks[:, last]), (blocks[:, :, first], blocks[:, :, last]))
+    own = np.mean(np.square(blocks), axis=(1, 2))
+    return float(np.median([np.mean(here * there, axis=(1, 2)) / own for here, there in pairs]))
+
+
+def _shared(rest: Floats, distance: int, step: tuple[int, int]) -> Floats:
+    """Sum over each block of its product with itself `distance` pixels on, where the image goes on."""
+    down, right = distance * step[0], distance * step[1]
+    product = np.zeros_like(rest)
+    rows, columns = rest.shape
+    here = (slice(0, rows - down), slice(max(0, -right), columns - max(0, right)))
+    there = (slice(down, rows), slice(max(0, right), columns - max(0, -right)))
+    product[here] = rest[here] * rest[there]
+    return _sums(product)
+
+
+def _balanced(image: Floats, count: Floats) -> Floats:
+    """Take its mean from each block."""
+    rows, columns = image.shape
+    means = (_sums(image) / count).repeat(BLOCK, axis=0)[:rows].repeat(BLOCK, axis=1)[:, :columns]
+    return np.asarray(image - means, np.float32)
+
+
+def _around(blocks: Floats) -> Floats:
+    """Sum over the 3x3 blocks around each."""
+    wide = np.pad(blocks, 1)
+    rows = wide[:-2] + wide[1:-1] + wide[2:]
+    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+
+
+def _sums(image: Floats, side: int = BLOCK) -> Floats:
+    """Sum of each block, float32; blocks at the border are smaller."""
+    rows, columns = (np.arange(0, length, side) for length in image.shape)
+    return np.add.reduceat(np.add.reduceat(image, columns, axis=1), rows, axis=0)
+
+
+def of(found: Measures) -> float:
+    """Return the likely harm, 0 and up: structure first, then change beyond the noise."""
+    beyond = math.log2(max(1.0, found.change / ((found.noise or 0.0) + 2.0 * _STEP)))
+    return found.ratio + 0.05 * beyond
