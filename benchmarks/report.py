@@ -3,12 +3,12 @@
     python benchmarks/report.py [--seed N] [--sets N]
 
 Draws sets of 200 images with noise, 20 of which lose content when they are cleaned: faint text is erased,
-engravings are smoothed, regular textures are lost, and characters of another script are changed. The others are
-cleaned well, some by the bundled `general`, some by taking most of their noise away, whatever its kind: white, film
-grain, of counted light, salt and pepper. Every image is known without its noise, so both are checked: a harmed one
-has lost more than half of its detail somewhere, all others have kept it everywhere. What was lost could be seen:
-it was at least as high as the noise's deviation. The goal: 18 of the 20 are among the first 20. Beside it, the same
-for simpler measures.
+engravings are smoothed, regular textures are lost, and characters of another script are changed. The others
+are cleaned well, some by the bundled `general`, some by taking most of their noise away, whatever its kind:
+white, film grain, of counted light, salt and pepper. Every image is known without its noise, so both are
+checked: a harmed one has lost more than half of its detail somewhere, all others have kept it everywhere.
+What was lost could be seen: it was at least as high as the noise's deviation. The goal: 18 of the 20 are
+among the first 20. Beside it, the same for simpler measures.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def noisy(rng: Random, clean: Array, most: float = 0.1) -> tuple[str, Array]:
 
 def rounded(image: npt.NDArray[np.floating]) -> Array:
     """As an 8-bit file."""
-    return (np.rint(255 * np.clip(image, 0, 1)) / 255).astype(np.float32)
+    return np.asarray(np.rint(255 * np.clip(image, 0, 1)) / 255, np.float32)
 
 
 def well_cleaned(rng: Random, general: Denoiser) -> Case | None:
@@ -174,7 +174,7 @@ def page(rng: Random, size: tuple[int, int] | None = None) -> Array:
     """Text on paper that is not quite white."""
     drawn = generator.page(rng, size or shape(rng), system_fonts=False)
     paper, ink = rng.uniform(0.8, 0.97), rng.uniform(0.05, 0.3)
-    return (ink + (paper - ink) * drawn).astype(np.float32)
+    return np.asarray(ink + (paper - ink) * drawn, np.float32)
 
 
 def _with_faint(rng: Random) -> tuple[Array, Array, float]:
@@ -205,9 +205,7 @@ def faint_text(rng: Random, _: Denoiser) -> Case:
     clean, without, strength = _with_faint(rng)
     kind, before = noisy(rng, clean, min(0.1, strength))
     left = np.float32(rng.uniform(0.0, 0.3))
-    return Case(
-        f"faint text, {kind}", clean, before, rounded(without + left * (before - clean)), harmed=True
-    )
+    return Case(f"faint text, {kind}", clean, before, rounded(without + left * (before - clean)), harmed=True)
 
 
 def engraving(rng: Random) -> Array:
@@ -220,7 +218,7 @@ def engraving(rng: Random) -> Array:
     phase = (x * math.cos(angle) + y * math.sin(angle) + bend) / period
     wave = np.abs((phase % 1.0) - 0.5) * 2.0
     lines = np.clip((wave - tone) * period / 2 + 0.5, 0, 1)
-    return np.clip(0.9 - 0.8 * lines, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(0.9 - 0.8 * lines, 0, 1), np.float32)
 
 
 def engraving_smoothed(rng: Random, _: Denoiser) -> Case:
@@ -240,7 +238,7 @@ def _with_texture(rng: Random) -> tuple[Array, Array, float]:
     first, second = rng.uniform(2.4, 7.0, 2)
     along = (x * math.cos(angle) + y * math.sin(angle)) * 2 * math.pi / first
     across = (y * math.cos(angle) - x * math.sin(angle)) * 2 * math.pi / second
-    wave = np.sin(along) * (np.sin(across) if rng.random() < 0.6 else 1.0)
+    wave = np.sin(along) * (np.sin(across) if rng.random() < 0.6 else np.ones_like(across))
     mask = canvas.soft_step(canvas.field(rng, size, cell=max(size) / 2, octaves=2), 0.5, -40.0)
     amplitude = rng.uniform(14, 45) / 255
     return (smooth + np.float32(amplitude) * wave * mask).astype(np.float32), smooth, float(amplitude)
@@ -277,7 +275,7 @@ def _drawn(strokes: list[tuple[npt.NDArray[np.float64], float]], side: int, *, l
     for points, width in strokes:
         canvas.draw_stroke(ImageDraw.Draw(image), points, width)
     drawn = np.asarray(image.reduce(4), np.float32) / 255
-    return drawn if light else (1.0 - 0.9 * drawn).astype(np.float32)
+    return np.asarray(drawn if light else 1.0 - 0.9 * drawn, np.float32)
 
 
 def character(rng: Random) -> Array:

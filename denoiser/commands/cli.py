@@ -13,6 +13,7 @@ from denoiser.commands.click_parts import Group
 from denoiser.commands.models import models
 from denoiser.commands.noises import noises
 from denoiser.commands.plugins import plugins
+from denoiser.commands.report import report
 from denoiser.commands.run import run
 from denoiser.commands.train import train
 
@@ -28,6 +29,7 @@ from denoiser.commands.train import train
         ("denoise ./scans --out ./clean --dry-run", "see what would be done"),
         ("denoise - < noisy.png > clean.png", "in a pipe"),
         ("denoise train ./clean --name mine --noise speckle:sigma=0.1", "learn a noise"),
+        ("denoise report ./clean --to ./look", "look through the results"),
         ("denoise models", "the models there are"),
     ),
 )
@@ -39,5 +41,5 @@ def cli() -> None:
     """
 
 
-for command in (run, train, models, noises, plugins):
+for command in (run, report, train, models, noises, plugins):
     cli.add_command(command)

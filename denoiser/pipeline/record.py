@@ -96,6 +96,41 @@ class _Entry(NamedTuple):
         return _line({"output": output, **self._asdict()})
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """The newest of what the record tells of one output.
+
+    Attributes:
+        output: path of the output, relative to the folder.
+        source: absolute path of the input, where it is known: a failed output has none of earlier versions.
+        made_with: digest of the settings; "" of a failed output.
+        finished_ns: modification time of the output in nanoseconds, where it is known.
+        size, mtime_ns: size in bytes and modification time in nanoseconds that the input had.
+        failed: whether the output was begun and not written.
+        error: why it failed, where it is known.
+
+    """
+
+    output: str
+    source: str | None
+    made_with: str = ""
+    finished_ns: int | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    failed: bool = False
+    error: str | None = None
+
+    def is_of_another(self, source: Path | None) -> bool:
+        """Whether the input is another now than when it was cleaned, by its size and time."""
+        if self.failed or source is None:
+            return False
+        try:
+            status = source.stat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns)
+
+
 class _Lines:
     """The lines of all files of a record together."""
 
@@ -103,6 +138,8 @@ class _Lines:
         self.done: dict[str, tuple[_Entry, ...]] = {}
         self.begun: dict[str, int] = {}
         """When outputs were begun that were not finished by who began them."""
+        self.failed: dict[str, Recorded] = {}
+        """Outputs that no later line of the same file finished."""
 
     def read(self, content: bytes, changed_ns: int) -> None:
         """Take the lines of one file, which was last written to at `changed_ns`."""
@@ -118,8 +155,11 @@ class _Lines:
                     begun[output] = changed_ns if isinstance(when, bool) else int(when)
                     continue
                 begun.pop(output, None)
-                if "failed" not in fields:
-                    self.add(output, _entry(fields))
+                if "failed" in fields:
+                    self.failed[output] = _failure(output, fields)
+                    continue
+                self.add(output, _entry(fields))
+                self.failed.pop(output, None)
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # the torn end of a killed run's last line: that file is simply made again
         for output, when in begun.items():
@@ -159,6 +199,16 @@ def _entry(fields: dict[str, Any]) -> _Entry:
         raise ValueError("no entry of ours")
     size, mtime_ns, output_size = numbers
     return _Entry(texts[0], size, mtime_ns, checksum, sys.intern(texts[1]), output_size, known)
+
+
+def _failure(output: str, fields: dict[str, Any]) -> Recorded:
+    source, error = fields.get("source"), fields.get("error")
+    return Recorded(
+        output,
+        source if isinstance(source, str) else None,
+        failed=True,
+        error=error if isinstance(error, str) else None,
+    )
 
 
 def _begun(output: str, when: int) -> str:
@@ -301,6 +351,32 @@ class Record:
             return any(each.sha256 == checksum for each in fitting)
         except OSError:
             return False
+
+    def outputs(self) -> Iterator[Recorded]:
+        """Yield what is recorded of each output, in no order: of a finished one its newest line.
+
+        An output that was finished once and failed later is a finished one if its file is still there.
+        """
+        lines = self._known()
+        for output, entries in lines.done.items():
+            if output in lines.failed and not (self._out / output).exists():
+                continue
+            try:
+                fitting = lines.entries(output, (self._out / output).stat())
+            except OSError:
+                fitting = []
+            newest = max(fitting or entries, key=lambda entry: entry.output_mtime_ns or 0)
+            yield Recorded(
+                output,
+                newest.source,
+                newest.made_with,
+                newest.output_mtime_ns,
+                newest.size,
+                newest.mtime_ns,
+            )
+        for output, failure in lines.failed.items():
+            if output not in lines.done or not (self._out / output).exists():
+                yield failure
 
     # --- writing ---
 

@@ -1,8 +1,8 @@
 """How likely an image lost content when it was cleaned, seen from the image before and after alone.
 
 Noise that was removed leaves a difference without structure. Content that was removed leaves strokes, lines
-or a pattern in it. A difference is compared with *its own* noise: film grain is correlated from pixel to pixel
-too, but alike in all directions and in all places, and never in a pattern.
+or a pattern in it. A difference is compared with *its own* noise: film grain is correlated from pixel to
+pixel too, but alike in all directions and in all places, and never in a pattern.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from denoiser._types import Floats
 from denoiser.inference import noise_level
@@ -38,16 +37,26 @@ _RING = {
 _GAIN = (0.5, 2.0)
 """A result may have up to twice or half the input's contrast, as paper made white has; more is a loss."""
 
-_QUIET = 1 / 3
-_QUIETEST = 0.15
+_PART = 4_000_000
+"""Pixels that are measured at a time, so that a huge page takes little more memory than it does itself."""
+
+_LEAST_ROWS = 64
 _SMALL = 8
-_MOST_QUIET = 512
+"""Side of the squares that tell of noise: small enough to lie between the lines of a text."""
+
+_QUIET = 1 / 6
+_QUIETEST, _MOST_QUIET = 0.15, 512
 _LOWEST = -0.15
+"""Lowest correlation of a noise: a denoiser that takes only the fine part of it leaves a negative one."""
+
 _FAINT = 4.0 * _STEP
 _CHANCE = 3.0
-_TINY = 1e-9
+"""Deviations of a correlation that chance is granted."""
+
 _WORST = 0.08
 """Share of the blocks that an image is judged by: a line of text on a page is enough."""
+
+_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class Measures:
         change: root mean square of the difference.
         structure: root mean square of that part of the difference that looks like content, where it is worst.
         place: row and column of the pixel in the middle of that part.
-        ratio: structure beside the noise that was removed; about 0.2 is usual, above 1 content is lost.
+        ratio: structure beside the noise that was removed; about 0.1 is usual, above 0.4 content may be lost.
 
     """
 
@@ -83,13 +92,37 @@ def measure(before: Floats, after: Floats) -> Measures:
     """
     if before.shape != after.shape or not before.size:
         raise ValueError(f"an image of {before.shape} and a result of {after.shape} can't be compared")
+    rows = max(_LEAST_ROWS, _PART // max(1, before[:1].size))
+    if rows < len(before):
+        starts = range(0, len(before), rows)
+        parts = [_measure(before[start : start + rows], after[start : start + rows]) for start in starts]
+        return _joined(parts, list(starts), len(before))
+    return _measure(before, after)
+
+
+def _joined(parts: list[Measures], starts: list[int], rows: int) -> Measures:
+    """Make one of the measures of bands of an image, which begin at these rows: the worst place counts."""
+    heights = np.diff([*starts, rows])
+    levels = [part.noise for part in parts if part.noise is not None]
+    worst = max(range(len(parts)), key=lambda index: parts[index].ratio)
+    row, column = parts[worst].place
+    return Measures(
+        float(np.mean(levels)) if levels else None,
+        float(np.sqrt(np.average([part.change**2 for part in parts], weights=heights))),
+        parts[worst].structure,
+        (starts[worst] + row, column),
+        parts[worst].ratio,
+    )
+
+
+def _measure(before: Floats, after: Floats) -> Measures:
     difference = before - after
     change = float(np.sqrt(np.mean(np.square(difference), dtype=np.float64)))
     planes = [before] if before.ndim == 2 else [before[:, :, each] for each in range(before.shape[2])]
     levels = [level for plane in planes if (level := noise_level.noise(plane)) is not None]
     noise = float(np.mean(levels)) if levels else None
     gray = (before, after) if before.ndim == 2 else (before.mean(axis=2), after.mean(axis=2))
-    found = _Structure(_unexplained(*gray), *gray)
+    found = _structure(_unexplained(*gray), *gray)
     return Measures(noise, change, found.amplitude, found.place, found.ratio)
 
 
@@ -123,62 +156,67 @@ def _windows(image: Floats) -> Floats:
     return image
 
 
+@dataclass(frozen=True)
 class _Structure:
-    """What in a difference is not noise, as the difference's quiet parts and the image's own have it."""
+    """The content in a difference: its root mean square where it is worst, there, and beside the noise."""
 
-    def __init__(self, rest: Floats, image: Floats, result: Floats) -> None:
-        count, energy = _sums(np.ones_like(rest)), _sums(rest * rest)
-        level = np.sqrt(energy / count)
-        seen = level > _LEAST
-        self.amplitude, self.ratio = 0.0, 0.0
-        self.place = (rest.shape[0] // 2, rest.shape[1] // 2)
-        if not seen.any():
-            return
-        usual = _usual(rest)
-        # Single pixels, as those of salt and pepper, would decide how alike all of a block is.
-        rest = np.clip(rest, -3.0 * usual - _FAINT, 3.0 * usual + _FAINT)
-        rest = _balanced(rest, count)
-        energy = _sums(rest * rest)
-        level = np.sqrt(energy / count)
-        bounds = _bounds(rest, image)
-        spread = _CHANCE * math.sqrt(1.0 + sum(_RING[each] * high**2 for each, (_, high) in bounds.items()))
-        around, energies = _around(count), _around(energy)
-        chance, chances = spread / np.sqrt(count), spread / np.sqrt(around)
-        excess, wide = np.zeros_like(level), np.zeros_like(level)
-        for (distance, diagonal), (low, high) in bounds.items():
-            for step in _DIRECTIONS[diagonal]:
-                shared = _shared(rest, distance, step)
-                _raise(excess, shared / np.maximum(energy, _TINY), low - chance, high + chance)
-                _raise(wide, _around(shared) / np.maximum(energies, _TINY), low - chances, high + chances)
-        near = level * np.sqrt(np.minimum(excess, 1.0))
-        far = np.sqrt(energies / around) * np.sqrt(np.minimum(wide, 1.0))
-        amplitude = np.where(seen, np.maximum(near, far), 0.0)
-        result = _balanced(result, count)
-        kept = np.sqrt(_sums(result * result) / count)
-        amplitude *= amplitude / (amplitude + 0.5 * kept + _TINY)
-        order = np.argsort(amplitude, axis=None)[::-1][: math.ceil(_WORST * amplitude.size)]
-        self.amplitude = float(np.sqrt(np.mean(np.square(amplitude.ravel()[order]))))
-        self.ratio = self.amplitude / (usual + 2.0 * _STEP)
-        row, column = (int(each) for each in np.unravel_index(order[0], amplitude.shape))
-        middle = BLOCK // 2
-        self.place = (
-            min(rest.shape[0] - 1, row * BLOCK + middle),
-            min(rest.shape[1] - 1, column * BLOCK + middle),
-        )
+    amplitude: float
+    place: tuple[int, int]
+    ratio: float
 
 
-def _raise(most: Floats, value: Floats, low: Floats, high: Floats) -> None:
-    """Let `most` be at least as far as `value` is out of its bounds."""
-    np.maximum(most, np.maximum(value - high, low - value), out=most)
+def _structure(rest: Floats, before: Floats, after: Floats) -> _Structure:
+    """Look for what in a difference is not noise, as its own quiet parts and the image's have it."""
+    usual = _usual(rest)
+    if not usual:
+        return _Structure(0.0, (rest.shape[0] // 2, rest.shape[1] // 2), 0.0)
+    count = _sums(np.ones_like(rest))
+    # Single pixels, as those of salt and pepper, would decide how alike all of a block is.
+    rest = _balanced(np.clip(rest, -3.0 * usual - _FAINT, 3.0 * usual + _FAINT), count)
+    amplitude = _content(rest, count, _bounds(rest, before))
+    # An engraving that lost a tenth of its contrast is still there; a word that lost all of it is not.
+    kept = _balanced(after, count)
+    amplitude *= amplitude / (amplitude + 0.5 * np.sqrt(_sums(kept * kept) / count) + _TINY)
+    order = np.argsort(amplitude, axis=None)[::-1][: math.ceil(_WORST * amplitude.size)]
+    worst = float(np.sqrt(np.mean(np.square(amplitude.ravel()[order]))))
+    row, column = (int(each) * BLOCK + BLOCK // 2 for each in np.unravel_index(order[0], amplitude.shape))
+    place = min(rest.shape[0] - 1, row), min(rest.shape[1] - 1, column)
+    return _Structure(worst, place, worst / (usual + 2.0 * _STEP))
 
 
-def _bounds(rest: Floats, image: Floats) -> dict[tuple[int, bool], tuple[float, float]]:
+def _content(rest: Floats, count: Floats, bounds: _Bounds) -> Floats:
+    """Return how high that part of each block is whose correlation is not a noise's.
+
+    A block is judged by itself and with the eight around it, in which fainter content shows.
+    """
+    spread = _CHANCE * math.sqrt(1.0 + sum(_RING[each] * high**2 for each, (_, high) in bounds.items()))
+    energy = _sums(rest * rest)
+    scales = [(count, energy), (_around(count), _around(energy))]
+    excess = [np.zeros_like(energy) for _ in scales]
+    for (distance, diagonal), (low, high) in bounds.items():
+        for step in _DIRECTIONS[diagonal]:
+            shared = _shared(rest, distance, step)
+            for index, (number, power) in enumerate(scales):
+                here = (shared, _around(shared))[index] / np.maximum(power, _TINY)
+                chance = spread / np.sqrt(number)
+                np.maximum(excess[index], np.maximum(here - high, low - here) - chance, out=excess[index])
+    parts = [
+        np.sqrt(power / number * np.minimum(off, 1.0))
+        for (number, power), off in zip(scales, excess, strict=True)
+    ]
+    return np.asarray(np.where(energy > count * _LEAST**2, np.maximum(*parts), 0.0), np.float32)
+
+
+_Bounds = dict[tuple[int, bool], tuple[float, float]]
+
+
+def _bounds(rest: Floats, image: Floats) -> _Bounds:
     """Return lowest and highest correlation of noise, by distance and by whether it is along a diagonal.
 
     A denoiser may take away all of the noise or only the fine part of it, but nothing that is not alike in
     all directions: the bounds are those of the quietest blocks of both the difference and the image.
     """
-    parts = [_quietest(rest), _quietest(image)]
+    parts = [_quietest(rest, balanced=True), _quietest(image)]
     found = {}
     for distance in _DISTANCES:
         for diagonal in (False, True):
@@ -188,22 +226,23 @@ def _bounds(rest: Floats, image: Floats) -> dict[tuple[int, bool], tuple[float, 
     return found
 
 
-def _quietest(image: Floats) -> Floats:
-    """The whole blocks of an image that differ least from their mean, (N, _SMALL, _SMALL), without flat ones."""
+def _quietest(image: Floats, *, balanced: bool = False) -> Floats:
+    """Return the small blocks of an image that differ least from their mean, (N, H, W), without flat ones."""
     rows, columns = (side // _SMALL for side in image.shape)
     cut = image[: rows * _SMALL, : columns * _SMALL].reshape(rows, _SMALL, columns, _SMALL)
     blocks = cut.transpose(0, 2, 1, 3).reshape(-1, _SMALL, _SMALL)
-    blocks = blocks - blocks.mean(axis=(1, 2), keepdims=True)
+    if not balanced:
+        blocks = blocks - blocks.mean(axis=(1, 2), keepdims=True)
     level = np.sqrt(np.mean(np.square(blocks), axis=(1, 2)))
     order = np.argsort(level)[np.count_nonzero(level <= _LEAST) :]
-    return blocks[order[: min(_MOST_QUIET, math.ceil(_QUIETEST * len(order)))]]
+    return np.asarray(blocks[order[: min(_MOST_QUIET, math.ceil(_QUIETEST * len(order)))]], np.float32)
 
 
 def _usual(rest: Floats) -> float:
     """Root mean square of the quieter blocks of a difference."""
     count, energy = _sums(np.ones_like(rest), _SMALL), _sums(rest * rest, _SMALL)
     level = np.sqrt(energy / count)[energy > count * _LEAST**2]
-    return float(np.quantile(level, _QUIET / 2)) if level.size else 0.0
+    return float(np.quantile(level, _QUIET)) if level.size else 0.0
 
 
 def _alike(blocks: Floats, distance: int, *, diagonal: bool) -> float:
@@ -213,7 +252,10 @@ def _alike(blocks: Floats, distance: int, *, diagonal: bool) -> float:
     keep = _SMALL - distance
     first, last = slice(0, keep), slice(distance, _SMALL)
     if diagonal:
-        pairs = ((blocks[:, first, first], blocks[:, last, last]), (blocks[:, first, last], blocks[:, last, first]))
+        pairs = (
+            (blocks[:, first, first], blocks[:, last, last]),
+            (blocks[:, first, last], blocks[:, last, first]),
+        )
     else:
         pairs = ((blocks[:, first], blocks[:, last]), (blocks[:, :, first], blocks[:, :, last]))
     own = np.mean(np.square(blocks), axis=(1, 2))
@@ -225,6 +267,8 @@ def _shared(rest: Floats, distance: int, step: tuple[int, int]) -> Floats:
     down, right = distance * step[0], distance * step[1]
     product = np.zeros_like(rest)
     rows, columns = rest.shape
+    if down >= rows or abs(right) >= columns:
+        return _sums(product)
     here = (slice(0, rows - down), slice(max(0, -right), columns - max(0, right)))
     there = (slice(down, rows), slice(max(0, right), columns - max(0, -right)))
     product[here] = rest[here] * rest[there]
@@ -242,7 +286,7 @@ def _around(blocks: Floats) -> Floats:
     """Sum over the 3x3 blocks around each."""
     wide = np.pad(blocks, 1)
     rows = wide[:-2] + wide[1:-1] + wide[2:]
-    return rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    return np.asarray(rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:], np.float32)
 
 
 def _sums(image: Floats, side: int = BLOCK) -> Floats:
