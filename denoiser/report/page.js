@@ -215,6 +215,8 @@
     if (!dialog.open) dialog.showModal();
     differ(false);
     show();
+    // What had the focus may be hidden or disabled now.
+    if (!dialog.contains(document.activeElement) || document.activeElement.disabled) at("close").focus();
   };
 
   const step = (by) => {
@@ -251,8 +253,8 @@
     const order = chosen.indexOf(current);
     body.children[order]?.querySelector("button")?.focus();
   });
-  dialog.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+  document.addEventListener("keydown", (event) => {
+    if (!dialog.open || event.ctrlKey || event.metaKey || event.altKey) return;
     const act = {
       n: () => step(1),
       p: () => step(-1),
