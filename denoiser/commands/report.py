@@ -43,7 +43,8 @@ def report(*, out: Path, to: Path, quiet: bool = False) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     target = build.Target(to)
     found = from_record.recorded(out)
-    build.check(target, out, [Path(each.source) for each in found if each.source])
+    sources = [Path(each.source) for each in found if each.source]
+    build.check(target, out, build.input_folders(out, sources))
     with only_python():
         rows = build.build(
             from_record.pairs(out, found),

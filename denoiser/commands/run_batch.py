@@ -14,7 +14,7 @@ import click
 from denoiser import __version__
 from denoiser.commands import run_models
 from denoiser.commands.run_options import Request
-from denoiser.errors import UsageError, on_one_line
+from denoiser.errors import ExitCode, UsageError, on_one_line
 from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
 from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
@@ -41,6 +41,11 @@ class Batch:
         self._jobs = _plan(request, self._plugins)
         self._record = Record(request.out, sync=request.sync)
         self._report = Report()
+        self._page = None
+        if request.report is not None:
+            from denoiser.commands.run_report import RunReport
+
+            self._page = RunReport(request)
 
     def run(self) -> int:
         """Do what is not up to date; returns the exit code."""
@@ -60,10 +65,14 @@ class Batch:
                 if stale and not request.dry_run:
                     self._facts(denoiser, len(stale))
                     self._work(pipeline, stale)
+                if self._page is not None:
+                    self._page.describe(denoiser)
         self._record.close()
         self._print(self._report.as_dict())
         if not request.quiet:
             click.echo(self._summary(), err=True)
+        if self._page is not None and not request.dry_run and not self._page.write():
+            return self._report.exit_code or ExitCode.SOME_FAILED
         return self._report.exit_code
 
     def _stale(self, pipeline: Pipeline) -> list[Job]:
@@ -156,6 +165,8 @@ class Batch:
         """Count a result, and say what a person should hear about it."""
         request = self._request
         fresh = self._report.add(result)
+        if self._page is not None:
+            self._page.add(result)
         if self._data is not None:
             self._print(result.as_dict())
         lines = []
@@ -223,7 +234,7 @@ def _plan(request: Request, plugins: Plugins) -> list[Job]:
         walk=Walk(request.pattern, request.recursive, request.follow_links, SUFFIXES | read),
         suffixes=None if request.format == "keep" else FORMATS[request.format][1],
         renamed=dict.fromkeys(unwritten, UNWRITTEN),
-        aside=() if request.compare is None else (request.compare,),
+        aside=[folder for folder in (request.compare, request.report) if folder is not None],
     )
     if request.compare is not None:
         _apart(request.compare, jobs, request.out)

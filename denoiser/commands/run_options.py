@@ -113,6 +113,13 @@ PARAMETERS: list[click.Parameter] = [
         help="Also write a picture of before | after | difference for each page, as PNG.",
     ),
     GroupedOption(
+        ["--report"],
+        heading=OUTPUT,
+        type=NamedPath(path_type=Path),
+        metavar="DIR|FILE.html",
+        help="Also write a page to look through the results, worst first: a folder, or one file.",
+    ),
+    GroupedOption(
         ["--sync"],
         heading=OUTPUT,
         is_flag=True,
@@ -255,6 +262,7 @@ class Request:
     installed_plugins: bool
     plugin_options: tuple[str, ...]
     compare: Path | None
+    report: Path | None
     sync: bool
     as_json: bool
     quiet: bool
@@ -281,8 +289,8 @@ class Request:
                 raise UsageError(
                     "- writes to stdout, so --out has no use.", "Leave --out away and redirect stdout."
                 )
-            if self.compare is not None or self.dry_run:
-                raise UsageError("- goes with neither --compare nor --dry-run.", "Leave them out.")
+            if self.compare is not None or self.report is not None or self.dry_run:
+                raise UsageError("- goes with none of --compare, --report and --dry-run.", "Leave them out.")
         elif self.out is None:
             raise UsageError("Where should the results go?", "Add --out DIR, for example: --out ./clean")
         if self.weights is not None and self.model == "auto":

@@ -78,8 +78,13 @@ class Target:
         return self.path if self.alone else self.path / PAGE
 
 
-def check(target: Target, out: Path, sources: Iterable[Path]) -> None:
+def check(target: Target, out: Path, folders: Iterable[Path]) -> None:
     """Refuse a report that would lie inside an input folder or the output folder, or replace a foreign file.
+
+    Args:
+        target: where the report is to go.
+        out: the output folder.
+        folders: the folders of inputs.
 
     Raises:
         UsageError: it would.
@@ -93,8 +98,8 @@ def check(target: Target, out: Path, sources: Iterable[Path]) -> None:
         )
     if not target.alone and results.is_relative_to(place):
         raise UsageError(f"The report's folder {target.path} holds the output folder.", "Name another one.")
-    for folder in _input_folders(out, sources):
-        if place.is_relative_to(folder):
+    for folder in folders:
+        if place.is_relative_to(_real(folder)):
             raise UsageError(
                 f"The report {target.path} would lie in the input folder {folder}.",
                 "Choose another place for it.",
@@ -124,8 +129,8 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _input_folders(out: Path, sources: Iterable[Path]) -> set[Path]:
-    """Folders of which the files below are inputs.
+def input_folders(out: Path, sources: Iterable[Path]) -> set[Path]:
+    """Return the folders of which the files below are inputs, as far as these tell.
 
     The folder of files that were named one by one is none; in it, images are left that were not cleaned.
     """

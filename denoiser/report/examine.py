@@ -11,7 +11,7 @@ import numpy as np
 from denoiser._types import PATCH, Floats
 from denoiser.errors import FileError, reason
 from denoiser.imaging.open import open_builtin
-from denoiser.imaging.picture import Picture
+from denoiser.imaging.picture import BECAME_GRAY, Picture
 from denoiser.inference.patches import whole_from_image
 from denoiser.report import harm
 from denoiser.report.entry import CHANGED, FAILED, MISSING, Entry
@@ -31,6 +31,7 @@ class Pair:
         failed: whether it was not written.
         error: why, where it is known.
         changed: whether the input was changed since.
+        notes: what is known about it already, one sentence each.
 
     """
 
@@ -40,6 +41,7 @@ class Pair:
     failed: bool = False
     error: str | None = None
     changed: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def examine(pair: Pair, *, size: Size | None, inline: bool = False, limit: float = 500.0) -> Entry:
@@ -52,15 +54,16 @@ def examine(pair: Pair, *, size: Size | None, inline: bool = False, limit: float
         limit: largest page to read, in millions of pixels.
 
     """
-    entry = Entry(pair.name, pair.source, pair.output)
+    entry = Entry(pair.name, pair.source, pair.output, notes=pair.notes)
     try:
         if pair.failed:
             return _failed(pair, entry, size, limit)
         if pair.source is None or not pair.source.is_file() or not pair.output.is_file():
             which = "output" if pair.source is not None and pair.source.is_file() else "input"
-            return _with(entry, status=MISSING, notes=(f"its {which} is gone",))
+            return _with(entry, status=MISSING, notes=(*entry.notes, f"its {which} is gone"))
         if pair.changed:
-            entry = _with(entry, status=CHANGED, notes=("its input was changed after it was cleaned",))
+            changed = "its input was changed after it was cleaned"
+            entry = _with(entry, status=CHANGED, notes=(*entry.notes, changed))
         return _compared(pair, entry, size, limit, inline=inline)
     except FileError as error:
         return _with(entry, notes=(*entry.notes, f"it can't be shown: {error.message.rstrip('.')}"))
@@ -108,7 +111,9 @@ def _compared(pair: Pair, entry: Entry, size: Size | None, limit: float, *, inli
             worst = picture, result.pixels, middle if found is None else found.place
             entry = _with(entry, page=index + 1, **_facts(picture), **_figures(found))
         pages, results = before.count, after.count
-    entry = _with(entry, pages=pages, notes=(*entry.notes, *_notes(worst, pages, results)))
+    entry = _with(
+        entry, pages=pages, notes=tuple(dict.fromkeys((*entry.notes, *_notes(worst, pages, results))))
+    )
     if size is None or worst is None:
         return entry
     picture, result_pixels, place = worst
@@ -169,7 +174,7 @@ def _notes(worst: tuple[Picture, Floats, tuple[int, int]] | None, pages: int, re
     if worst is not None:
         picture, result, _ = worst
         if picture.pixels.ndim == 3 and result.ndim == 2:
-            notes.append("colour became gray")
+            notes.append(BECAME_GRAY)
         if picture.pixels.shape[:2] != result.shape[:2]:
             (height, width), (rows, columns) = picture.pixels.shape[:2], result.shape[:2]
             notes.append(f"its size was {width}x{height} and is {columns}x{rows}")

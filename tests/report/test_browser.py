@@ -97,7 +97,7 @@ def test_every_column_sorts_both_ways(page: Browser) -> None:
     assert names(page)[0] == "same.png"
     page.click("#head th:nth-of-type(4) button")
     noise = page.run("return [...document.querySelectorAll('#rows td:nth-child(5)')].map(e => e.textContent)")
-    assert noise[-1] == "–"
+    assert noise[-1] == "\N{EN DASH}"
     levels = [float(each) for each in noise[:-1]]
     assert levels == sorted(levels, reverse=True)
     assert page.run("return document.querySelectorAll('th[aria-sort]').length") == 1
@@ -112,7 +112,7 @@ def test_text_and_status_filter(page: Browser) -> None:
     assert page.run("return document.getElementById('count').textContent") == "2 of 6 files shown"
     page.run("document.getElementById('filter').value = ''")
     page.run(
-        "const s = document.getElementById('status'); s.value = 'failed'; s.dispatchEvent(new Event('change'))"
+        "const s = document.getElementById('status'); s.value = 'failed';s.dispatchEvent(new Event('change'))"
     )
     assert names(page) == ["bad.png"]
 
@@ -213,7 +213,11 @@ def test_axe_finds_no_violations(page: Browser, scheme: str) -> None:
     [source] = Path(spec.submodule_search_locations[0]).glob("**/axe.min.js")
     page.run(source.read_text("utf-8"))
     page.media(prefers_color_scheme=scheme, prefers_reduced_motion="reduce")
-    ask = "const end = arguments[arguments.length - 1]; axe.run().then(r => end(r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html).join(' '))))"
+    ask = (
+        "const end = arguments[arguments.length - 1];"
+        "const told = (each) => each.id + ': ' + each.nodes.map(node => node.html).join(' ');"
+        "axe.run().then(found => end(found.violations.map(told)))"
+    )
     assert page.run_async(ask) == []
     look(page, "lost.png")
     assert page.run_async(ask) == []
@@ -240,7 +244,8 @@ def test_hostile_names_do_nothing(tmp_path: Path, denoise: Denoise, window: Brow
 def test_the_policy_stops_scripts_that_are_not_ours(page: Browser) -> None:
     page.run("document.body.insertAdjacentHTML('beforeend', '<img src=\"x:\" onerror=\"document.title=1\">')")
     page.run(
-        "const s = document.createElement('script'); s.textContent = 'document.title = 2'; document.body.append(s)"
+        "const s = document.createElement('script'); s.textContent = 'document.title = 2';"
+        "document.body.append(s)"
     )
     page.run_async("setTimeout(arguments[arguments.length - 1], 100)")
     assert page.run("return document.title") == "What denoise did"

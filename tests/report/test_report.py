@@ -216,7 +216,7 @@ def test_colour_is_shown_and_compared_with_gray(tmp_path: Path, denoise: Denoise
     denoise("report", tmp_path / "clean", "--to", tmp_path / "look")
     page = tmp_path / "look" / "index.html"
     rows = {row["name"]: row for row in Page(page).rows}
-    assert rows["a.png"]["notes"] == "colour became gray"
+    assert rows["a.png"]["notes"] == "colour became gray (--color keeps it)"
     assert rows["a.png"]["change"] < 1.0
     assert Image.open(file_of(page, rows["a.png"]["views"][0][3])).mode == "RGB"
     assert rows["b.png"]["change"] == 0.0
