@@ -63,7 +63,7 @@ def list_models(*, as_json: bool = False) -> None:
 def show(name: str) -> None:
     """Print a model's card: data, noise, figures."""
     from denoiser.errors import UNSAFE
-    from denoiser.weights import modelfile
+    from denoiser.weights import modelfile, store
 
     path = _find(name)
     model = modelfile.read(path)
@@ -78,6 +78,9 @@ def show(name: str) -> None:
         "config": {key: value for key, value in model.config.items() if key != "card"},
         "card": dict(model.card),
     }
+    page = store.beside(path)[-1]
+    if page.is_file():
+        facts["page"] = str(page)
     # A card may come from anywhere; what would drive a terminal stays the JSON escape that it can be.
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     click.echo(text.translate({code: f"\\u{code:04x}" for code in UNSAFE if code != ord("\n")}))

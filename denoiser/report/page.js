@@ -130,16 +130,20 @@
   let part = 0;
   let zoom = 100;
 
+  const viewsOf = (index) => value(rows[index], "views") ?? [];
+  const words = () => data.labels[viewsOf(current)[part]?.[0]] ?? { button: "", first: "", second: "" };
+
   const place = () => {
     const share = Number(slide.value);
     before.style.clipPath = `inset(0 ${100 - share}% 0 0)`;
     at("edge").style.left = `${share}%`;
-    slide.setAttribute("aria-valuetext", `${share} % before, ${100 - share} % after`);
+    const { first, second } = words();
+    slide.setAttribute("aria-valuetext", `${share} % ${first}, ${100 - share} % ${second}`);
   };
 
   const magnify = (percent) => {
     zoom = percent;
-    const view = value(rows[current], "views")[part];
+    const view = viewsOf(current)[part];
     pair.style.width = `${Math.max(1, Math.round(view[1] * zoom / 100))}px`;
     pair.style.height = `${Math.max(1, Math.round(view[2] * zoom / 100))}px`;
     pair.classList.toggle("pixels", zoom >= 400);
@@ -156,27 +160,30 @@
     const stage = at("stage");
     const room = Math.min((stage.clientWidth - 4) / view[1], (stage.clientHeight - 4) / view[2]) * 100;
     if (view[0] === "detail") return 100;
-    return ZOOMS.findLast((each) => each <= room && each <= 400) ?? ZOOMS[0];
+    const most = view[1] <= 64 ? 800 : 400;
+    return ZOOMS.findLast((each) => each <= room && each <= most) ?? ZOOMS[0];
   };
 
   const show = () => {
     const row = rows[current];
-    const views = value(row, "views") ?? [];
+    const views = viewsOf(current);
     const view = views[part];
     at("stage").hidden = at("viewing").hidden = !view;
     at("nothing").hidden = Boolean(view);
     at("part").hidden = views.length < 2;
-    at("part").textContent = part ? "Whole image" : "Detail, full size";
+    if (views.length > 1) at("part").textContent = data.labels[views[1 - part][0]].button;
     if (!view) return;
-    const [name, , , first, second] = view;
-    const kind = name === "detail" ? "a part at full size" : "whole image";
+    const [, , , first, second] = view;
+    const label = words();
+    at("first").textContent = label.first;
+    at("second").textContent = label.second;
     before.src = first ?? "";
-    before.alt = first ? `Before, ${kind}` : "";
+    before.alt = first ? `${label.button}: ${label.first}` : "";
     before.classList.toggle("off", !first);
     after.classList.toggle("off", !second);
     if (second) after.src = second;
     else after.removeAttribute("src");
-    after.alt = second ? `After, ${kind}` : "";
+    after.alt = second ? `${label.button}: ${label.second}` : "";
     slide.disabled = at("difference").disabled = !(first && second);
     if (!second) slide.value = 100;
     magnify(fitting(view));
@@ -224,7 +231,7 @@
     if (order >= 0 && order < chosen.length) look(chosen[order]);
   };
   const other = () => {
-    const views = value(rows[current], "views") ?? [];
+    const views = viewsOf(current);
     if (views.length < 2) return;
     part = 1 - part;
     show();
@@ -266,7 +273,7 @@
       d: () => at("difference").disabled || differ(!pair.classList.contains("difference")),
     }[event.key];
     if (!act) return;
-    const drawn = (value(rows[current], "views") ?? []).length > 0;
+    const drawn = viewsOf(current).length > 0;
     if (drawn || event.key === "n" || event.key === "p") act();
     event.preventDefault();
   });

@@ -12,7 +12,7 @@ import hashlib
 import html
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,21 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """Words for a view: on the button that shows it, for its first image and for its second."""
+
+    button: str
+    first: str
+    second: str
+
+
+_BEFORE_AND_AFTER = {
+    "whole": Labels("Whole image", "before", "after"),
+    "detail": Labels("Detail, full size", "before", "after"),
+}
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows for the script.
 
@@ -51,6 +66,7 @@ class Table:
             and "result": a sentence, and links to both files.
         rows: the rows, worst first. A view is [name, width, height, before, after]; these are URLs or None.
         noun: what a row is, in the plural.
+        labels: words for the views, by name.
 
     """
 
@@ -58,6 +74,7 @@ class Table:
     fields: Sequence[str]
     rows: Sequence[Sequence[Any]]
     noun: str = "files"
+    labels: Mapping[str, Labels] = field(default_factory=lambda: _BEFORE_AND_AFTER)
 
 
 def render(title: str, facts: Mapping[str, str], charts: Sequence[str], table: Table, hint: str = "") -> str:
@@ -74,6 +91,7 @@ def render(title: str, facts: Mapping[str, str], charts: Sequence[str], table: T
     style, script = ((HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
     data = {
         "noun": table.noun,
+        "labels": {name: asdict(words) for name, words in table.labels.items()},
         "fields": list(table.fields),
         "columns": [column.as_dict() for column in table.columns],
         "rows": [list(row) for row in table.rows],

@@ -92,7 +92,7 @@ def train_network(
                 "Train for longer, or on images more like yours.",
             )
         card = _publish(run, network, history, seen)
-        artifacts.write(plan.destination, seen, history)
+        artifacts.write(plan.destination, seen, history, card)
         run.checkpoint.remove()
     return card
 

@@ -116,12 +116,16 @@ def available() -> list[Entry]:
     ]
 
 
-def beside(model: Path) -> tuple[Path, Path, Path]:
-    """The files that a training leaves beside a model file: a picture, its curve, and a drawing of that."""
+def beside(model: Path) -> tuple[Path, Path, Path, Path]:
+    """The files that a training leaves beside a model file.
+
+    A picture, its curve, a drawing of that, and a page that shows all of it.
+    """
     return (
         model.with_suffix(".png"),
         model.with_suffix(".csv"),
         model.with_name(f"{model.stem}-curve.png"),
+        model.with_suffix(".html"),
     )
 
 

@@ -168,7 +168,7 @@ def test_zoom_detail_next_and_close(page: Browser) -> None:
         page.press("-")
     assert page.run(zoom) == "25 %"
     page.press("v")
-    assert page.run("return document.getElementById('before').alt") == "Before, a part at full size"
+    assert page.run("return document.getElementById('before').alt") == "Detail, full size: before"
     assert page.run("return document.getElementById('before').naturalWidth") == 512
     page.press("n")
     assert chosen(page) == names(page)[2]
