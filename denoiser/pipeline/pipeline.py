@@ -108,7 +108,7 @@ class Pipeline:
             self._output.compare.done(job.relative, job.source, stamp, self.made_with)
         if self._record is not None:
             if stamp is None or written is None:
-                self._record.failed(job.relative)
+                self._record.failed(job.relative, job.source, outcome.result.error)
             else:
                 self._record.done(job.relative, job.source, stamp, self.made_with, written)
         return outcome.result

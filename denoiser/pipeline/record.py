@@ -120,6 +120,13 @@ class Recorded:
     failed: bool = False
     error: str | None = None
 
+    def line(self) -> str:
+        """Return the line of a failed output."""
+        told = {"source": self.source, "error": self.error}
+        return _line(
+            {"output": self.output, "failed": True, **{key: text for key, text in told.items() if text}}
+        )
+
     def is_of_another(self, source: Path | None) -> bool:
         """Whether the input is another now than when it was cleaned, by its size and time."""
         if self.failed or source is None:
@@ -187,6 +194,7 @@ class _Lines:
         for output, entries in self.done.items():
             newest = sorted(entries, key=lambda entry: entry.output_mtime_ns or 0)[-_KEPT:]
             yield from (entry.line(output) for entry in newest)
+        yield from (failure.line() for failure in self.failed.values())
         yield from (_begun(output, when) for output, when in self.begun.items() if self.half_way(output))
 
 
@@ -387,10 +395,13 @@ class Record:
         self._append([_begun(output, now) for output in names], sync=self._sync)
         self._known().begun |= dict.fromkeys(names, now)
 
-    def failed(self, output: str) -> None:
+    def failed(self, output: str, source: Path | None = None, error: str | None = None) -> None:
         """Record that this output failed. Any file at the destination is from an earlier run."""
-        self._append([_line({"output": output, "failed": True})])
-        self._known().begun.pop(output, None)
+        failure = Recorded(output, None if source is None else _absolute(source), failed=True, error=error)
+        self._append([failure.line()])
+        known = self._known()
+        known.begun.pop(output, None)
+        known.failed[output] = failure
 
     def done(self, output: str, source: Path, stamp: Stamp, made_with: str, written: Written) -> None:
         """Record that an output is complete: its input, its settings, its size and its time."""
@@ -399,6 +410,7 @@ class Record:
         known = self._known()
         known.begun.pop(output, None)
         known.add(output, entry)
+        known.failed.pop(output, None)
 
     def _append(self, lines: list[str], *, sync: bool = False) -> None:
         if not lines:

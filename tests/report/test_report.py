@@ -153,6 +153,21 @@ def test_failed_files_come_first_and_say_why(tmp_path: Path, denoise: Denoise) -
     assert rows[0]["views"] == []
 
 
+def test_a_run_that_failed_is_known_from_its_record(scans: Path, identity: Path, denoise: Denoise) -> None:
+    out, look = scans.parent / "clean", scans.parent / "look"
+    (scans / "bad\nname.png").write_bytes(b"no image")
+    assert denoise(scans, "--out", out, "--model", identity, "-q").code == 1
+    assert denoise("report", out, "--to", look).code == 0
+    first = Page(look / "index.html").rows[0]
+    assert first["name"] == "bad\\nname.png"
+    assert (first["status"], first["notes"]) == ("failed", "is not an image that can be read.")
+    assert file_of(look / "index.html", first["source"]).samefile(scans / "bad\nname.png")
+    Image.fromarray(noisy_and_clean(1)[0]).save(scans / "bad\nname.png")
+    assert denoise(scans, "--out", out, "--model", identity, "-q").code == 0
+    assert denoise("report", out, "--to", look).code == 0
+    assert "failed" not in {row["status"] for row in Page(look / "index.html").rows}
+
+
 def test_a_failure_without_a_reason_is_listed(tmp_path: Path, denoise: Denoise) -> None:
     cleaned(tmp_path / "scans", tmp_path / "clean", {"a.png": noisy_and_clean(1)})
     with (tmp_path / "clean" / ".denoise" / "00000000.jsonl").open("a") as file:
