@@ -71,7 +71,8 @@ class Batch:
         self._print(self._report.as_dict())
         if not request.quiet:
             click.echo(self._summary(), err=True)
-        if self._page is not None and not request.dry_run and not self._page.write():
+        page = None if request.dry_run or self._report.interrupted else self._page
+        if page is not None and not page.write():
             return self._report.exit_code or ExitCode.SOME_FAILED
         return self._report.exit_code
 
