@@ -18,6 +18,9 @@ SMALL = 128
 """Images with no longer side than this are shown as they are."""
 
 SHOWN_BY_BROWSERS = frozenset((".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp"))
+_AT_ONCE = 1 << 20
+"""Pixels that are scaled at a time, for the sake of memory."""
+
 _TAILS = (0.1, 99.9)
 _ENOUGH = 0.5
 """Deep images that use less than this share of their range are stretched."""
@@ -99,8 +102,14 @@ def _around(at: int, side: int, length: int) -> slice:
 
 
 def _bytes(pixels: Floats, span: tuple[float, float]) -> npt.NDArray[np.uint8]:
-    scaled = (pixels - np.float32(span[0])) * np.float32(255.0 / (span[1] - span[0]))
-    return np.asarray(np.rint(np.clip(scaled, 0.0, 255.0)), np.uint8)
+    result = np.empty(pixels.shape, np.uint8)
+    rows = max(1, _AT_ONCE // max(1, pixels[:1].size))
+    for start in range(0, len(pixels), rows):
+        scaled = (pixels[start : start + rows] - np.float32(span[0])) * np.float32(
+            255.0 / (span[1] - span[0])
+        )
+        result[start : start + rows] = np.rint(np.clip(scaled, 0.0, 255.0, out=scaled), out=scaled)
+    return result
 
 
 def _reduced(pixels: Floats, span: tuple[float, float], longest: int) -> Image.Image:
