@@ -37,6 +37,9 @@ _RING = {
 _GAIN = (0.5, 2.0)
 """A result may have up to twice or half the input's contrast, as paper made white has; more is a loss."""
 
+_SAME_GAIN = 0.05
+"""A gain that differs less from 1 is none."""
+
 _PART = 4_000_000
 """Pixels that are measured at a time, so that a huge page takes little more memory than it does itself."""
 
@@ -121,14 +124,19 @@ def _measure(before: Floats, after: Floats) -> Measures:
     planes = [before] if before.ndim == 2 else [before[:, :, each] for each in range(before.shape[2])]
     levels = [level for plane in planes if (level := noise_level.noise(plane)) is not None]
     noise = float(np.mean(levels)) if levels else None
-    gray = (before, after) if before.ndim == 2 else (before.mean(axis=2), after.mean(axis=2))
-    found = _structure(_unexplained(*gray), *gray)
+    if before.ndim == 3:
+        before, after = before.mean(axis=2), after.mean(axis=2)
+    gain = _gain(before, after)
+    gains = [1.0] if abs(gain - 1.0) < _SAME_GAIN else [1.0, gain]
+    # Noise that is left in the result makes a gain where there is none.
+    parts = [_structure(_unexplained(before, after, each), before, after) for each in gains]
+    found = min(parts, key=lambda each: each.ratio)
     return Measures(noise, change, found.amplitude, found.place, found.ratio)
 
 
-def _unexplained(before: Floats, after: Floats) -> Floats:
+def _unexplained(before: Floats, after: Floats, gain: float) -> Floats:
     """Return what a change of brightness and contrast of the result can't make of the input."""
-    rest = before - np.float32(_gain(before, after)) * after
+    rest = before - np.float32(gain) * after
     return np.asarray(rest - _windows(rest), np.float32)
 
 
