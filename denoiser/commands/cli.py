@@ -13,6 +13,7 @@ from denoiser.commands.doctor import doctor
 from denoiser.commands.models import models
 from denoiser.commands.noises import noises
 from denoiser.commands.plugins import plugins
+from denoiser.commands.report import report
 from denoiser.commands.run import run
 from denoiser.commands.train import train
 
@@ -29,6 +30,7 @@ from denoiser.commands.train import train
         ("denoise - < noisy.png > clean.png", "clean one image in a pipe"),
         ("denoise train ./clean --name mine --noise speckle:sigma=0.1", "train a model on your own noise"),
         ("denoise models", "list the models"),
+        ("denoise report ./clean --to ./look", "look through the results"),
         ("denoise doctor", "check this installation"),
     ),
 )
@@ -40,5 +42,5 @@ def cli() -> None:
     """
 
 
-for command in (run, train, models, noises, plugins, doctor):
+for command in (run, report, train, models, noises, plugins, doctor):
     cli.add_command(command)

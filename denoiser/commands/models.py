@@ -75,6 +75,9 @@ def show(name: str) -> None:
         "config": asdict(model.config),
         "card": model.card,
     }
+    page = store.beside(model.path)[-1]
+    if page.is_file():
+        facts["page"] = str(page)
     # A card may come from anywhere: characters that would control the terminal stay JSON escapes.
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     click.echo(text.translate({code: f"\\u{code:04x}" for code in UNSAFE if code != ord("\n")}))

@@ -15,7 +15,7 @@ import click
 from denoiser import __version__
 from denoiser.commands import run_models
 from denoiser.commands.run_options import Request
-from denoiser.errors import UsageError, on_one_line, reason
+from denoiser.errors import ExitCode, UsageError, on_one_line, reason
 from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
 from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
@@ -52,6 +52,11 @@ class Batch:
         self._record = Record(request.out, sync=request.sync) if recorded else None
         self._place = request.out if recorded else self._jobs[0].destination
         self._report = Report()
+        self._page = None
+        if request.report is not None:
+            from denoiser.commands.run_report import RunReport
+
+            self._page = RunReport(request)
 
     def run(self) -> int:
         """Do what is not up to date; returns the exit code."""
@@ -75,6 +80,8 @@ class Batch:
                 if stale and not request.dry_run:
                     self._facts(denoiser, len(stale))
                     self._work(pipeline, stale)
+                if self._page is not None:
+                    self._page.describe(denoiser)
         return self._end()
 
     def _end(self) -> int:
@@ -84,6 +91,9 @@ class Batch:
         self._print(self._report.as_dict())
         if not self._request.quiet:
             click.echo(self._summary(), err=True)
+        page = None if self._request.dry_run or self._report.interrupted else self._page
+        if page is not None and not page.write():
+            return self._report.exit_code or ExitCode.SOME_FAILED
         return self._report.exit_code
 
     def _stale(self, pipeline: Pipeline) -> list[Job]:
@@ -183,6 +193,8 @@ class Batch:
         """Count a result, and say what a person should hear about it."""
         request, outcome = self._request, result.outcome
         fresh = self._report.add(result)
+        if self._page is not None:
+            self._page.add(result)
         if self._data is not None:
             self._print(result.as_dict())
         lines = []
@@ -273,7 +285,7 @@ def planned(request: Request, plugins: Plugins, unlisted: list[Result]) -> list[
         ),
         suffixes=None if request.format == "keep" else FORMATS[request.format][1],
         renamed=dict.fromkeys(unwritten, UNWRITTEN),
-        aside=() if request.compare is None else (request.compare,),
+        aside=[folder for folder in (request.compare, request.report) if folder is not None],
         onerror=onerror,
     )
     if request.compare is not None:

@@ -121,6 +121,12 @@ PARAMETERS: list[click.Parameter] = [
         help="Also write a picture of before | after | difference for each page, as PNG.",
     ),
     option(
+        *(OUTPUT, "--report"),
+        type=NamedPath(path_type=Path),
+        metavar="DIR|FILE.html",
+        help="Also write a page to look through the results, worst first: a folder, or one file.",
+    ),
+    option(
         *(OUTPUT, "--sync"),
         is_flag=True,
         help="Flush each file to the disk before the next, so that it survives a power cut.",
@@ -264,6 +270,7 @@ class Request:
     installed_plugins: bool
     plugin_options: tuple[str, ...]
     compare: Path | None
+    report: Path | None
     sync: bool
     as_json: bool
     log_file: Path | None
@@ -291,8 +298,10 @@ class Request:
                 raise UsageError(
                     "- writes to stdout, so --out has no use.", "Leave --out away and redirect stdout."
                 )
-            if self.compare is not None or self.dry_run or self.watch is not None:
-                raise UsageError("- goes with none of --compare, --dry-run and --watch.", "Leave them out.")
+            if self.compare is not None or self.report is not None or self.dry_run or self.watch is not None:
+                raise UsageError(
+                    "- goes with none of --compare, --report, --dry-run and --watch.", "Leave them out."
+                )
         elif self.out is None:
             raise UsageError("Where should the results go?", "Add --out DIR, for example: --out ./clean")
         if self.weights is not None and self.model == "auto":

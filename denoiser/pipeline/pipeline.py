@@ -145,7 +145,7 @@ class Pipeline:
             self._output.compare.done(job.relative, job.source, fingerprint, self.made_with)
         if self._record is not None:
             if fingerprint is None or written is None:
-                self._record.failed(job.relative)
+                self._record.failed(job.relative, job.source, outcome.error)
             else:
                 self._record.done(job.relative, job.source, fingerprint, self.made_with, written)
         status = Status.DONE if outcome.error is None else Status.FAILED

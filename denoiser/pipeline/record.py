@@ -18,6 +18,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,6 +88,48 @@ class _Entry(NamedTuple):
         return _line({"output": output, **self._asdict()})
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """The newest of what the record tells of one output.
+
+    Attributes:
+        output: path of the output, relative to the folder.
+        source: absolute path of the input, where it is known: a failed output has none of earlier versions.
+        made_with: digest of the settings; "" of a failed output.
+        finished_ns: modification time of the output in nanoseconds, where it is known.
+        size, mtime_ns: size in bytes and modification time in nanoseconds that the input had.
+        failed: whether the output was begun and not written.
+        error: why it failed, where it is known.
+
+    """
+
+    output: str
+    source: str | None
+    made_with: str = ""
+    finished_ns: int | None = None
+    size: int | None = None
+    mtime_ns: int | None = None
+    failed: bool = False
+    error: str | None = None
+
+    def line(self) -> str:
+        """Return the line of a failed output."""
+        told = {"source": self.source, "error": self.error}
+        return _line(
+            {"output": self.output, "failed": True, **{key: text for key, text in told.items() if text}}
+        )
+
+    def is_of_another(self, source: Path | None) -> bool:
+        """Whether the input is another now than when it was cleaned, by its size and time."""
+        if self.failed or source is None:
+            return False
+        try:
+            status = source.stat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns)
+
+
 class _Lines:
     """The lines of all files of a record together."""
 
@@ -94,6 +137,8 @@ class _Lines:
         self.done: dict[str, tuple[_Entry, ...]] = {}
         self.begun: dict[str, int] = {}
         """Times at which outputs were begun that the same run did not finish."""
+        self.failed: dict[str, Recorded] = {}
+        """Outputs that no later line of the same file finished."""
 
     def read(self, content: bytes, changed_ns: int) -> None:
         """Add the lines of one file, which was last written to at `changed_ns`."""
@@ -109,8 +154,11 @@ class _Lines:
                     begun[output] = changed_ns if isinstance(when, bool) else int(when)
                     continue
                 begun.pop(output, None)
-                if "failed" not in fields:
-                    self.add(output, _entry(fields))
+                if "failed" in fields:
+                    self.failed[output] = _failure(output, fields)
+                    continue
+                self.add(output, _entry(fields))
+                self.failed.pop(output, None)
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # the torn end of a killed run's last line: that file is simply made again
         for output, when in begun.items():
@@ -138,6 +186,7 @@ class _Lines:
         for output, entries in self.done.items():
             newest = sorted(entries, key=lambda entry: entry.output_mtime_ns or 0)[-_KEPT:]
             yield from (entry.line(output) for entry in newest)
+        yield from (failure.line() for failure in self.failed.values())
         yield from (_begun(output, when) for output, when in self.begun.items() if self.half_way(output))
 
 
@@ -150,6 +199,16 @@ def _entry(fields: dict[str, Any]) -> _Entry:
         raise ValueError("no entry of ours")
     size, mtime_ns, output_size = numbers
     return _Entry(texts[0], size, mtime_ns, checksum, sys.intern(texts[1]), output_size, known)
+
+
+def _failure(output: str, fields: dict[str, Any]) -> Recorded:
+    source, error = fields.get("source"), fields.get("error")
+    return Recorded(
+        output,
+        source if isinstance(source, str) else None,
+        failed=True,
+        error=error if isinstance(error, str) else None,
+    )
 
 
 def _begun(output: str, when: int) -> str:
@@ -309,6 +368,32 @@ class Record:
         same = any(each.made_with == made_with for each in entries)
         return "its input changed" if same else "another model, setting or plugin"
 
+    def outputs(self) -> Iterator[Recorded]:
+        """Yield what is recorded of each output, in no order: of a finished one its newest line.
+
+        An output that was finished once and failed later is a finished one if its file is still there.
+        """
+        lines = self._known()
+        for output, entries in lines.done.items():
+            if output in lines.failed and not (self._out / output).exists():
+                continue
+            try:
+                fitting = lines.entries(output, (self._out / output).stat())
+            except OSError:
+                fitting = []
+            newest = max(fitting or entries, key=lambda entry: entry.output_mtime_ns or 0)
+            yield Recorded(
+                output,
+                newest.source,
+                newest.made_with,
+                newest.output_mtime_ns,
+                newest.size,
+                newest.mtime_ns,
+            )
+        for output, failure in lines.failed.items():
+            if output not in lines.done or not (self._out / output).exists():
+                yield failure
+
     # --- writing ---
 
     def begin(self, outputs: Iterable[str]) -> None:
@@ -318,10 +403,13 @@ class Record:
         self._append([_begun(output, now) for output in names], sync=self._sync)
         self._known().begun |= dict.fromkeys(names, now)
 
-    def failed(self, output: str) -> None:
+    def failed(self, output: str, source: Path | None = None, error: str | None = None) -> None:
         """Record that this output failed. Any file at the destination is from an earlier run."""
-        self._append([_line({"output": output, "failed": True})])
-        self._known().begun.pop(output, None)
+        failure = Recorded(output, None if source is None else _absolute(source), failed=True, error=error)
+        self._append([failure.line()])
+        known = self._known()
+        known.begun.pop(output, None)
+        known.failed[output] = failure
 
     def done(
         self, output: str, source: Path, fingerprint: Fingerprint, made_with: str, written: Written
@@ -332,6 +420,7 @@ class Record:
         known = self._known()
         known.begun.pop(output, None)
         known.add(output, entry)
+        known.failed.pop(output, None)
 
     def _append(self, lines: list[str], *, sync: bool = False) -> None:
         if not lines:

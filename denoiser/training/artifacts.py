@@ -1,4 +1,4 @@
-"""The files beside a model file that show its training: a picture of patches, and the curve."""
+"""The files beside a model file that show its training: a picture of patches, the curve, and a page."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import csv
 import io
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from denoiser.errors import reason
+from denoiser.report.page import MARK
 from denoiser.system.atomic import replacing, replacing_path
+from denoiser.training import page
 from denoiser.training.checkpoints import History
 from denoiser.training.evaluation import Seen
 from denoiser.training.metrics import psnr
@@ -27,7 +30,7 @@ SOFTWARE = "denoiser train"
 _SCALE, _GAP, _MARGIN, _HEAD = 4, 8, 110, 44
 
 
-def write(model: Path, seen: Seen, history: History) -> list[Path]:
+def write(model: Path, seen: Seen, history: History, card: Mapping[str, Any] | None = None) -> list[Path]:
     """Write the files, and return the paths of those that were written.
 
     A file with such a name that was not written by a training stays unchanged. A file that can't be written
@@ -37,6 +40,7 @@ def write(model: Path, seen: Seen, history: History) -> list[Path]:
         lambda path: write_picture(path, seen),
         lambda path: write_table(path, history),
         lambda path: write_drawing(path, history),
+        lambda path: page.write(path, seen, history, card, chosen(seen, page.EACH)),
     )
     made = []
     for path, writer in zip(store.beside(model), writers, strict=True):
@@ -57,6 +61,9 @@ def write(model: Path, seen: Seen, history: History) -> list[Path]:
 def _ours(path: Path) -> bool:
     """Return True if a training wrote this file."""
     try:
+        if path.suffix == ".html":
+            with path.open("rb") as file:
+                return MARK.encode() in file.read(1024)
         if path.suffix == ".csv":
             with path.open("rb") as file:
                 return file.readline().decode(errors="replace").strip() == ",".join(COLUMNS)
@@ -66,14 +73,14 @@ def _ours(path: Path) -> bool:
         return False
 
 
-def chosen(seen: Seen) -> tuple[list[int], list[int]]:
+def chosen(seen: Seen, each: int = PATCHES_SHOWN) -> tuple[list[int], list[int]]:
     """Choose the patches to show: those with errors nearest to the median, and the worst, worst first."""
     order = np.argsort(seen.errors, kind="stable")
-    worst = order[::-1][:PATCHES_SHOWN]
+    worst = order[::-1][:each]
     rest = order[: max(0, len(order) - len(worst))]
     middle = len(order) // 2
-    first = max(0, min(middle - PATCHES_SHOWN // 2, len(rest) - PATCHES_SHOWN))
-    return [int(index) for index in rest[first : first + PATCHES_SHOWN]], [int(index) for index in worst]
+    first = max(0, min(middle - each // 2, len(rest) - each))
+    return [int(index) for index in rest[first : first + each]], [int(index) for index in worst]
 
 
 def draw_picture(seen: Seen) -> Image.Image:

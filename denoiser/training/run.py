@@ -94,7 +94,7 @@ def train_network(
                 "Train for longer, or on images more like yours.",
             )
         _publish(run, network, card)
-        artifacts.write(plan.destination, seen, history)
+        artifacts.write(plan.destination, seen, history, card)
         run.checkpoint.remove()
     for text in card["warnings"]:
         if text not in run.dataset.warnings:  # those were told before the training

@@ -159,12 +159,13 @@ def available() -> list[Entry]:
     ]
 
 
-def beside(model: Path) -> tuple[Path, Path, Path]:
-    """Return the paths of the picture, the curve and the plot that a training writes beside a model file."""
+def beside(model: Path) -> tuple[Path, Path, Path, Path]:
+    """Return the paths of all that a training writes beside a model: picture, curve, plot and page."""
     return (
         model.with_suffix(".png"),
         model.with_suffix(".csv"),
         model.with_name(f"{model.stem}-curve.png"),
+        model.with_suffix(".html"),
     )
 
 

@@ -176,11 +176,13 @@ def test_the_users_own_files_are_left_alone(tmp_path: Path, caplog: pytest.LogCa
     model = tmp_path / "mine.keras"
     Image.new("L", (3, 3)).save(tmp_path / "mine.png")
     (tmp_path / "mine.csv").write_text("my,own\n1,2\n")
+    (tmp_path / "mine.html").write_text("<p>mine</p>")
     kept = (tmp_path / "mine.png").read_bytes()
     assert not [path for path in artifacts.write(model, FOUND, history()) if "curve" not in path.name]
     assert (tmp_path / "mine.png").read_bytes() == kept
     assert (tmp_path / "mine.csv").read_text() == "my,own\n1,2\n"
-    assert caplog.text.count("left unchanged") == 2
+    assert (tmp_path / "mine.html").read_text() == "<p>mine</p>"
+    assert caplog.text.count("left unchanged") == 3
 
 
 def test_what_can_not_be_written_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -266,7 +266,7 @@ def test_digits_from_nothing_but_the_generator(alone: Path) -> None:
     recipe = replace(recipes.RECIPES["digits"], config={"latent_dim": 128})
     card = run.train_network(Plan(recipe, path, minutes=0.06), progress=bar)
     made = {entry.name for entry in path.parent.iterdir()}
-    assert made - {"digits-curve.png"} == {"digits.keras", "digits.png", "digits.csv"}
+    assert made - {"digits-curve.png"} == {"digits.keras", "digits.png", "digits.csv", "digits.html"}
     file = modelfile.read(path)
     assert file.kind == "Autoencoder"
     assert file.config == DenseConfig(128)

@@ -1,0 +1,57 @@
+"""`denoise report`: a page to look through the results of earlier runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from denoiser.commands.click_parts import Command, NamedPath
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        ("denoise report ./clean --to ./look", "a folder with a page of all files, the worst first"),
+        ("denoise report ./clean --to worst.html", "one file to send: the worst hundred"),
+    ),
+)
+@click.argument("out", type=NamedPath(path_type=Path), metavar="OUT")
+@click.option(
+    "--to",
+    "to",
+    type=NamedPath(path_type=Path),
+    required=True,
+    metavar="DIR|FILE.html",
+    help="Folder for the page and its pictures, or one file that holds all.",
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
+def report(*, out: Path, to: Path, quiet: bool = False) -> None:
+    """Write a page that shows what was done to the files of OUT, worst first.
+
+    OUT is the folder that was given with --out. The inputs must still be there. Open the page in a browser;
+    it needs no network.
+    """
+    import warnings
+
+    from denoiser.errors import on_one_line
+    from denoiser.progress import progress_for
+    from denoiser.report import build, from_record
+    from denoiser.system.stderr import only_python
+
+    # Pillow warns about odd metadata in words that help nobody here.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    target = build.Target(to)
+    found = from_record.recorded(out)
+    sources = [Path(each.source) for each in found if each.source]
+    build.check(target, out, build.input_folders(out, sources))
+    with only_python():
+        rows = build.build(
+            from_record.pairs(out, found),
+            target,
+            facts=from_record.facts(out, found),
+            progress=progress_for(quiet=quiet),
+        )
+    if not quiet:
+        files = "1 file" if rows == 1 else f"{rows:,} files"
+        click.echo(on_one_line(f"Wrote {target.page}: {files}, the worst first."), err=True)

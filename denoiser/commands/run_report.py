@@ -1,0 +1,99 @@
+"""`denoise --report`: the page of a run, written at its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from denoiser.errors import DenoiserError, on_one_line
+from denoiser.pipeline.outcomes import Result, Status
+from denoiser.progress import progress_for
+from denoiser.report import build
+from denoiser.report.examine import Pair
+
+if TYPE_CHECKING:
+    from denoiser.commands.run_options import Request
+    from denoiser.inference.denoiser import Denoiser
+
+log = logging.getLogger(__name__)
+
+_SHOWN = (Status.DONE, Status.UP_TO_DATE, Status.FAILED)
+_SETTINGS = ("mode", "size", "quality", "stride", "strength", "color", "format", "device", "engine")
+
+
+class RunReport:
+    """Notes how the files of a run fared, and writes the page when it is over.
+
+    Args:
+        request: the options, with a report and an output folder.
+
+    Raises:
+        UsageError: the report would lie inside an input or the output folder, or replace a foreign file.
+
+    """
+
+    def __init__(self, request: Request) -> None:
+        assert request.report is not None  # noqa: S101 - asked before
+        assert request.out is not None  # noqa: S101 - checked already
+        self._request = request
+        self._out = request.out
+        self._target = build.Target(request.report)
+        self._pairs: list[Pair] = []
+        self._facts: dict[str, str] = {}
+        self._started = time.monotonic()
+        build.check(self._target, self._out, [Path(path) for path in request.paths if Path(path).is_dir()])
+
+    def add(self, result: Result) -> None:
+        """Note a result."""
+        if result.status not in _SHOWN:
+            return
+        if result.output.is_relative_to(self._out):
+            name = result.output.relative_to(self._out).as_posix()
+        else:
+            name = result.output.name
+        failed = result.status is Status.FAILED
+        outcome = result.outcome
+        pair = Pair(name, result.source, result.output, failed, outcome.error, notes=outcome.notes)
+        self._pairs.append(pair)
+
+    def describe(self, denoiser: Denoiser) -> None:
+        """Note what cleans, for the summary."""
+        from denoiser.inference import auto
+
+        model = auto.PICTURES if denoiser.auto else denoiser.probe().model.name
+        figure = denoiser.card.get("summary")
+        described = f"{model}: {figure}" if isinstance(figure, str) and figure else model
+        given = {name: getattr(self._request, name) for name in _SETTINGS}
+        self._facts = {
+            "Model": f"auto (digits, or {described})" if denoiser.auto else described,
+            "Settings": ", ".join(
+                f"{name} {value}" for name, value in given.items() if value not in (None, False)
+            ),
+            "Plugins": ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "none",
+        }
+
+    def write(self) -> bool:
+        """Write the page; returns whether that went well. What goes wrong is said in one line."""
+        seconds = time.monotonic() - self._started
+        facts = {"Output folder": str(self._out), **self._facts, "Time of the run": f"{seconds:.1f} s"}
+        request = self._request
+        progress = progress_for(quiet=request.quiet or request.verbose)
+        try:
+            build.build(
+                self._pairs, self._target, facts=facts, progress=progress, limit=request.max_megapixels
+            )
+        except DenoiserError as error:
+            text = str(error)
+        except Exception as error:  # a page must never fail what was cleaned
+            log.debug("the report", exc_info=error)
+            text = f"The report {self._target.path} can't be written: {type(error).__name__}: {error}."
+        else:
+            if not request.quiet:
+                click.echo(on_one_line(f"Report: {self._target.page}"), err=True)
+            return True
+        click.echo(on_one_line(f"Error: {text}"), err=True)
+        return False

@@ -1,0 +1,390 @@
+"""Builds a report: which files, how many of them are drawn, and where everything is written."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from denoiser import __version__
+from denoiser.errors import FileError, UsageError, reason
+from denoiser.imaging.formats import SUFFIXES
+from denoiser.progress import NullProgress, Progress
+from denoiser.report import charts
+from denoiser.report.entry import DONE, Entry, View, rounded, shown
+from denoiser.report.examine import Pair, examine
+from denoiser.report.page import MARK, Column, Table, data_url, render
+from denoiser.report.views import Size
+from denoiser.system import atomic
+from denoiser.system.hardware import cores
+
+MOST_ROWS = 10_000
+ALONE_ROWS = 100
+ALONE_BYTES = 10_000_000
+"""Largest size of a page that stands alone, in bytes."""
+
+_ALONE_SIZES = (Size(512, 384, 75), Size(384, 256, 60), Size(256, 192, 50))
+"""How large pictures are in a page that stands alone; the first with which it is small enough."""
+
+PAGE, ALL, PICTURES = "index.html", "results.jsonl", "img"
+_PICTURE = re.compile(r"[0-9a-f]{24}\.(webp|png)")
+_LARGE_BYTES = 16 << 20
+"""Larger files are read one at a time, for the sake of memory."""
+
+COLUMNS = (
+    Column("name", "Name", "Path of the output below the output folder"),
+    Column("status", "Status", "done, failed, input changed since, or missing"),
+    Column("harm", "Harm", "How likely content was lost: about 0.1 is usual, above 0.4 look at it", 2),
+    Column("noise", "Noise", "Standard deviation of the input's noise, of 255", 1),
+    Column("change", "Change", "Root mean square of the difference, of 255", 1),
+    Column("structure", "Structure", "Strokes, lines and patterns in the difference, of 255", 1),
+    Column("pages", "Pages", "Number of pages", 0),
+    Column("megapixels", "MP", "Megapixels of the page that is shown", 2),
+    Column("notes", "Notes", "Remarks, and errors"),
+)
+_FIELDS = (*(column.field for column in COLUMNS), "said", "source", "result", "views")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a report goes: a folder, or one file that stands alone."""
+
+    path: Path
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one file."""
+        return self.path.suffix.lower() in (".html", ".htm")
+
+    @property
+    def folder(self) -> Path:
+        """The folder that links start from."""
+        return self.path.parent if self.alone else self.path
+
+    @property
+    def page(self) -> Path:
+        """The page."""
+        return self.path if self.alone else self.path / PAGE
+
+
+def check(target: Target, out: Path, folders: Iterable[Path]) -> None:
+    """Refuse a report that would lie inside an input folder or the output folder, or replace a foreign file.
+
+    Args:
+        target: where the report is to go.
+        out: the output folder.
+        folders: the folders of inputs.
+
+    Raises:
+        UsageError: it would.
+
+    """
+    place = _real(target.folder if target.alone else target.path)
+    results = _real(out)
+    if place == results or place.is_relative_to(results):
+        raise UsageError(
+            f"The report {target.path} would lie in the output folder {out}.", "Choose another place for it."
+        )
+    if not target.alone and results.is_relative_to(place):
+        raise UsageError(f"The report's folder {target.path} holds the output folder.", "Name another one.")
+    for folder in folders:
+        if place.is_relative_to(_real(folder)):
+            raise UsageError(
+                f"The report {target.path} would lie in the input folder {folder}.",
+                "Choose another place for it.",
+            )
+    _check_foreign(target)
+
+
+def _check_foreign(target: Target) -> None:
+    page = target.page
+    if target.alone and target.path.is_dir():
+        raise UsageError(f"{target.path} is a folder.", "Choose another name for the report.")
+    if not target.alone and target.path.exists() and not target.path.is_dir():
+        raise UsageError(f"{target.path} is a file.", "Name a folder, or a file that ends in .html.")
+    if page.exists():
+        try:
+            with page.open("rb") as file:
+                ours = MARK.encode() in file.read(1024)
+        except OSError as error:
+            raise UsageError(f"{page} can't be read: {reason(error)}.") from error
+        if not ours:
+            raise UsageError(f"{page} exists and is no report of denoise.", "Choose another place for it.")
+    elif not target.alone and target.path.is_dir() and any(target.path.iterdir()):
+        raise UsageError(f"The folder {target.path} holds other files.", "Name a new folder for the report.")
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def input_folders(out: Path, sources: Iterable[Path]) -> set[Path]:
+    """Return the folders of which the files below are inputs, as far as these tell.
+
+    The folder of files that were named one by one is none; in it, images are left that were not cleaned.
+    """
+    folders: dict[Path, set[str]] = {}
+    for source in sources:
+        folders.setdefault(source.parent, set()).add(source.name)
+    found = set()
+    for folder, names in folders.items():
+        real = _real(folder)
+        if _real(out).is_relative_to(real):
+            with contextlib.suppress(OSError):
+                there = {each.name for each in folder.iterdir() if each.suffix.lower() in SUFFIXES}
+                if len(names) < 2 or not there <= names:
+                    continue
+        found.add(real)
+    return found
+
+
+def build(
+    pairs: Sequence[Pair],
+    target: Target,
+    *,
+    facts: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    limit: float = 500.0,
+) -> int:
+    """Write a report; returns how many rows it has.
+
+    Args:
+        pairs: inputs and outputs.
+        target: where it goes.
+        facts: names and values for the summary beside those that follow from the files.
+        progress: shows how far it is.
+        limit: largest page to read, in millions of pixels.
+
+    Raises:
+        FileError: it can't be written.
+
+    """
+    most = ALONE_ROWS if target.alone else MOST_ROWS
+    at_once = Size() if not target.alone and len(pairs) <= most else None
+    bar = progress or NullProgress()
+    bar.start(len(pairs), "images", "report")
+    writing = Pictures(target)
+    try:
+        entries = []
+        for done, entry in enumerate(_examined(pairs, at_once, writing, limit), 1):
+            entries.append(entry)
+            bar.update(done)
+    finally:
+        bar.finish()
+    by_name = {pair.name: pair for pair in pairs}
+    entries.sort(key=lambda entry: entry.order)
+    kept = entries[:most]
+    try:
+        if target.alone:
+            content = _alone(kept, entries, by_name, target, facts or {}, limit)
+        else:
+            if at_once is None:
+                again = [by_name[entry.name] for entry in kept]
+                drawn = {entry.name: entry.views for entry in _examined(again, Size(), writing, limit)}
+                kept = [replace(entry, views=drawn[entry.name]) for entry in kept]
+            content = _page(kept, entries, target, facts or {})
+            rows = "".join(json.dumps(entry.as_dict()) + "\n" for entry in entries)
+            atomic.write(target.path / ALL, rows.encode("ascii"))
+        atomic.write(target.page, content.encode("utf-8"))
+    except OSError as error:
+        raise FileError(f"The report {target.path} can't be written: {reason(error)}.") from error
+    writing.remove_others()
+    return len(kept)
+
+
+class Pictures:
+    """Writes the pictures beside a page, named after their content."""
+
+    def __init__(self, target: Target) -> None:
+        self._folder = None if target.alone else target.path / PICTURES
+        self._names: set[str] = set()
+
+    def stored(self, entry: Entry) -> Entry:
+        """Write what is drawn of a row, and let its views name the files."""
+        if self._folder is None:
+            return entry
+        return replace(entry, views=tuple(self._stored(view) for view in entry.views))
+
+    def _stored(self, view: View) -> View:
+        return replace(view, before=self._write(view.before, view), after=self._write(view.after, view))
+
+    def _write(self, content: bytes | Path | None, view: View) -> bytes | Path | None:
+        if not isinstance(content, bytes) or view.kind == "image/png":
+            return content  # small ones stand in the page
+        assert self._folder is not None  # noqa: S101 - asked before
+        path = self._folder / f"{hashlib.sha256(content).hexdigest()[:24]}.webp"
+        if path.name not in self._names:
+            self._names.add(path.name)
+            if not path.exists():
+                try:
+                    atomic.write(path, content)
+                except OSError as error:
+                    raise FileError(
+                        f"The report's picture {path} can't be written: {reason(error)}."
+                    ) from error
+        return path
+
+    def remove_others(self) -> None:
+        """Remove pictures of an earlier report in this place."""
+        if self._folder is None or not self._folder.is_dir():
+            return
+        for path in self._folder.iterdir():
+            if _PICTURE.fullmatch(path.name) and path.name not in self._names:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def _examined(pairs: Sequence[Pair], size: Size | None, pictures: Pictures, limit: float) -> Iterator[Entry]:
+    """Examine files in order, small ones side by side; in memory are a few of them at a time."""
+    one = partial(_one, size=size, pictures=pictures, limit=limit)
+    small: list[Pair] = []
+    with ThreadPoolExecutor(max(1, cores())) as threads:
+        for pair in pairs:
+            if _is_large(pair):
+                yield from threads.map(one, small)
+                small = []
+                yield one(pair)
+            else:
+                small.append(pair)
+                if len(small) >= 64:
+                    yield from threads.map(one, small)
+                    small = []
+        yield from threads.map(one, small)
+
+
+def _one(pair: Pair, *, size: Size | None, pictures: Pictures, limit: float) -> Entry:
+    return pictures.stored(examine(pair, size=size, limit=limit))
+
+
+def _is_large(pair: Pair) -> bool:
+    try:
+        return pair.source is not None and pair.source.stat().st_size > _LARGE_BYTES
+    except OSError:
+        return False
+
+
+def _alone(
+    kept: Sequence[Entry],
+    entries: Sequence[Entry],
+    pairs: Mapping[str, Pair],
+    target: Target,
+    facts: Mapping[str, str],
+    limit: float,
+) -> str:
+    """Return a page that holds its pictures, as large ones as there is room for."""
+    for size in _ALONE_SIZES:
+        draw: Callable[[Entry], Entry] = partial(_drawn, pairs=pairs, size=size, limit=limit)
+        with ThreadPoolExecutor(max(1, cores())) as threads:
+            drawn = list(threads.map(draw, kept))
+        content = _page(drawn, entries, target, facts)
+        if len(content) <= ALONE_BYTES:
+            return content
+    while len(content) > ALONE_BYTES and any(entry.views for entry in drawn):
+        last = max(index for index, entry in enumerate(drawn) if entry.views)
+        for index in range(max(0, last - 4), last + 1):
+            drawn[index] = replace(drawn[index], views=())
+        content = _page(drawn, entries, target, facts)
+    return content
+
+
+def _drawn(entry: Entry, pairs: Mapping[str, Pair], size: Size, limit: float) -> Entry:
+    return replace(entry, views=examine(pairs[entry.name], size=size, inline=True, limit=limit).views)
+
+
+def _page(kept: Sequence[Entry], entries: Sequence[Entry], target: Target, facts: Mapping[str, str]) -> str:
+    left = len(entries) - len(kept)
+    hint = f"The {len(kept):,} worst of {len(entries):,} are listed." if left else ""
+    if left and not target.alone:
+        hint += f" {ALL} has all of them."
+    drawings = [
+        charts.histogram("Noise of the inputs, of 255", _levels(entries, "noise")),
+        charts.histogram("Change, of 255", _levels(entries, "change")),
+        charts.histogram("Likely harm", [entry.harm for entry in entries if entry.harm is not None]),
+    ]
+    table = Table(COLUMNS, _FIELDS, [_row(entry, target) for entry in kept])
+    return render("What denoise did", {**_summary(entries), **facts}, drawings, table, hint)
+
+
+def _levels(entries: Iterable[Entry], field: str) -> list[float]:
+    return [255.0 * value for entry in entries if (value := getattr(entry, field)) is not None]
+
+
+def _summary(entries: Sequence[Entry]) -> dict[str, str]:
+    counts = Counter(entry.status for entry in entries)
+    rest = "".join(f", {number:,} {status}" for status, number in counts.items() if status != DONE)
+    return {
+        "Files": f"{counts[DONE]:,} done{rest}",
+        "Pages": f"{sum(entry.pages for entry in entries):,}",
+        "Report": f"denoise {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
+    }
+
+
+def _row(entry: Entry, target: Target) -> list[Any]:
+    values = {
+        "name": shown(entry.name),
+        "status": entry.status,
+        "harm": rounded(entry.harm, 3),
+        **{
+            field: rounded(None if value is None else 255.0 * value, 2)
+            for field in ("noise", "change", "structure")
+            for value in (getattr(entry, field),)
+        },
+        "pages": entry.pages or None,
+        "megapixels": rounded(entry.width * entry.height / 1e6, 3) if entry.width else None,
+        "notes": ". ".join(shown(text) for text in (entry.error, *entry.notes) if text),
+        "said": _said(entry),
+        "source": _link(entry.source, target),
+        "result": _link(entry.output, target),
+        "views": [
+            [
+                view.name,
+                view.width,
+                view.height,
+                _image(view.before, view, target),
+                _image(view.after, view, target),
+            ]
+            for view in entry.views
+        ],
+    }
+    return [values[field] for field in _FIELDS]
+
+
+def _said(entry: Entry) -> str:
+    if not entry.width:
+        return ""
+    bits = "floating point" if entry.depth == 32 else f"{entry.depth} bit"
+    page = f"page {entry.page} of {entry.pages}, the worst; " if entry.pages > 1 else ""
+    return f"{page}{entry.width} x {entry.height} pixels, {bits}"
+
+
+def _image(content: bytes | Path | None, view: View, target: Target) -> str | None:
+    if isinstance(content, bytes):
+        return data_url(content, view.kind)
+    return _link(content, target)
+
+
+def _link(path: Path | None, target: Target) -> str | None:
+    """Return a link from the page to a file, whatever its name is made of."""
+    if path is None:
+        return None
+    try:
+        relative = os.path.relpath(_absolute(path), _real(target.folder))
+    except ValueError:  # another drive
+        return Path(_absolute(path)).as_uri()
+    return quote(os.fsencode(relative.replace(os.sep, "/")))
+
+
+def _absolute(path: Path) -> str:
+    """Return the path with its folder's links resolved, and not its own."""
+    return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118 - as the rest here

@@ -1,0 +1,181 @@
+"""From an input and its output to a row of the report: read both, measure, draw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from denoiser._types import PATCH, Floats
+from denoiser.errors import FileError, reason
+from denoiser.imaging.open import open_builtin
+from denoiser.imaging.picture import BECAME_GRAY, Picture
+from denoiser.inference.patches import whole_from_image
+from denoiser.report import harm
+from denoiser.report.entry import CHANGED, FAILED, MISSING, Entry
+from denoiser.report.views import SHOWN_BY_BROWSERS, SMALL, Size, span_for_the_eye, views
+
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An input and its output.
+
+    Attributes:
+        name: what to call it.
+        source: the input, where it is known.
+        output: the output.
+        failed: whether it was not written.
+        error: why, where it is known.
+        changed: whether the input was changed since.
+        notes: what is known about it already, one sentence each.
+
+    """
+
+    name: str
+    source: Path | None
+    output: Path
+    failed: bool = False
+    error: str | None = None
+    changed: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def examine(pair: Pair, *, size: Size | None, inline: bool = False, limit: float = 500.0) -> Entry:
+    """Read an input and its output, and return the row; never raises for what is wrong with a file.
+
+    Args:
+        pair: the files.
+        size: how large pictures are; None draws none.
+        inline: whether small files are drawn too, for a page that stands alone.
+        limit: largest page to read, in millions of pixels.
+
+    """
+    entry = Entry(pair.name, pair.source, pair.output, notes=pair.notes)
+    try:
+        if pair.failed:
+            return _failed(pair, entry, size, limit)
+        if pair.source is None or not pair.source.is_file() or not pair.output.is_file():
+            which = "output" if pair.source is not None and pair.source.is_file() else "input"
+            return _with(entry, status=MISSING, notes=(*entry.notes, f"its {which} is gone"))
+        if pair.changed:
+            changed = "its input was changed after it was cleaned"
+            entry = _with(entry, status=CHANGED, notes=(*entry.notes, changed))
+        return _compared(pair, entry, size, limit, inline=inline)
+    except FileError as error:
+        return _with(entry, notes=(*entry.notes, f"it can't be shown: {error.message.rstrip('.')}"))
+    except OSError as error:
+        return _with(entry, notes=(*entry.notes, f"it can't be read: {reason(error)}"))
+    except MemoryError:
+        return _with(entry, notes=(*entry.notes, "it needs more memory than there is"))
+
+
+def _with(entry: Entry, **fields: Any) -> Entry:
+    from dataclasses import replace
+
+    return replace(entry, **fields)
+
+
+def _failed(pair: Pair, entry: Entry, size: Size | None, limit: float) -> Entry:
+    entry = _with(entry, status=FAILED, error=pair.error, output=None)
+    if pair.source is None or size is None:
+        return entry
+    try:
+        with pair.source.open("rb") as file:
+            picture = next(iter(open_builtin(file, pair.source, color=True, max_megapixels=limit).pages()))
+            span = span_for_the_eye(picture.pixels, picture.page.depth)
+            drawn = views(picture.pixels, None, (0, 0), span=span, size=size)
+    except (FileError, OSError, MemoryError):
+        return entry  # which may be just why it failed
+    return _with(entry, **_facts(picture), views=drawn)
+
+
+def _compared(pair: Pair, entry: Entry, size: Size | None, limit: float, *, inline: bool) -> Entry:
+    """Compare page by page; the worst one is shown."""
+    assert pair.source is not None  # noqa: S101 - looked at before
+    worst: tuple[Picture, Floats, tuple[int, int]] | None = None
+    highest = -1.0
+    with pair.source.open("rb") as first, pair.output.open("rb") as second:
+        before = open_builtin(first, pair.source, color=True, max_megapixels=limit)
+        after = open_builtin(second, pair.output, color=True, max_megapixels=limit)
+        for index, (picture, result) in enumerate(zip(before.pages(), after.pages(), strict=False)):
+            found = _measured(picture.pixels, result.pixels)
+            value = -0.5 if found is None else harm.of(found)
+            if value <= highest:
+                continue
+            highest = value
+            middle = (picture.pixels.shape[0] // 2, picture.pixels.shape[1] // 2)
+            worst = picture, result.pixels, middle if found is None else found.place
+            entry = _with(entry, page=index + 1, **_facts(picture), **_figures(found))
+        pages, results = before.count, after.count
+    entry = _with(
+        entry, pages=pages, notes=tuple(dict.fromkeys((*entry.notes, *_notes(worst, pages, results))))
+    )
+    if size is None or worst is None:
+        return entry
+    picture, result_pixels, place = worst
+    span = span_for_the_eye(picture.pixels, picture.page.depth)
+    if span != (0.0, 1.0):
+        top = 2.0 ** min(16, picture.page.depth) - 1.0
+        low, high = (f"{each * top:,.0f}" for each in span)
+        note = f"shown scaled for the eye: {low} of {top:,.0f} is black, {high} white"
+        entry = _with(entry, notes=(*entry.notes, note))
+    files = (pair.source, pair.output) if not inline and _plain(pair, picture, pages) else ()
+    return _with(entry, views=views(picture.pixels, result_pixels, place, span=span, size=size, files=files))
+
+
+def _plain(pair: Pair, picture: Picture, pages: int) -> bool:
+    """Return True if a browser shows both files itself as they were read."""
+    assert pair.source is not None  # noqa: S101 - looked at before
+    known = all(path.suffix.lower() in SHOWN_BY_BROWSERS for path in (pair.source, pair.output))
+    return known and pages == 1 and picture.page.depth <= 8 and max(picture.pixels.shape[:2]) <= SMALL
+
+
+def _facts(picture: Picture) -> dict[str, int]:
+    height, width = picture.pixels.shape[:2]
+    return {"width": width, "height": height, "depth": picture.page.depth}
+
+
+def _figures(found: harm.Measures | None) -> dict[str, float | None]:
+    if found is None:
+        return dict.fromkeys(("harm", "noise", "change", "structure"))
+    return {
+        "harm": harm.of(found),
+        "noise": found.noise,
+        "change": found.change,
+        "structure": found.structure,
+    }
+
+
+def _measured(before: Floats, after: Floats) -> harm.Measures | None:
+    """Measure a page, in gray where one of both is; None if their sizes differ."""
+    if before.ndim != after.ndim:
+        before, after = (image @ _GRAY if image.ndim == 3 else image for image in (before, after))
+    if before.shape != after.shape and after.shape[:2] == (PATCH, PATCH):
+        before = _as_the_network_saw(before)
+    return harm.measure(before, after) if before.shape == after.shape else None
+
+
+def _as_the_network_saw(image: Floats) -> Floats:
+    planes = (
+        [image] if image.ndim == 2 else [np.ascontiguousarray(plane) for plane in np.moveaxis(image, 2, 0)]
+    )
+    whole = [whole_from_image(plane, darken=False)[0] for plane in planes]
+    return whole[0] if image.ndim == 2 else np.stack(whole, axis=-1)
+
+
+def _notes(worst: tuple[Picture, Floats, tuple[int, int]] | None, pages: int, results: int) -> list[str]:
+    notes = []
+    if pages != results:
+        notes.append(f"it has {pages} pages, and its output {results}")
+    if worst is not None:
+        picture, result, _ = worst
+        if picture.pixels.ndim == 3 and result.ndim == 2:
+            notes.append(BECAME_GRAY)
+        if picture.pixels.shape[:2] != result.shape[:2]:
+            (height, width), (rows, columns) = picture.pixels.shape[:2], result.shape[:2]
+            notes.append(f"its size was {width}x{height} and is {columns}x{rows}")
+    return notes
