@@ -37,6 +37,7 @@ AHEAD = 2
 WINDOW = 16
 """So many tasks a worker may be done before the first of them that is not: what waits here is bounded."""
 
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 REPORT_SECONDS = 0.1
 _PR_SET_PDEATHSIG = 1
 PATIENCE_SECONDS = 10.0
@@ -194,7 +195,12 @@ class _Worker:
         self._trace = Trace()
         given = (theirs, [*others, self.pipe], cleaner, jobs, threads, self._trace)
         self.process = context.Process(target=_serve, args=given, name="denoiser", daemon=True)
-        self.process.start()
+        # What is run at a fork by other modules swallows the KeyboardInterrupt of a signal, with a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, task: range) -> None:
@@ -269,6 +275,7 @@ def _serve(
     ending = _Ending()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which will say what to do
     signal.signal(signal.SIGTERM, ending)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTIONS)  # blocked while it was forked
     for other in others:
         other.close()  # or a parent that is gone would never be noticed
     trace_to(trace)
