@@ -23,7 +23,7 @@ CODE = ("plugin", "plugin-option")
 """Keys that only a file may have that `--config` names: plugins are code."""
 
 _OWN = ("config", "preset", "help")
-_TO_FILES = ("out", "compare", "json", "dry-run", "watch")
+_TO_FILES = ("out", "compare", "report", "json", "dry-run", "watch")
 """Keys that mean nothing where one image goes from stdin to stdout."""
 
 

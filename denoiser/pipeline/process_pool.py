@@ -32,6 +32,7 @@ from denoiser.system.threads import no_more
 AHEAD = 2
 """Chunks a worker has at once: it goes on with the next while this process is busy with the last."""
 
+_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 REPORT_SECONDS = 0.1
 _PR_SET_PDEATHSIG = 1
 PATIENCE_SECONDS = 10.0
@@ -179,9 +180,14 @@ class _Worker:
         self.chunks: deque[Chunk] = deque()
         self._received = 0
         self._trace = Trace()
-        arguments = (theirs, [*others, self.pipe], cleaner, jobs, threads, self._trace)
-        self.process = context.Process(target=_serve, args=arguments, name="denoiser", daemon=True)
-        self.process.start()
+        given = (theirs, [*others, self.pipe], cleaner, jobs, threads, self._trace)
+        self.process = context.Process(target=_serve, args=given, name="denoiser", daemon=True)
+        # What is run at a fork by other modules swallows the KeyboardInterrupt of a signal, with a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, chunk: Chunk) -> None:
@@ -256,6 +262,7 @@ def _serve(
     ending = _Ending()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which will say what to do
     signal.signal(signal.SIGTERM, ending)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTIONS)  # blocked while it was forked
     for other in others:
         other.close()  # or a parent that is gone would never be noticed
     trace_to(trace)
