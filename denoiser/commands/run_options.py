@@ -312,6 +312,10 @@ class Request:
             raise UsageError("--keep leaves alone the files that --force overwrites.", "Leave one out.")
         if self.watch is not None and (self.dry_run or self.force):
             raise UsageError("--watch goes with neither --dry-run nor --force.", "Leave them out.")
+        if self.watch is not None and self.report is not None:
+            raise UsageError(
+                "--watch goes without --report.", "Write the page afterwards: denoise report OUT --to DIR"
+            )
         if self.quiet and self.verbose:
             raise UsageError("--quiet and --verbose exclude each other.", "Leave one out.")
 

@@ -98,6 +98,7 @@ SLIPS: list[tuple[str, int, str]] = [
         3,
         r"sane.keras doesn't exist, and same.keras does.",
     ),
+    ("scans --out new --watch 1 --report look", 2, r"denoise report OUT --to DIR"),
     ("scans --out new --model general --weights other.kers", 2, r"Choose a name that ends in .keras"),
     ("scans --out new --weights same.keras", 2, r"Name it: --model digits, general or document."),
     ("scans --out new --model general --weights ink.keras", 3, r"is of kind Autoencoder"),
