@@ -56,7 +56,7 @@ class Batch:
         if request.report is not None:
             from denoiser.commands.run_report import RunReport
 
-            self._page = RunReport(request)
+            self._page = RunReport(request, self._place)
 
     def run(self) -> int:
         """Do what is not up to date; returns the exit code."""

@@ -30,13 +30,14 @@ class RunReport:
 
     Args:
         request: the options, with a report and an output folder.
+        results: where the results go: that folder, or the one file.
 
     Raises:
         UsageError: the report would lie inside an input or the output folder, or replace a foreign file.
 
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, results: Path) -> None:
         assert request.report is not None  # noqa: S101 - asked before
         assert request.out is not None  # noqa: S101 - checked already
         self._request = request
@@ -45,7 +46,7 @@ class RunReport:
         self._pairs: list[Pair] = []
         self._facts: dict[str, str] = {}
         self._started = time.monotonic()
-        build.check(self._target, self._out, [Path(path) for path in request.paths if Path(path).is_dir()])
+        build.check(self._target, results, [Path(path) for path in request.paths if Path(path).is_dir()])
 
     def add(self, result: Result) -> None:
         """Note a result."""

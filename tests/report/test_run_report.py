@@ -87,3 +87,13 @@ def test_a_pipe_has_no_page(denoise: Denoise, tmp_path: Path) -> None:
     outcome = denoise("-", "--report", tmp_path / "look")
     assert outcome.code == 2
     assert "--report" in outcome.err
+
+
+def test_a_run_of_one_file_to_one_file_has_a_page_beside_it(
+    scans: Path, flattener: Path, denoise: Denoise, tmp_path: Path
+) -> None:
+    source = sorted(scans.glob("*.png"))[0]
+    outcome = denoise(source, "-o", tmp_path / "one.png", "--report", tmp_path / "look", "--model", flattener)
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "one.png").is_file()
+    assert "one.png" in (tmp_path / "look/index.html").read_text("utf-8")
