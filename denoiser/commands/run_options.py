@@ -101,10 +101,10 @@ PARAMETERS: list[click.Parameter] = [
     option(OUTPUT, "--color", is_flag=True, help="Keep colour, and denoise each channel."),
     option(
         *(OUTPUT, "--size"),
-        type=click.Choice(["model", "input"]),
-        default="model",
+        type=click.Choice(["input", "model"]),
+        default="input",
         show_default=True,
-        help="In whole mode: write the model's 28x28 pixels, or scale them to the input's size.",
+        help="In whole mode: scale the results to the input's size, or write the model's 28x28 pixels.",
     ),
     option(
         *(OUTPUT, "--strength"),

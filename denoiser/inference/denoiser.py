@@ -45,10 +45,17 @@ All are odd: at a multiple of 4 the borders of all patches' tokens coincide, whi
 
 @dataclass(frozen=True)
 class Cleaned:
-    """A cleaned image, float32 (H, W) or (H, W, 3) in 0..1, and the name of the model that cleaned it."""
+    """A cleaned image.
+
+    Attributes:
+        pixels: float32 (H, W) or (H, W, 3) in 0..1.
+        model: Name of the model that cleaned it.
+        reduced: Whether the model saw an image of more than 28x28 pixels as 28x28.
+    """
 
     pixels: Floats
     model: str
+    reduced: bool = False
 
 
 class Denoiser:
@@ -57,7 +64,8 @@ class Denoiser:
     Args:
         model: "auto", a model's name, a .keras file, or a model that was read already.
         mode: "whole" or "tile"; None: as each model states.
-        size: for whole mode, "model" gives 28x28 results, "input" scales them back to the input's size.
+        size: for whole mode, "input" scales the results back to the input's size, "model" gives them as the
+            model made them, 28x28.
         quality: "fast", "balanced" or "best": how densely patches overlap in tile mode.
         stride: pixels between patches, 1 to 28, instead of the quality's.
         strength: 0 returns the input, 1 the reconstruction, between them a blend.
@@ -83,7 +91,7 @@ class Denoiser:
         model: str | Path | ModelFile = auto.AUTO,
         *,
         mode: Mode | None = None,
-        size: Size = "model",
+        size: Size = "input",
         quality: str = "balanced",
         stride: int | None = None,
         strength: float = 1.0,
@@ -281,7 +289,8 @@ class Denoiser:
                 self.plugins.postprocess(result.pixels, original, page)
                 for result, original in zip(own, channels_of(pixels), strict=True)
             ]
-            return Cleaned(planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1), own[0].model)
+            together = planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1)
+            return Cleaned(together, own[0].model, own[0].reduced)
         except Exception as error:
             return error
 
@@ -349,7 +358,8 @@ class Denoiser:
         # A sigmoid never quite reaches 0 or 1: an image of one tone is its own best reconstruction.
         flat = bool(patch.max() == patch.min())
         blended = patch if flat else self._blend(patch, result)
-        return Cleaned(patches.whole_to_image(blended, whole, self._size), model.name)
+        reduced = max(whole.shape) > PATCH
+        return Cleaned(patches.whole_to_image(blended, whole, self._size), model.name, reduced)
 
     def _blend(self, image: Floats, result: Floats) -> Floats:
         """Blend a reconstruction with its image, in place: a large page is in memory no more than twice."""

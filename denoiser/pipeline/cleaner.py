@@ -36,6 +36,7 @@ from denoiser.system.atomic import Written
 
 log = logging.getLogger(__name__)
 
+REDUCED = "detail was reduced to 28x28 pixels (--mode tile keeps it)"
 SMALL_PIXELS = 128 * 128
 AHEAD_PIXELS = 32_000_000
 
@@ -201,6 +202,8 @@ class Cleaner:
         done = picture.with_pixels(cleaned.pixels)
         work.models[cleaned.model] += 1
         work.notes.extend(done.notes)
+        if cleaned.reduced:
+            work.notes.append(REDUCED)
         if self._output.estimate:
             levels = map(noise_level.noise, channels_of(picture.pixels))
             work.noise.extend(level for level in levels if level is not None)

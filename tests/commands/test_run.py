@@ -229,12 +229,27 @@ def test_whole_mode_and_its_size(
     assert len(np.unique(result)) == 1
 
 
+def test_sizes_stay_and_lost_detail_is_said_once(denoise: Denoise, scans: Path, tmp_path: Path) -> None:
+    model = fakes.ink(tmp_path / "ink.keras", -20.0)
+    outcome = denoise(scans, "--out", tmp_path / "out", "--model", model)
+    assert outcome.code == 0
+    for path in scans.rglob("*.png"):
+        assert pixels(tmp_path / "out" / path.relative_to(scans)).shape == pixels(path).shape
+    assert outcome.err.count("detail was reduced to 28x28 pixels (--mode tile keeps it)") == 1
+    assert (
+        "reduced" not in denoise(scans, "--out", tmp_path / "tiled", "--model", model, "--mode", "tile").err
+    )
+
+
 def test_a_mode_overrides_the_models(denoise: Denoise, scans: Path, identity: Path, tmp_path: Path) -> None:
     ink = fakes.ink(tmp_path / "ink.keras")
     assert denoise(scans / "a.png", "--out", tmp_path / "t", "--model", ink, "--mode", "tile").code == 0
     assert pixels(tmp_path / "t/a.png").shape == (40, 60)
     assert denoise(scans / "a.png", "--out", tmp_path / "w", "--model", identity, "--mode", "whole").code == 0
-    assert pixels(tmp_path / "w/a.png").shape == (28, 28)
+    assert len(np.unique(pixels(tmp_path / "w/a.png"))) > 1
+    sizes = ("--out", tmp_path / "m", "--model", identity, "--mode", "whole", "--size", "model")
+    assert denoise(scans / "a.png", *sizes).code == 0
+    assert pixels(tmp_path / "m/a.png").shape == (28, 28)
 
 
 def test_formats(denoise: Denoise, scans: Path, identity: Path, tmp_path: Path) -> None:
