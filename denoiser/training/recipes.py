@@ -151,7 +151,7 @@ RECIPES: dict[str, Recipe] = {
             levels=256,
         ),
         # A lower floor gives clean and nearly clean patches more weight.
-        optimization=replace(_MIXER, weight_floor=1 / 255),
+        optimization=replace(_MIXER, weight_floor=2 / 255),
         augmentation=crops.Augmentation(scales=(0.5, 1.0), gain=0.2, inverted=0.1),
         generated_share=0.1,
         levels=(*(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)), CLEAN),

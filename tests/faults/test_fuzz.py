@@ -23,7 +23,7 @@ EXTREMES = (b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff")
 GROUP = 200
 """Files a run: fewer than are spread over processes, so that a crash would be seen as one."""
 ORDINARY = 300
-_OURS = re.compile(r"^(Error: .*|Note: .*|denoise [0-9].*|[0-9]+ (cleaned|failed).*|Nothing to do.*)$")
+_OURS = re.compile(r"^(Error: .*|Note: .*|Cleaning [0-9].*|[0-9]+ (cleaned|failed).*|Nothing to do.*)$")
 
 
 def seeds() -> list[tuple[str, bytes]]:
