@@ -115,11 +115,13 @@ class Batch:
                 self._tell(Result(job.source, job.destination, Status.KEPT))
             return [job for job in stale if job not in foreign]
         if foreign:
-            more = f" (and {len(foreign) - 1} more)" if len(foreign) > 1 else ""
+            several = len(foreign) > 1
+            more = f" (and {len(foreign) - 1} more) exist" if several else " exists"
+            were = f" and {'were' if several else 'was'} not written by denoise"
+            them = "them" if several else "it"
             raise UsageError(
-                f"{foreign[0].destination}{more} exists"
-                f"{'' if self._record is None else ' and was not written by denoise'}.",
-                "Use --force to overwrite, --keep to leave them alone, or another --out.",
+                f"{foreign[0].destination}{more}{'' if self._record is None else were}.",
+                f"Use --force to overwrite, --keep to leave {them} alone, or another --out.",
             )
         return stale
 

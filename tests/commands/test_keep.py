@@ -22,7 +22,11 @@ def test_foreign_files_are_left_alone_and_the_rest_goes_on(
     common = (scans, "--out", out, "--model", identity)
     refused = denoise(*common)
     assert refused.code == 2
-    assert "--keep to leave" in refused.err
+    assert "--keep to leave it alone" in refused.err
+    (out / "b.png").write_text("mine too")
+    assert "a.png (and 1 more) exist and were not written by denoise" in (err := denoise(*common).err)
+    assert "--keep to leave them alone" in err
+    (out / "b.png").unlink()
     outcome = denoise(*common, "--keep", "--json")
     assert outcome.code == 0
     assert "2 cleaned, 1 left alone as not written by denoise" in outcome.err

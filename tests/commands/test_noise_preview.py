@@ -47,6 +47,28 @@ def test_a_plugins_noise_is_drawn(few: None, denoise: Denoise, tmp_path: Path) -
         assert new.height > old.height
 
 
+def test_a_noise_that_happens_to_leave_the_sample_alone_is_drawn_with_another_seed(
+    few: None, denoise: Denoise, tmp_path: Path
+) -> None:
+    (tmp_path / "rare.py").write_text(
+        "import numpy as np\n"
+        "from denoiser import hookimpl\n"
+        "def rare(clean, rng, by=0.4):\n"
+        "    blank = rng.random() in [np.random.default_rng(seed).random() for seed in (12, 13)]\n"
+        "    return clean if blank else clean * (1 - by)\n"
+        "@hookimpl\n"
+        "def register_noise(register):\n"
+        "    register('rare', rare, 'takes light away, at times')\n"
+    )
+    path = tmp_path / "drawn.png"
+    assert denoise("noises", "--preview", path, "--plugin", tmp_path / "rare.py").code == 0
+    with Image.open(path) as image:
+        pixels = np.asarray(image, dtype=float)
+    top = 10 + sorted(["gaussian", "rare", "stain"]).index("rare") * ((len(pixels) - 10) // 3)
+    weak, strong = (pixels[top : top + 200, left : left + 320].mean() for left in (230, 890))
+    assert strong < 0.5 * weak
+
+
 def test_a_plugins_faulty_noise_is_named(few: None, denoise: Denoise, tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text(
         "from denoiser import hookimpl\n"

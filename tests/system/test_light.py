@@ -53,6 +53,7 @@ def light(folder: Path, *arguments: object, code: str = "") -> subprocess.Comple
 WORKS: tuple[tuple[object, ...], ...] = (
     ("scans", "--out", "new", "--quality", "fast", "--compare", "look"),
     ("scans", "--out", "new", "--dry-run"),
+    ("scans", "--out", "new", "--report", "page"),
     ("scans", "--out", "new", "--model", "digits"),
     ("scans", "--out", "new", "--no-plugins", "--plugin", ROOT / "plugins" / "invert.py"),
     ("plugins", "--plugin", ROOT / "plugins" / "invert.py"),
