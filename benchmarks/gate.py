@@ -46,6 +46,8 @@ SIDES = (12, 57)
 SIGMAS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 RIDGE = 1e-3
 UPRIGHT = ("digits", "digits, resized")
+HARM_WEIGHT = 1.5
+"""An image that `digits` would harm counts so many times as one that it would help."""
 DIGIT_WEIGHT = 3.0
 """Upright digits are what `digits` is for: the fit counts each so many times."""
 
@@ -202,7 +204,7 @@ def decibels(model: Denoiser, images: list[Array], clean_images: Array) -> float
 
 
 def scaled(image: Array, side: int) -> Array:
-    """A square image at another size."""
+    """An image at another size, square."""
     resized = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
     return np.asarray(np.clip(resized, 0.0, 1.0), dtype=np.float32)
 
@@ -212,13 +214,14 @@ def fit(sets: Sets, digits: Denoiser, general: Denoiser) -> None:
 
     An image counts as much as is lost by the wrong choice, in dB.
     """
-    first, second, gains, weights = [], [], [], []
+    first, second, gains, weights, resized = [], [], [], [], []
     for name, images in _all(sets):
         for sigma in SIGMAS:
             spoilt = [sets.spoilt(image, sigma) for image in images]
             cut = [whole_from_image(image) for image in spoilt]
             patches = np.stack([patch for patch, _ in cut])
             scales = np.array([PATCH / max(image.shape) for image in images], np.float32)
+            resized.append(scales != 1.0)
             drawn = digits.engine().reconstruct(patches)
             others = np.stack([each.pixels for each in general.clean(list(patches))])
             first.append(glyph_gate.first_features(patches - drawn, drawn, scales))
@@ -229,10 +232,15 @@ def fit(sets: Sets, digits: Denoiser, general: Denoiser) -> None:
             ]
             gains.append(10.0 * np.log10(_errors(ends, images) / _errors(back, images)))
             weights.append(np.full(len(images), DIGIT_WEIGHT if name in UPRIGHT else 1.0))
-    gain, weight = np.concatenate(gains), np.concatenate(weights)
+    gain, weight, others_size = np.concatenate(gains), np.concatenate(weights), np.concatenate(resized)
+    weight *= np.where(gain < 0, HARM_WEIGHT, 1.0) * (np.abs(gain) + 0.1)
     for name, features in (("FIRST", first), ("SECOND", second)):
-        found = logistic(np.concatenate(features).astype(np.float64), gain > 0, weight * (np.abs(gain) + 0.1))
-        print(f"{name} = ({', '.join(f'{value:.4g}' for value in found)})", flush=True)
+        print(f"{name} = (")
+        for rows in (~others_size, others_size):
+            values = np.concatenate(features).astype(np.float64)[rows]
+            found = logistic(values, gain[rows] > 0, weight[rows])
+            print(f"    ({', '.join(f'{value:.4g}' for value in found)}),", flush=True)
+        print(")")
 
 
 def _errors(images: list[Array], clean_images: list[Array]) -> npt.NDArray[np.float64]:
@@ -244,7 +252,9 @@ def _all(sets: Sets) -> Iterator[tuple[str, list[Array]]]:
     for name, glyphs in sets.glyphs.items():
         yield name, list(glyphs)
         yield f"{name}, resized", sets.resized(glyphs[: COUNT // 2])
-    yield from sets.others.items()
+    for name, images in sets.others.items():
+        yield name, images
+        yield f"{name}, 28 pixels", [scaled(image, PATCH) for image in images[: COUNT // 2]]
 
 
 def logistic(
@@ -252,7 +262,7 @@ def logistic(
 ) -> npt.NDArray[np.float64]:
     """Fit a logistic regression by Newton's method, its first feature constant; returns its weights."""
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    mean[0], deviation[0] = 0.0, 1.0
+    mean[0], deviation[deviation == 0.0] = 0.0, 1.0
     scaled_features = (features - mean) / deviation
     weights = weights / weights.mean()
     result = np.zeros(features.shape[1])

