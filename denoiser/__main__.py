@@ -100,9 +100,10 @@ def main() -> NoReturn:
     # threads in addition, results would depend on their number.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:
-        import signal
-
-        signal.signal(signal.SIGTERM, _terminated)
+        # The interpreter has loaded `_signal` already. `signal` itself would import a dozen modules first, and a
+        # SIGTERM meanwhile would end the process without a word.
+        early = sys.modules["_signal"]
+        early.signal(early.SIGTERM, _terminated)
         _repair_streams()
         code = run()
         _ignore_signals()

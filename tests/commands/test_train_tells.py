@@ -147,6 +147,7 @@ def test_a_line_now_and_then_in_a_pipe(
     assert "Training general:" not in denoise("train", folders / "clean", *options, "--force", "-q").err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_noticed_before_the_training(
     denoise: Denoise, store: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
