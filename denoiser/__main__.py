@@ -100,7 +100,7 @@ def main() -> NoReturn:
     # threads in addition, results would depend on their number.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:
-        # The interpreter has loaded `_signal` already. `signal` itself would import a dozen modules first, and a
+        # The interpreter has loaded `_signal` already. `signal` would import a dozen modules first, and a
         # SIGTERM meanwhile would end the process without a word.
         early = sys.modules["_signal"]
         early.signal(early.SIGTERM, _terminated)
