@@ -169,7 +169,7 @@ def test_zoom_detail_next_and_close(page: Browser) -> None:
     assert page.run(zoom) == "25 %"
     page.press("v")
     assert page.run("return document.getElementById('before').alt") == "Detail, full size: before"
-    assert page.run("return document.getElementById('before').naturalWidth") == 512
+    page.wait("return document.getElementById('before').naturalWidth === 512")
     page.press("n")
     assert chosen(page) == names(page)[2]
     page.press("p", "p")
