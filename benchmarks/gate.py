@@ -41,14 +41,14 @@ from denoiser.training import image_folders, mnist
 
 Array = npt.NDArray[np.float32]
 
-COUNT = 400
+COUNT = 300
 SIDES = (12, 57)
 SIGMAS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 RIDGE = 1e-3
 UPRIGHT = ("digits", "digits, resized")
-HARM_WEIGHT = 1.5
-"""An image that `digits` would harm counts so many times as one that it would help."""
-DIGIT_WEIGHT = 3.0
+OTHER_WEIGHT = 3.0
+"""A small picture that is no glyph counts so many times."""
+DIGIT_WEIGHT = 10.0
 """Upright digits are what `digits` is for: the fit counts each so many times."""
 
 
@@ -224,16 +224,19 @@ def fit(sets: Sets, digits: Denoiser, general: Denoiser) -> None:
             resized.append(scales != 1.0)
             drawn = digits.engine().reconstruct(patches)
             others = np.stack([each.pixels for each in general.clean(list(patches))])
-            first.append(glyph_gate.first_features(patches - drawn, drawn, scales))
+            first.append(glyph_gate.first_features(patches, drawn, scales))
             second.append(glyph_gate.second_features(patches, drawn, others, scales))
             ends = [each.pixels for each in general.clean(spoilt)]
             back = [
                 whole_to_image(patch, whole, "input") for patch, (_, whole) in zip(drawn, cut, strict=True)
             ]
             gains.append(10.0 * np.log10(_errors(ends, images) / _errors(back, images)))
-            weights.append(np.full(len(images), DIGIT_WEIGHT if name in UPRIGHT else 1.0))
+            other = name.split(",")[0] in sets.others
+            weights.append(
+                np.full(len(images), DIGIT_WEIGHT if name in UPRIGHT else OTHER_WEIGHT if other else 1.0)
+            )
     gain, weight, others_size = np.concatenate(gains), np.concatenate(weights), np.concatenate(resized)
-    weight *= np.where(gain < 0, HARM_WEIGHT, 1.0) * (np.abs(gain) + 0.1)
+    weight *= np.abs(gain) + 0.1
     for name, features in (("FIRST", first), ("SECOND", second)):
         print(f"{name} = (")
         for rows in (~others_size, others_size):

@@ -19,42 +19,65 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser._types import Floats
+from denoiser.inference.noise_level import MAD
 
 Flags = npt.NDArray[np.bool_]
 General = Callable[[npt.NDArray[np.intp]], Floats]
 
 FIRST = (
-    (1.398, 0.5835, -0.1998, -14.37, -2.815, -0.2504, 3.988, 0, 0, 0, 0),
-    (-3.244, 0.2684, -0.2581, -7.129, -4.753, -0.3121, 5.431, 2.868, 0.4432, 1.695, 0.391),
+    (2.003, -1.046, -0.08685, -16.89, 0, 0, 0, 0, 1.001, -0.1862, -0.2059, 4.916),
+    (0.5596, -1.632, -0.01197, -6.225, -0.02359, -1.902, -0.1798, 0.3918, 1.944, -0.158, -0.2271, 4.447),
 )
 """Weights of `first_features`, for images of 28 pixels and for those that were resized to 28."""
 SECOND = (
-    (2.529, 1.033, -0.1177, -11.36, 0.6448, -3.457, -1.357, 0.09159, -0.04692, 0, 0, 0, 0),
     (
-        3.579,
-        -0.08754,
-        -0.1441,
-        -5.681,
-        1.078,
-        -0.356,
-        -1.597,
-        0.04037,
-        -0.05687,
-        6.839,
-        -0.182,
-        0.02877,
-        0.4009,
+        2.512,
+        0.6867,
+        -0.09108,
+        -12.42,
+        0,
+        0,
+        0,
+        0,
+        0.8153,
+        -0.04456,
+        -0.1027,
+        0.4338,
+        -0.3034,
+        -1.379,
+        0.1045,
+        -0.02206,
+    ),
+    (
+        3.631,
+        -0.3252,
+        -0.0812,
+        -6.264,
+        5.402,
+        -1.041,
+        -1.174,
+        0.2888,
+        0.973,
+        -0.07752,
+        -0.197,
+        0.624,
+        0.5292,
+        -1.519,
+        0.07061,
+        -0.009742,
     ),
 )
 """Weights of `second_features`, likewise."""
-DOUBT = (-3.0, 0.5)
-"""Scores of the first rule between which the second decides: odds of 1 to 20, and 5 to 3.
+DOUBT = (-4.0, 0.5)
+"""Scores of the first rule between which the second decides: odds of 1 to 55, and 5 to 3.
 
 Asking `general` costs seven times what `digits` does, and noisy digits are the usual case.
 """
 
 _LEAST = 1e-5
 """Variance of what rounding to 8 bits leaves over; below it nothing can be told."""
+_LEAST_NOISE = 3e-3
+"""Likewise, as a deviation."""
 
 
 def looks_like_glyph(patches: Floats, digits: Floats, scales: Floats, general: General) -> Flags:
@@ -69,8 +92,9 @@ def looks_like_glyph(patches: Floats, digits: Floats, scales: Floats, general: G
     Returns:
         bool (N,).
     """
-    left = patches - digits
-    score = _scores(first_features(left, digits, scales), FIRST, scales)
+    if not len(patches):
+        return np.zeros(0, dtype=np.bool_)
+    score = _scores(first_features(patches, digits, scales), FIRST, scales)
     flags = score > 0.0
     doubtful = np.flatnonzero((score > DOUBT[0]) & (score < DOUBT[1]))
     if doubtful.size:
@@ -79,59 +103,78 @@ def looks_like_glyph(patches: Floats, digits: Floats, scales: Floats, general: G
     return flags
 
 
-def first_features(left: Floats, digits: Floats, scales: Floats) -> Floats:
-    """Return how much `digits` left over of each patch, (N, 28, 28), and how much structure is in it.
+def first_features(patches: Floats, digits: Floats, scales: Floats) -> Floats:
+    """Return how much `digits` left over of each patch, and how much of that is noise.
 
-    The structure shows in the correlation of neighbouring pixels, which noise lacks, and in the largest mean
-    over 5x5 pixels. Then come the brightest pixel of the reconstruction, as a glyph's ink is bright, and the
-    scale, as enlarging makes neighbouring pixels' noise alike.
+    Structure in what is left over shows in the correlation of neighbouring pixels, which noise lacks, and in
+    its power beside the noise of the image. A glyph's ink is bright, so the reconstruction's brightest pixel
+    counts, and the scale, as enlarging makes neighbouring pixels' noise alike.
+
+    Args:
+        patches: float32 (N, 28, 28), 0..1, ink light on dark.
+        digits: Their reconstructions by `digits`, of the same shape.
+        scales: float32 (N,), by how much each image was enlarged to 28 pixels.
 
     Returns:
-        float32 (N, 11), the first column 1.
+        float32 (N, 12), the first column 1.
     """
+    left = patches - digits
     power = _mean_square(left)
-    log_power = np.log(power)
-    worst = np.log(np.abs(_means(left, 5)).max(axis=(1, 2)) + 1e-3)
     return np.stack(
         (
-            np.ones_like(power),
-            log_power,
-            np.square(log_power),
-            _correlation(left) / power,
-            worst,
-            worst * log_power,
+            *_shared_features(patches, left, power, scales),
             digits.max(axis=(1, 2)),
-            *_scale_features(scales, log_power),
         ),
         axis=1,
     )
 
 
 def second_features(patches: Floats, digits: Floats, general: Floats, scales: Floats) -> Floats:
-    """Return how much both models left over, its structure, and how far they are apart; float32 (N, 13)."""
+    """Return the same and what `general` left over, its structure, and how far both are apart; (N, 16)."""
     left, others = patches - digits, patches - general
     power, other_power = _mean_square(left), _mean_square(others)
-    log_power, log_apart = np.log(power), np.log(_mean_square(digits - general))
+    log_apart = np.log(_mean_square(digits - general))
     return np.stack(
         (
-            np.ones_like(power),
-            log_power,
-            np.square(log_power),
-            _correlation(left) / power,
+            *_shared_features(patches, left, power, scales),
             np.log(other_power),
             _correlation(others) / other_power,
             log_apart,
             np.square(log_apart),
-            log_apart * log_power,
-            *_scale_features(scales, log_power),
+            log_apart * np.log(power),
         ),
         axis=1,
     )
 
 
-def _scale_features(scales: Floats, log_power: Floats) -> tuple[Floats, ...]:
+def _shared_features(patches: Floats, left: Floats, power: Floats, scales: Floats) -> tuple[Floats, ...]:
+    log_power, log_noise = np.log(power), np.log(_noise(patches) + np.float32(_LEAST_NOISE))
     enlarged, reduced = np.log(np.maximum(scales, 1.0)), np.log(np.minimum(scales, 1.0))
-    return enlarged, enlarged * log_power, reduced, reduced * log_power
+    return (
+        np.ones_like(power),
+        log_power,
+        np.square(log_power),
+        _correlation(left) / power,
+        enlarged,
+        enlarged * log_power,
+        reduced,
+        reduced * log_power,
+        log_noise,
+        np.square(log_noise),
+        log_noise * log_power,
+    )
+
+
+def _noise(patches: Floats) -> Floats:
+    """Deviation of the noise, from the median of the diagonal Haar coefficients; see `noise_level.noise`.
+
+    Pixels at 0 and 1 count here: nearly all of a clean glyph is at 0, and then the answer is 0.
+    """
+    rows = patches[:, :-1] - patches[:, 1:]
+    diagonal = np.abs(rows[:, :, :-1] - rows[:, :, 1:]) / np.float32(2.0)
+    values = diagonal.reshape(len(patches), diagonal[0].size)
+    middle = values.shape[1] // 2  # the number is odd; numpy.median would import numpy.ma first
+    return np.asarray(np.partition(values, middle, axis=1)[:, middle] / np.float32(MAD))
 
 
 def _scores(features: Floats, weights: tuple[tuple[float, ...], ...], scales: Floats) -> Floats:
@@ -149,11 +192,3 @@ def _correlation(values: Floats) -> Floats:
     down = np.mean(values[:, 1:] * values[:, :-1], axis=(1, 2))
     across = np.mean(values[:, :, 1:] * values[:, :, :-1], axis=(1, 2))
     return np.asarray((down + across) / np.float32(2.0))
-
-
-def _means(values: Floats, side: int) -> Floats:
-    """Means over squares of `side` pixels."""
-    count = values.shape[1] - side + 1
-    rows = sum((values[:, start : start + count] for start in range(1, side)), start=values[:, :count])
-    total = sum((rows[:, :, start : start + count] for start in range(1, side)), start=rows[:, :, :count])
-    return np.asarray(total / np.float32(side * side))

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from denoiser._types import Floats
 
 _FEWEST = 16
-_MAD = 0.6744897501960817
+MAD = 0.6744897501960817
 """Median of the absolute value of a standard normal variable."""
 
 
@@ -27,7 +27,7 @@ def noise(image: npt.NDArray[np.floating]) -> float | None:
     inside = np.minimum(np.minimum(first, second), np.minimum(third, fourth)) > 0.0
     inside &= np.maximum(np.maximum(first, second), np.maximum(third, fourth)) < 1.0
     coefficients = np.abs((first - second - third + fourth)[inside]) / 2.0
-    return float(np.median(coefficients)) / _MAD if coefficients.size >= _FEWEST else None
+    return float(np.median(coefficients)) / MAD if coefficients.size >= _FEWEST else None
 
 
 def noise_of(patches: Floats) -> Floats:
