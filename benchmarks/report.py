@@ -202,10 +202,14 @@ def faint_page(rng: Random) -> Array:
 
 def faint_text(rng: Random, _: Denoiser) -> Case:
     """Faint text erased."""
-    clean, without, strength = _with_faint(rng)
+    return _lost(rng, "faint text", *_with_faint(rng))
+
+
+def _lost(rng: Random, name: str, clean: Array, without: Array, strength: float) -> Case:
+    """A picture whose cleaning took what only `clean` has, and most of the noise."""
     kind, before = noisy(rng, clean, min(0.1, strength))
     left = np.float32(rng.uniform(0.0, 0.3))
-    return Case(f"faint text, {kind}", clean, before, rounded(without + left * (before - clean)), harmed=True)
+    return Case(f"{name}, {kind}", clean, before, rounded(without + left * (before - clean)), harmed=True)
 
 
 def engraving(rng: Random) -> Array:
@@ -251,10 +255,7 @@ def texture(rng: Random) -> Array:
 
 def texture_lost(rng: Random, _: Denoiser) -> Case:
     """Regular texture lost."""
-    clean, smooth, amplitude = _with_texture(rng)
-    kind, before = noisy(rng, clean, min(0.1, amplitude))
-    left = np.float32(rng.uniform(0.0, 0.3))
-    return Case(f"texture, {kind}", clean, before, rounded(smooth + left * (before - clean)), harmed=True)
+    return _lost(rng, "texture", *_with_texture(rng))
 
 
 def _strokes(rng: Random, side: int) -> list[tuple[npt.NDArray[np.float64], float]]:

@@ -15,7 +15,8 @@ from typing import Any
 import click
 
 from denoiser.commands import completion
-from denoiser.commands.click_parts import Command, GroupedOption
+from denoiser.commands.click_parts import Command
+from denoiser.commands.click_parts import option as make_option
 from denoiser.errors import UsageError
 
 NAME = "denoise.toml"
@@ -153,14 +154,11 @@ def _turns_off(option: click.Option) -> bool:
 
 
 OPTIONS: list[click.Parameter] = [
-    GroupedOption(
-        ["--config"],
-        heading="Defaults",
+    make_option(
+        *("Defaults", "--config"),
         metavar="FILE",
         shell_complete=completion.paths,
         help=f"File of defaults for these options. [default: {NAME} in the folder of `denoise doctor`]",
     ),
-    GroupedOption(
-        ["--preset"], heading="Defaults", metavar="NAME", help="Use the table [preset.NAME] of that file."
-    ),
+    make_option("Defaults", "--preset", metavar="NAME", help="Use the table [preset.NAME] of that file."),
 ]

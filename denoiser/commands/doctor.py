@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from denoiser import __version__
-from denoiser.commands.click_parts import Command, GroupedOption, NamedPath
+from denoiser.commands.click_parts import Command, NamedPath, option
 from denoiser.errors import DenoiserError, ExitCode, on_one_line, reason
 
 _PACKAGES = ("numpy", "pillow", "h5py", "click", "pluggy", "tqdm", "tensorflow", "keras")
@@ -30,7 +30,7 @@ _SIDE = 256
     cls=Command,
     params=[
         click.Argument(["out"], required=False, type=NamedPath(path_type=Path)),
-        GroupedOption(["--json", "as_json"], is_flag=True, heading="Output", help="Print JSON."),
+        option("Output", "--json", "as_json", is_flag=True, help="Print JSON."),
     ],
     examples=(
         ("denoise doctor", "what works here, and how fast"),

@@ -184,4 +184,5 @@ def _watch(request: Request, data: IO[bytes] | None) -> int:
                 click.echo(on_one_line(f"Error: {folder.source} {folder.outcome.error}"), err=True)
         return found
 
-    return Watch(request, jobs, lambda found: run_batch.Batch(request, data, found).run()).run()
+    code = Watch(request, jobs, lambda found: run_batch.Batch(request, data, found).run()).run()
+    return code or (ExitCode.SOME_FAILED if unreadable else ExitCode.OK)

@@ -212,8 +212,8 @@ def _announce(plan: Plan, dataset: Dataset, tell: Tell) -> None:
             for config in (start.config, expected)
         )
         tell(
-            f"{start.name} has another shape than {recipe.network} has now: {has}; expected: {wanted}."
-            " It keeps its shape; --from scratch trains the new one."
+            f"The start, {start.name}, has another shape ({has}) than a new {recipe.network}"
+            f" ({wanted}). It keeps that shape; --from scratch trains the new one."
         )
 
 

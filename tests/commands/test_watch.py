@@ -88,6 +88,30 @@ def test_a_file_that_fails_is_tried_again_when_it_changes(
     assert (tmp_path / "out" / "a.png").is_file()
 
 
+def test_a_folder_that_can_not_be_listed_is_named_once_and_counts_as_failed(
+    denoise: Denoise,
+    scans: Path,
+    identity: Path,
+    tmp_path: Path,
+    rounds: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (scans / "shut").mkdir()
+    listing = os.scandir
+
+    def scandir(folder: Any) -> Any:
+        if Path(folder).name == "shut":
+            raise PermissionError(13, "Permission denied")
+        return listing(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    rounds(nothing, nothing, nothing)
+    outcome = denoise(scans, "--out", tmp_path / "out", "--model", identity, "--watch", 1)
+    assert outcome.code == 1
+    assert outcome.err.count(f"Error: {scans / 'shut'} can't be read: Permission denied.") == 1
+    assert (tmp_path / "out" / "a.png").is_file()
+
+
 def test_ctrl_c_during_the_work_is_told_apart() -> None:
     class Asked:
         watch, quiet = 1.0, True
