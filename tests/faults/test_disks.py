@@ -5,6 +5,7 @@ A few sizes of disk in the ordinary run; by hand, `pytest tests/faults/test_disk
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,30 @@ def test_a_comparison_on_a_full_disk_is_whole_or_not_there(
                 assert not made.exists()
             else:
                 assert made.read_bytes() == whole
+
+
+@pytest.mark.parametrize("after", range(0, 40, 4))
+def test_a_run_that_fills_the_disk_goes_on_where_there_is_room_again(
+    command: Commands, disk: Disk, identity: Path, tmp_path: Path, after: int
+) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for index in range(12):
+        picture(scans / "x.png", 40).rename(scans / f"{index:02}.png")
+    common = ("./scans", "--model", identity, "--jobs", "1", "--out")
+    assert command(*common, tmp_path / "o", cwd=tmp_path).code == 0
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "o").glob("*.png")}
+    with disk(4 * (4 + after)) as folder:
+        filled = command(*common, folder / "o", cwd=tmp_path)
+        assert filled.code in (0, 1)
+        assert all("the disk is full" in line for line in filled.errors)
+        for path in (folder / "o").glob("*.png"):
+            assert path.read_bytes() == whole[path.name]
+        subprocess.run(["mount", "-o", "remount,size=1m", str(folder)], check=True)
+        again = command(*common, folder / "o", cwd=tmp_path)
+        assert again.code == 0, again.err
+        assert {path.name: path.read_bytes() for path in (folder / "o").glob("*.png")} == whole
+        assert command(*common, folder / "o", cwd=tmp_path).err == "12 up to date.\n"
 
 
 def test_sync_flushes_the_file_and_its_folder_before_and_after_it_has_its_name(
