@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from denoiser.errors import FileError, reason
-from denoiser.imaging import plugin_files, small_png
+from denoiser.imaging import jp2, plugin_files, small_png
 from denoiser.imaging.formats import ALPHA, LONGEST_SIDE, SIXTEEN_BIT, WRITABLE
 from denoiser.imaging.picture import Picture, quantize
 from denoiser.plugins.manager import Plugins
@@ -122,7 +122,8 @@ def _encode(picture: Picture, target: str, file: Any, notes: list[str]) -> None:
         # OpenJPEG tries again for ever where its file takes nothing more.
         memory = io.BytesIO()
         image.save(memory, target, **options)
-        file.write(memory.getbuffer())
+        dpi = picture.page.dpi
+        file.write(memory.getbuffer() if dpi is None else jp2.with_resolution(memory.getvalue(), dpi))
     else:
         image.save(file, target, **options)
 
