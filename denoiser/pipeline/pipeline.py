@@ -6,10 +6,11 @@ in this one. The results are the same.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
+from denoiser.errors import DenoiserError
 from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.cleaner import Cleaner, Output
 from denoiser.pipeline.outcomes import Outcome, Result, Status
@@ -21,6 +22,9 @@ GROUP_FILES = 64
 SMALL_BYTES = 64 << 10
 PROCESSES_FROM = 256
 """So many small files are worth starting processes for: less than half a second in one of them."""
+
+HEAD_FILES = 1_000
+"""So many jobs decide who cleans; those that come later are not known then."""
 
 WINDOW_FILES = 16 * GROUP_FILES
 """So many files a core may be finished before the first that is not: the outcomes that wait are bounded."""
@@ -67,58 +71,66 @@ class Pipeline:
             return "new"
         return self._record.why_stale(job.relative, job.source, job.destination, self.made_with)
 
-    def run(self, jobs: Sequence[Job], tell: Callable[[Result], None], *, fail_fast: bool = False) -> None:
+    def run(self, jobs: Iterable[Job], tell: Callable[[Result], None], *, fail_fast: bool = False) -> None:
         """Clean the jobs and tell each result, in order; raises nothing but what stops everything.
 
-        Where it is stopped, files that processes had finished by then are recorded and told, too.
+        Where it is stopped, files that processes had finished by then are recorded and told, too. Where the
+        jobs end with a DenoiserError, those before it are cleaned first.
 
         Args:
-            jobs: the files.
+            jobs: the files; they are taken one by one, shortly before their turn.
             tell: called with each result, on this thread.
             fail_fast: whether to stop after the first file that fails.
 
         """
-        pool, chunks = self._pool(jobs)
+        given = _Given(jobs)
+        pool, chunks = self._pool(iter(given))
+        pending: dict[int, Job] = {}
         finished: dict[int, Outcome] = {}
         told = 0
         try:
-            self._submit(pool, chunks, jobs, told)
-            for index, outcome in pool.outcomes():
-                finished[index] = outcome
+            self._submit(pool, chunks, pending)
+            for number, outcome in pool.outcomes():
+                finished[number] = outcome
                 while told in finished:
-                    result = self._record_outcome(jobs[told], finished.pop(told))
+                    result = self._record_outcome(pending.pop(told), finished.pop(told))
                     told += 1
                     tell(result)
                     if fail_fast and result.status is Status.FAILED:
                         return
-                self._submit(pool, chunks, jobs, told)
+                self._submit(pool, chunks, pending)
         finally:
             drained = finished | dict(pool.close())
-            for index in sorted(drained):
-                tell(self._record_outcome(jobs[index], drained[index]))
+            for number in sorted(drained):
+                tell(self._record_outcome(pending.pop(number), drained[number]))
+        if given.error is not None:
+            raise given.error
 
-    def _submit(self, pool: Pool, chunks: deque[Chunk], jobs: Sequence[Job], told: int) -> None:
+    def _submit(self, pool: Pool, chunks: Iterator[Chunk], pending: dict[int, Job]) -> None:
         """Give the pool what it has room for, and record that these outputs are begun."""
-        while chunks and pool.ready and chunks[0].start < told + WINDOW_FILES * self._denoiser.jobs:
-            chunk = chunks.popleft()
+        while pool.ready and len(pending) < WINDOW_FILES * self._denoiser.jobs:
+            chunk = next(chunks, None)
+            if chunk is None:
+                return
             if self._record is not None:
-                self._record.begin(job.relative for job in jobs[chunk.start : chunk.stop])
+                self._record.begin(job.relative for job in chunk.jobs)
+            pending.update(zip(chunk.numbers, chunk.jobs, strict=True))
             pool.submit(chunk)
 
-    def _pool(self, jobs: Sequence[Job]) -> tuple[Pool, deque[Chunk]]:
+    def _pool(self, jobs: Iterator[Job]) -> tuple[Pool, Iterator[Chunk]]:
         """Choose who cleans, and in which chunks: several processes only where there are many small files."""
-        chunks = _chunks(jobs)
-        small = sum(len(chunk) for chunk in chunks if len(chunk) > 1)
-        count = min(self._denoiser.jobs, len(chunks)) if small >= PROCESSES_FROM else 1
-        starts = range(0, len(jobs), GROUP_FILES)
-        alone = deque(range(start, min(start + GROUP_FILES, len(jobs))) for start in starts)
+        head = list(itertools.islice(jobs, HEAD_FILES))
+        sizes = [len(chunk) for chunk in _by_size(head)]
+        jobs = itertools.chain(head, jobs)
+        small = sum(size for size in sizes if size > 1)
+        count = min(self._denoiser.jobs, len(sizes)) if small >= PROCESSES_FROM else 1
         if (count > 1 or self._has_plugins()) and self._may_fork():
             from denoiser.pipeline.process_pool import ProcessPool
 
             if count > 1:
-                return ProcessPool(self._cleaner, jobs, count), deque(chunks)
-            return ProcessPool(self._cleaner, jobs, 1, threads=self._denoiser.jobs), alone
-        return SerialPool(self._cleaner, jobs), alone
+                return ProcessPool(self._cleaner, count), _by_size(jobs)
+            return ProcessPool(self._cleaner, 1, threads=self._denoiser.jobs), _by_number(jobs)
+        return SerialPool(self._cleaner), _by_number(jobs)
 
     def _may_fork(self) -> bool:
         """Whether other processes may do the work.
@@ -156,22 +168,46 @@ class Pipeline:
         return self._cleaner.stream(content)
 
 
-def _chunks(jobs: Sequence[Job]) -> list[Chunk]:
+class _Given:
+    """Iterates over jobs up to an error by which they end, and keeps that."""
+
+    def __init__(self, jobs: Iterable[Job]) -> None:
+        self._jobs = jobs
+        self.error: DenoiserError | None = None
+
+    def __iter__(self) -> Iterator[Job]:
+        try:
+            yield from self._jobs
+        except DenoiserError as error:
+            self.error = error
+
+
+def _by_number(jobs: Iterator[Job]) -> Iterator[Chunk]:
+    """Cut the jobs into chunks of so many."""
+    first = 0
+    while group := tuple(itertools.islice(jobs, GROUP_FILES)):
+        yield Chunk(first, group)
+        first += len(group)
+
+
+def _by_size(jobs: Iterable[Job]) -> Iterator[Chunk]:
     """Cut the jobs into chunks for processes: small files that share batches, each large file by itself."""
-    chunks: list[Chunk] = []
-    start = 0
-    for index, job in enumerate(jobs):
+    group: list[Job] = []
+    first = 0
+    for job in jobs:
         try:
             size = os.stat(job.source).st_size  # noqa: PTH116 - a third of the time, for every file
         except OSError:
             size = 0
         large = size > SMALL_BYTES
-        if index > start and (large or index - start >= GROUP_FILES):
-            chunks.append(range(start, index))
-            start = index
+        if group and (large or len(group) >= GROUP_FILES):
+            yield Chunk(first, tuple(group))
+            first += len(group)
+            group.clear()
         if large:
-            chunks.append(range(index, index + 1))
-            start = index + 1
-    if start < len(jobs):
-        chunks.append(range(start, len(jobs)))
-    return chunks
+            yield Chunk(first, (job,))
+            first += 1
+        else:
+            group.append(job)
+    if group:
+        yield Chunk(first, tuple(group))

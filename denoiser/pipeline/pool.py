@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 from denoiser.pipeline.cleaner import Cleaner
 from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.plan import Job
 
-Chunk = range
-"""Indices of neighbouring jobs that are cleaned together."""
+
+@dataclass(frozen=True)
+class Chunk:
+    """Neighbouring jobs that are cleaned together; `first` is the number of the first of them in the run."""
+
+    first: int
+    jobs: tuple[Job, ...]
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of the jobs in the run."""
+        return range(self.first, self.first + len(self.jobs))
 
 
 class Pool(Protocol):
-    """Cleans chunks of one sequence of jobs, which it knows from the start."""
+    """Cleans chunks of jobs. How many will come is not known from the start."""
 
     @property
     def ready(self) -> bool:
@@ -24,7 +38,7 @@ class Pool(Protocol):
         """Accept a chunk."""
 
     def outcomes(self) -> Iterator[tuple[int, Outcome]]:
-        """Yield outcomes with their jobs' indices as they come, until all that was submitted is finished.
+        """Yield outcomes with their jobs' numbers as they come, until all that was submitted is finished.
 
         More may be submitted meanwhile. Raises the error that no single file is at fault for.
         """
@@ -36,14 +50,14 @@ class Pool(Protocol):
 class SerialPool:
     """Cleans in this process, one chunk at a time."""
 
-    def __init__(self, cleaner: Cleaner, jobs: Sequence[Job]) -> None:
-        self._cleaner, self._jobs = cleaner, jobs
-        self._chunk: Chunk = range(0)
+    def __init__(self, cleaner: Cleaner) -> None:
+        self._cleaner = cleaner
+        self._chunk: Chunk | None = None
 
     @property
     def ready(self) -> bool:
         """Whether the last chunk is finished."""
-        return not self._chunk
+        return self._chunk is None
 
     def submit(self, chunk: Chunk) -> None:
         """Accept a chunk."""
@@ -51,12 +65,12 @@ class SerialPool:
 
     def outcomes(self) -> Iterator[tuple[int, Outcome]]:
         """Clean what was submitted."""
-        while chunk := self._chunk:
-            outcomes = self._cleaner.outcomes(self._jobs[chunk.start : chunk.stop])
-            for index, outcome in zip(chunk, outcomes, strict=True):
-                if index == chunk[-1]:
-                    self._chunk = range(0)
-                yield index, outcome
+        while (chunk := self._chunk) is not None:
+            last = chunk.numbers[-1]
+            for number, outcome in zip(chunk.numbers, self._cleaner.outcomes(chunk.jobs), strict=True):
+                if number == last:
+                    self._chunk = None
+                yield number, outcome
 
     def close(self) -> list[tuple[int, Outcome]]:
         """Nothing is finished that was not yielded."""

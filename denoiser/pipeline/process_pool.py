@@ -18,6 +18,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from denoiser.errors import DenoiserError, FileError
@@ -50,21 +51,18 @@ Told = Sequence[tuple[int, Outcome]]
 
 
 class ProcessPool:
-    """Processes that clean one sequence of jobs; see `Pool`.
+    """Processes that clean chunks of jobs; see `Pool`.
 
     Args:
         cleaner: does the work; this process's memory is shared with all.
-        jobs: all of them.
         count: how many processes.
         threads: with how many threads each process computes; None: with one where a chunk has several files,
             else with all.
 
     """
 
-    def __init__(
-        self, cleaner: Cleaner, jobs: Sequence[Job], count: int, *, threads: int | None = None
-    ) -> None:
-        self._cleaner, self._jobs, self._count, self._threads = cleaner, jobs, count, threads
+    def __init__(self, cleaner: Cleaner, count: int, *, threads: int | None = None) -> None:
+        self._cleaner, self._count, self._threads = cleaner, count, threads
         self._waiting: deque[Chunk] = deque()
         self._retried: set[int] = set()
         self._workers: list[_Worker] = []
@@ -106,7 +104,7 @@ class ProcessPool:
             if len(self._workers) < self._count and (worker is None or worker.chunks):
                 others = [each.pipe for each in self._workers]
                 try:
-                    worker = _Worker(self._cleaner, self._jobs, others, self._threads)
+                    worker = _Worker(self._cleaner, others, self._threads)
                 except OSError as error:
                     no_more(error)
                     self._count = len(self._workers)
@@ -119,14 +117,12 @@ class ProcessPool:
     def _work_here(self) -> None:
         """Clean the next chunk in this process, as there can be no other, but for files that ended one."""
         chunk = self._waiting.popleft()
-        if self._retried.issuperset(chunk):
+        if self._retried.issuperset(chunk.numbers):
             error = FileError("can't be done: the process at it ended, and the system starts no other.")
-            self._finished += [
-                (index, failed(self._jobs[index], error, time.perf_counter())) for index in chunk
-            ]
-            return
-        outcomes = self._cleaner.outcomes(self._jobs[chunk.start : chunk.stop])
-        self._finished += zip(chunk, outcomes, strict=True)
+            outcomes = iter([failed(job, error, time.perf_counter()) for job in chunk.jobs])
+        else:
+            outcomes = self._cleaner.outcomes(chunk.jobs)
+        self._finished += zip(chunk.numbers, outcomes, strict=True)
 
     def _may_start(self, chunk: Chunk) -> bool:
         """A large file uses all cores and much memory: one at a time. So do files that are retried."""
@@ -144,15 +140,15 @@ class ProcessPool:
         self._workers.remove(worker)
         worker.end()
         unfinished, later = worker.unfinished(), list(worker.chunks)[1:]
-        atomic.sweep({self._jobs[index].destination.parent for index in unfinished})
+        atomic.sweep({job.destination.parent for _, job in unfinished})
         alone = []
-        for index in unfinished:
-            if index in self._retried:
+        for number, job in unfinished:
+            if number in self._retried:
                 error = FileError(f"can't be done: twice, the process at it {worker.fate()}.")
-                self._finished.append((index, failed(self._jobs[index], error, time.perf_counter())))
+                self._finished.append((number, failed(job, error, time.perf_counter())))
             else:
-                self._retried.add(index)
-                alone.append(range(index, index + 1))
+                self._retried.add(number)
+                alone.append(Chunk(number, (job,)))
         self._waiting.extendleft(reversed([*alone, *later]))
 
     def close(self) -> list[tuple[int, Outcome]]:
@@ -169,18 +165,40 @@ class ProcessPool:
         return list(self._finished)
 
 
+_Packed = list[tuple[str, list[str]]]
+
+
+def _packed(jobs: Sequence[Job]) -> _Packed:
+    """Return the jobs' paths without what they have in common, so that a pipe has room for two chunks."""
+    packed = []
+    for paths in (
+        [str(job.source) for job in jobs],
+        [str(job.destination) for job in jobs],
+        [job.relative for job in jobs],
+    ):
+        common = os.path.commonprefix(paths)  # noqa: RUF071 - not of folders alone
+        packed.append((common, [path[len(common) :] for path in paths]))
+    return packed
+
+
+def _unpacked(packed: _Packed) -> list[Job]:
+    sources, destinations, relatives = ([common + rest for rest in each] for common, each in packed)
+    return [
+        Job(Path(source), Path(destination), relative)
+        for source, destination, relative in zip(sources, destinations, relatives, strict=True)
+    ]
+
+
 class _Worker:
     """One process, seen from outside."""
 
-    def __init__(
-        self, cleaner: Cleaner, jobs: Sequence[Job], others: Sequence[Connection], threads: int | None
-    ) -> None:
+    def __init__(self, cleaner: Cleaner, others: Sequence[Connection], threads: int | None) -> None:
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
         self.chunks: deque[Chunk] = deque()
         self._received = 0
         self._trace = Trace()
-        given = (theirs, [*others, self.pipe], cleaner, jobs, threads, self._trace)
+        given = (theirs, [*others, self.pipe], cleaner, threads, self._trace)
         self.process = context.Process(target=_serve, args=given, name="denoiser", daemon=True)
         # What is run at a fork by other modules swallows the KeyboardInterrupt of a signal, with a traceback.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
@@ -194,7 +212,7 @@ class _Worker:
         """Hand over a chunk."""
         self.chunks.append(chunk)
         with contextlib.suppress(OSError):  # dead, which shows when its results are received
-            self.pipe.send((chunk.start, chunk.stop))
+            self.pipe.send((chunk.first, _packed(chunk.jobs)))
 
     def receive(self) -> Told:
         """Receive outcomes; raises the error that the worker sends, EOFError or OSError if it is dead."""
@@ -206,9 +224,12 @@ class _Worker:
             self._received -= len(self.chunks.popleft())
         return told
 
-    def unfinished(self) -> Sequence[int]:
-        """Indices of its first chunk whose outcomes were not received."""
-        return self.chunks[0][self._received :] if self.chunks else ()
+    def unfinished(self) -> list[tuple[int, Job]]:
+        """Return the jobs of its first chunk whose outcomes were not received, with their numbers."""
+        if not self.chunks:
+            return []
+        chunk = self.chunks[0]
+        return list(zip(chunk.numbers, chunk.jobs, strict=True))[self._received :]
 
     def end(self) -> None:
         """Wait for its end; kill it if that doesn't come."""
@@ -254,7 +275,6 @@ def _serve(
     pipe: Connection,
     others: Sequence[Connection],
     cleaner: Cleaner,
-    jobs: Sequence[Job],
     threads: int | None,
     trace: Trace,
 ) -> None:
@@ -271,13 +291,14 @@ def _serve(
     _end_with_parent()
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
-            start, stop = pipe.recv()
+            first, packed = pipe.recv()
+            jobs = _unpacked(packed)
             # Small files leave the other cores to the other workers; a large one has them all.
-            cleaner.threads(threads or (1 if stop - start > 1 else None))
+            cleaner.threads(threads or (1 if len(jobs) > 1 else None))
             sender = _Sender(pipe, ending)
             try:
-                for index, outcome in enumerate(cleaner.outcomes(jobs[start:stop]), start):
-                    sender.send(index, outcome)
+                for number, outcome in enumerate(cleaner.outcomes(jobs), first):
+                    sender.send(number, outcome)
                     if os.getppid() != parent:
                         return
             except DenoiserError as error:
@@ -304,9 +325,9 @@ class _Sender:
         self._ready: list[tuple[int, Outcome]] = []
         self._sent = time.monotonic()
 
-    def send(self, index: int, outcome: Outcome) -> None:
+    def send(self, number: int, outcome: Outcome) -> None:
         """Send an outcome, now or soon."""
-        self._ready.append((index, outcome))
+        self._ready.append((number, outcome))
         if time.monotonic() - self._sent > REPORT_SECONDS:
             self.flush()
 
