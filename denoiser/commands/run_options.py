@@ -100,6 +100,16 @@ PARAMETERS: list[click.Parameter] = [
     ),
     option(OUTPUT, "--color", is_flag=True, help="Keep colour, and denoise each channel."),
     option(
+        *(OUTPUT, "--bilevel"),
+        is_flag=True,
+        help="Write pages of 1 bit with 1 bit again, black below 0.5, in their compression.",
+    ),
+    option(
+        *(OUTPUT, "--strip-metadata"),
+        is_flag=True,
+        help="Leave out EXIF, XMP, IPTC, texts and comments. Resolution and colour profile stay.",
+    ),
+    option(
         *(OUTPUT, "--size"),
         type=click.Choice(["input", "model"]),
         default="input",
@@ -260,6 +270,8 @@ class Request:
     follow_links: bool
     format: str
     color: bool
+    bilevel: bool
+    strip_metadata: bool
     max_megapixels: float
     force: bool
     keep: bool
@@ -344,6 +356,8 @@ class Request:
         return Output(
             format=None if self.format == "keep" else self.format,
             color=self.color,
+            bilevel=self.bilevel,
+            strip_metadata=self.strip_metadata,
             max_megapixels=self.max_megapixels,
             compare=compare,
             estimate=self.verbose or self.as_json,

@@ -18,6 +18,7 @@ MPO, a photograph of several views, is opened as the JPEG that it begins as.
 """
 LONGEST_SIDE = {"JPEG": 65500, "WEBP": 16383}
 SIXTEEN_BIT = frozenset(("PNG", "TIFF", "PPM", "JPEG2000"))
+BILEVEL = frozenset(("PNG", "TIFF", "PPM", "BMP"))
 ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
 
 _KNOWN = "png apng tif tiff jpg jpeg jpe jfif bmp dib pgm ppm pbm pnm webp gif jp2 j2k"

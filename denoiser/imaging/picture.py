@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser._types import Floats
+from denoiser.imaging.metadata import Metadata
 from denoiser.page import Page
 
 _QUANTIZED = 1 << 16
 """Pixels that are rounded at a time."""
 BECAME_GRAY = "colour became gray (--color keeps it)"
+BECAME_8_BIT = "1 bit became 8 bit, as gray edges need it (--bilevel keeps it)"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Picture:
         format: the file's format as Pillow names it.
         options: how the file was encoded, for Pillow's `save`.
         notes: changes that reading made.
+        metadata: what the page tells about itself.
+        bilevel: whether it is to be written with 1 bit.
 
     """
 
@@ -38,6 +42,8 @@ class Picture:
     format: str = "PNG"
     options: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    metadata: Metadata = field(default_factory=Metadata)
+    bilevel: bool = False
 
     def with_pixels(self, pixels: Floats) -> Picture:
         """Return the same page with other pixels; alpha stays only where the size does."""
@@ -45,6 +51,17 @@ class Picture:
             note = "transparency was left out, as the size changed"
             return replace(self, pixels=pixels, alpha=None, notes=(*self.notes, note))
         return replace(self, pixels=pixels)
+
+    def without_metadata(self) -> Picture:
+        """Return the same page without EXIF, XMP and the like; resolution and colour profile stay."""
+        return replace(self, metadata=Metadata(), page=replace(self.page, exif=None))
+
+    def as_bilevel(self) -> Picture:
+        """Return the page in black and white, cut at 0.5, if it was read from 1 bit; else itself."""
+        if self.page.depth != 1:
+            return self
+        notes = tuple(note for note in self.notes if note != BECAME_8_BIT)
+        return replace(self, pixels=(self.pixels >= 0.5).astype(np.float32), notes=notes, bilevel=True)
 
 
 def quantize(pixels: Floats, depth: int) -> npt.NDArray[Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from numbers import Rational
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -19,8 +20,9 @@ from PIL import Image, UnidentifiedImageError
 
 from denoiser._types import Floats
 from denoiser.errors import FileError
+from denoiser.imaging import metadata
 from denoiser.imaging.formats import READABLE, SAME_AS
-from denoiser.imaging.picture import BECAME_GRAY, Picture
+from denoiser.imaging.picture import BECAME_8_BIT, BECAME_GRAY, Picture
 from denoiser.imaging.source import Source
 from denoiser.page import Page
 from denoiser.system import memory
@@ -51,15 +53,21 @@ _PIXELS_A_BYTE: dict[str | None, int] = {
 _BYTES_A_PIXEL = {"JPEG2000": (18, 55), "WEBP": (28, 51)}
 """Memory that these take to be read, cleaned and written, in gray and in colour: their codecs need more."""
 
-# TIFF tags that describe the page and not its coding: description, make, model, resolution, page name and
-# number, software, date, artist, copyright.
-_TIFF_TAGS = (254, 269, 270, 271, 272, 282, 283, 285, 296, 297, 305, 306, 315, 33432)
+_SHORT, _LARGEST_DPI = 65535, 65535.0
+# TIFF tags of the page's place and size, and what they may be: kind of page, resolution and its unit, page
+# number. Anything else stops Pillow or libtiff when it is written.
+_TIFF_TAGS: dict[int, Callable[[Any], bool]] = {
+    254: lambda value: _is_short(value),
+    282: lambda value: _is_rational(value),
+    283: lambda value: _is_rational(value),
+    296: lambda value: value in (1, 2, 3),
+    297: lambda value: isinstance(value, tuple) and len(value) == 2 and all(map(_is_short, value)),
+}
 _IMAGE_WIDTH = 256
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT = 258, 262, 254, 339
 _MIN_IS_WHITE = 0
 _UNSIGNED, _SIGNED = 1, 2
 
-BECAME_8_BIT = "1 bit became 8 bit, as gray edges need it"
 FEW_BITS_BECAME_8 = "few bits became 8 bit, as clean tones lie between them"
 
 
@@ -198,12 +206,13 @@ class ImageFile(Source):
 
     def _decode(self, index: int) -> Picture:
         image, notes = self._image, []
+        metadata.settle(image)
         mode, info = image.mode, dict(image.info)
         depth = self._depth()
         options = self._options()
         dpi = info.get("dpi")
         icc = info.get("icc_profile")
-        exif, image = self._upright(image)
+        exif, xmp, image = self._upright(image)
         if getattr(self._image, "is_animated", False) and self.format != "TIFF":
             notes.append(f"only the first frame of several in a {self.format} was cleaned")
         alpha = self._keyed(image)
@@ -220,19 +229,22 @@ class ImageFile(Source):
             icc = None
         pixels, span = self._scaled(image, depth, notes)
         page = Page(self.path, index, self.count, depth, mode, _dpi(dpi), icc, exif)
-        return Picture(pixels, page, alpha, span, self.format, options, tuple(notes))
+        self._image.load()  # texts may stand after the pixels
+        told = metadata.read(self._image, self.format, xmp, notes)
+        return Picture(pixels, page, alpha, span, self.format, options, tuple(notes), told)
 
-    def _upright(self, image: Image.Image) -> tuple[bytes | None, Image.Image]:
-        """Apply the EXIF orientation; returns the EXIF block without it."""
+    def _upright(self, image: Image.Image) -> tuple[bytes | None, bytes | None, Image.Image]:
+        """Apply the EXIF orientation; returns the EXIF block and the XMP packet without it."""
         if "exif" not in image.info and self.format != "TIFF":
-            return None, image
+            return None, image.info.get("xmp"), image
         from PIL import ImageOps
 
         image.load()
         upright = ImageOps.exif_transpose(image)
+        xmp = metadata.upright(image.info.get("xmp"))
         if self.format == "TIFF":
-            return None, upright
-        return upright.info.get("exif"), upright
+            return None, xmp, upright
+        return upright.info.get("exif"), xmp, upright
 
     def _depth(self) -> int:
         """Bits a sample, from the header; refuses what Pillow would reduce to 8 bits in silence."""
@@ -338,8 +350,8 @@ class ImageFile(Source):
             from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
             tags = ImageFileDirectory_v2()
-            for number in _TIFF_TAGS:
-                if (value := self._tag(number, None)) is not None:
+            for number, valid in _TIFF_TAGS.items():
+                if valid(value := self._tag(number, None)):
                     tags[number] = value
             return {"compression": image.info.get("compression"), "tiffinfo": tags}
         if self.format == "JPEG":
@@ -353,6 +365,14 @@ class ImageFile(Source):
         if self.format == "WEBP":
             return {"lossless": True}
         return {}
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, int) and 0 <= value <= _SHORT
+
+
+def _is_rational(value: Any) -> bool:
+    return isinstance(value, Rational | float) and 0.0 <= float(value) < float(1 << 32)
 
 
 @contextlib.contextmanager
@@ -423,7 +443,7 @@ def _dpi(value: Any) -> tuple[float, float] | None:
         pair = (float(value[0]), float(value[1]))
     except (TypeError, ValueError, IndexError, ZeroDivisionError):
         return None
-    if not all(np.isfinite(pair)) or min(pair) <= 0:
+    if not all(np.isfinite(pair)) or min(pair) <= 0 or max(pair) > _LARGEST_DPI:
         return None
     across, down = (float(round(side)) if abs(side - round(side)) < 0.02 else side for side in pair)
     return across, down

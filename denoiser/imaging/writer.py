@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image
 
 from denoiser.errors import FileError, reason
-from denoiser.imaging import jp2, plugin_files, small_png
-from denoiser.imaging.formats import ALPHA, LONGEST_SIDE, SIXTEEN_BIT, WRITABLE
+from denoiser.imaging import jp2, metadata, plugin_files, small_png
+from denoiser.imaging.formats import ALPHA, BILEVEL, LONGEST_SIDE, SIXTEEN_BIT, WRITABLE
 from denoiser.imaging.picture import Picture, quantize
 from denoiser.plugins.manager import Plugins
 from denoiser.system import atomic
@@ -27,7 +27,10 @@ from denoiser.system.atomic import Written
 
 _PNG_LEVEL = 4  # of deflate: what Pillow's 6 makes is no smaller, and takes four times as long
 _PAGE_NUMBER = 297
-_BILEVEL = frozenset(("group3", "group4", "tiff_ccitt", "tiff_thunderscan", "tiff_raw_16"))
+_FAX = frozenset(("group3", "group4", "tiff_ccitt", "tiff_thunderscan", "tiff_raw_16"))
+_FAX_WRITTEN = frozenset(("group3", "group4", "tiff_ccitt"))
+_EXIF_BYTES = 65_533
+"""Most that a JPEG's segment holds."""
 
 
 def save(
@@ -141,6 +144,11 @@ def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
         notes.append(f"16 bit became 8 bit, as {target} holds no more")
         depth = 8
     image = Image.fromarray(quantize(picture.pixels, depth))
+    if picture.bilevel and _one_bit(picture, target):
+        return image.convert("1", dither=Image.Dither.NONE)
+    if picture.bilevel:
+        why = f"{target} has none" if target not in BILEVEL else "transparency needs it"
+        notes.append(f"1 bit became 8 bit, as {why}")
     if picture.alpha is not None:
         if target in ALPHA and depth <= 8:
             image.putalpha(Image.fromarray(picture.alpha))
@@ -156,9 +164,14 @@ def _small_png(picture: Picture) -> bytes | None:
     page, pixels = picture.page, picture.pixels
     extras = picture.alpha, page.dpi, page.icc, page.exif
     plain = page.depth <= 8 and pixels.ndim == 2 and pixels.size <= small_png.MAX_PIXELS
-    if not plain or any(extra is not None for extra in extras):
+    if not plain or picture.bilevel or picture.metadata or any(extra is not None for extra in extras):
         return None
     return small_png.encode(quantize(pixels, 8))
+
+
+def _one_bit(picture: Picture, target: str) -> bool:
+    """Whether a page that is to have 1 bit can have it."""
+    return target in BILEVEL and picture.alpha is None and picture.pixels.ndim == 2
 
 
 def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, Any]:
@@ -167,10 +180,11 @@ def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, 
     page = picture.page
     if target == "TIFF":
         compression = options.get("compression")
-        if compression in _BILEVEL:
+        bilevel = picture.bilevel and _one_bit(picture, target)
+        if compression in (_FAX - _FAX_WRITTEN if bilevel else _FAX):
             notes.append("CCITT compression can't hold gray; deflate is used")
             compression = None
-        elif compression == "jpeg" and page.depth > 8:
+        elif compression == "jpeg" and (page.depth > 8 or bilevel):
             compression = None
         options["compression"] = compression or "tiff_adobe_deflate"
         if options["compression"] != "raw" and _PAGE_NUMBER in options.get("tiffinfo", ()):
@@ -197,7 +211,13 @@ def _save_options(picture: Picture, target: str, notes: list[str]) -> dict[str, 
     if page.icc is not None and target not in ("BMP", "PPM", "GIF"):
         options["icc_profile"] = page.icc
     if page.exif is not None and target in ("PNG", "JPEG", "WEBP"):
-        options["exif"] = page.exif
+        if target == "JPEG" and len(page.exif) > _EXIF_BYTES:
+            notes.append("EXIF left out, as JPEG holds 64 KB of it")
+        else:
+            options["exif"] = page.exif
+    elif page.exif is not None:
+        notes.append(f"EXIF left out, as it is not written to {target}")
+    options.update(metadata.save_options(picture.metadata, target, options.get("tiffinfo"), notes))
     return options
 
 

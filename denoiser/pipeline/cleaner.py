@@ -18,6 +18,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -47,16 +48,25 @@ _Saved = tuple[Written, list[str]]
 class Output:
     """What to write, apart from the pixels: the format (None: as the input), colour, guards, comparison.
 
+    strip_metadata: whether to leave out EXIF, XMP and the like; resolution and colour profile stay.
+    bilevel: whether pages of 1 bit stay such, cut at 0.5.
     estimate: whether to estimate how noisy each image is.
     sync: whether to wait for each file to be on the disk.
     """
 
     format: str | None = None
     color: bool = False
+    strip_metadata: bool = False
+    bilevel: bool = False
     max_megapixels: float = 500.0
     compare: Comparisons | None = None
     estimate: bool = False
     sync: bool = False
+
+    @property
+    def signature(self) -> list[Any]:
+        """What decides how the pixels are written, for telling whether an output is up to date."""
+        return [self.format, self.color, self.strip_metadata, self.bilevel]
 
 
 @dataclass
@@ -200,6 +210,10 @@ class Cleaner:
     def _complete(self, work: _Work, picture: Picture, cleaned: Cleaned) -> Picture:
         """Return a picture with its cleaned pixels; counts it, and compares the two where that is wanted."""
         done = picture.with_pixels(cleaned.pixels)
+        if self._output.strip_metadata:
+            done = done.without_metadata()
+        if self._output.bilevel:
+            done = done.as_bilevel()
         work.models[cleaned.model] += 1
         work.notes.extend(done.notes)
         if cleaned.reduced:
@@ -209,9 +223,7 @@ class Cleaner:
             work.noise.extend(level for level in levels if level is not None)
         if self._output.compare is not None:
             page = picture.page
-            self._output.compare.write(
-                work.job.relative, page.index, page.count, picture.pixels, cleaned.pixels
-            )
+            self._output.compare.write(work.job.relative, page.index, page.count, picture.pixels, done.pixels)
         return done
 
     # --- save, tell ---

@@ -53,7 +53,7 @@ class Pipeline:
     def made_with(self) -> str:
         """Digest of everything but the input that decides an output."""
         if not self._made_with:
-            self._made_with = digest([self._denoiser.signature, self._output.format, self._output.color])
+            self._made_with = digest([self._denoiser.signature, *self._output.signature])
         return self._made_with
 
     def up_to_date(self, job: Job) -> bool:

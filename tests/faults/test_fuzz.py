@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageFilter
+from PIL.PngImagePlugin import PngInfo
 
 from tests.helpers.files import tree
 from tests.helpers.processes import Commands
@@ -24,6 +25,31 @@ GROUP = 200
 """Files a run: fewer than are spread over processes, so that a crash would be seen as one."""
 ORDINARY = 300
 _OURS = re.compile(r"^(Error: .*|Note: .*|Cleaning [0-9].*|[0-9]+ (cleaned|failed).*|Nothing to do.*)$")
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/" tiff:Orientation="3"/>'
+IPTC = b"\xff\xed\0\x24Photoshop 3.0\x008BIM\4\4\0\0\0\0\0\x08\x1c\2\x78\0\3abc"
+
+
+def texts() -> PngInfo:
+    info = PngInfo()
+    info.add_text("Title", "about")
+    info.add_text("Comment", "about " * 20, zip=True)
+    info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    info.add_itxt("Description", "about", "en", "description", zip=True)
+    return info
+
+
+def tags() -> dict[int, object]:
+    return {
+        270: "about",
+        700: XMP,
+        33723: IPTC[30:],
+        34377: IPTC[18:],
+        34735: (1, 1, 0, 1),
+        65000: "own",
+        65001: (0.5, 2.0, 8.0),
+    }
 
 
 def seeds() -> list[tuple[str, bytes]]:
@@ -55,6 +81,14 @@ def seeds() -> list[tuple[str, bytes]]:
         ("tif", image.convert("1"), {"compression": "group4"}),
         ("tif", rgb, {"compression": "jpeg"}),
         ("tif", Image.fromarray(np.asarray(image, np.float32)), {}),
+    ]
+    kinds += [
+        ("png", image, {"pnginfo": texts()}),
+        ("jpg", image, {"comment": b"about", "xmp": XMP, "extra": IPTC}),
+        ("webp", rgb, {"xmp": XMP}),
+        ("gif", image, {"comment": b"about"}),
+        ("tif", image, {"compression": "tiff_lzw", "tiffinfo": tags()}),
+        ("tif", image, {"tiffinfo": tags()}),
     ]
     found = []
     for ending, kind, options in kinds:

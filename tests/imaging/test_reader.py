@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, JpegImagePlugin, TiffImagePlugin
 
 from denoiser.errors import FileError
 from denoiser.imaging import reader
-from denoiser.imaging.picture import BECAME_GRAY, Picture, quantize
+from denoiser.imaging.picture import BECAME_8_BIT, BECAME_GRAY, Picture, quantize
 from denoiser.imaging.writer import write
 
 RNG = np.random.default_rng(0)
@@ -92,7 +92,7 @@ def test_1_bit_becomes_8_and_says_so() -> None:
         result, notes = round_trip(encoded(bilevel, "TIFF", **options))
         assert result.mode == "L"
         np.testing.assert_array_equal(np.asarray(result), np.where(GRAY8 > 128, 255, 0))
-        assert reader.BECAME_8_BIT in notes
+        assert BECAME_8_BIT in notes
     assert any("CCITT" in note for note in notes)
 
 
