@@ -3,8 +3,8 @@
     python benchmarks/limits.py [--model NAME|FILE ...] [--json FILE]
 
 Every picture is drawn here and cleaned as a file, with the defaults of the command. For patterns: PSNR of the
-cleaned file to the picture, over the inner part, 28 pixels from the edges. For the ramp of 16 bit, which rises
-row by row: by how much of 65,535 the greatest step down falls, where the picture has none.
+cleaned file to the picture, over the inner part, 28 pixels from the edges. For the ramp of 16 bit, which
+rises row by row: by how much of 65,535 the greatest step down falls, where the picture has none.
 """
 
 from __future__ import annotations
