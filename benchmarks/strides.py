@@ -1,0 +1,107 @@
+"""What the distance between patches costs and gains: PSNR, visible borders, and number of patches.
+
+    python benchmarks/strides.py [--model NAME|FILE] [--strides N ...] [--json FILE]
+
+Needs DENOISER_DATA with bsds400/: the middle 160x160 pixels of each photograph that training leaves out, with
+white noise, rounded and clipped to 8 bits. "patches" is their number beside that of stride 21. "borders": how
+much the error (result minus clean) changes from one pixel to the next across the borders of patches, beside
+elsewhere; 1 is no border at all. A stride is worth having if no other is both cheaper and better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from machine import describe
+from PIL import Image
+
+from denoiser import Denoiser
+from denoiser._types import PATCH, Floats
+from denoiser.inference import patches
+from denoiser.training import image_folders
+from denoiser.weights import modelfile, store
+
+SIDE = 160
+SIGMAS = (15, 25, 50)
+STRIDES = (5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 25, 26)
+
+
+def photographs() -> list[Floats]:
+    """Return the middles of the photographs that training leaves out, float32 (SIDE, SIDE) in 0..255."""
+    paths = sorted(Path(os.environ["DENOISER_DATA"], "bsds400").glob("*.jpg"))
+    middles = []
+    for index in image_folders.held_out(len(paths), 0.1):
+        with Image.open(paths[index]) as image:
+            gray = np.asarray(image.convert("L"), np.float32)
+        top, left = ((length - SIDE) // 2 for length in gray.shape)
+        middles.append(gray[top : top + SIDE, left : left + SIDE])
+    return middles
+
+
+def borders(stride: int) -> np.ndarray:
+    """Return where borders of patches lie between columns, bool (SIDE - 1): each before the next column."""
+    grid = patches.grid((SIDE, SIDE), stride)
+    starts = np.arange(grid.counts[1]) * stride - grid.lead[1]
+    edges = np.concatenate((starts, starts + PATCH)) - 1
+    here = np.zeros(SIDE - 1, bool)
+    here[edges[(edges >= 0) & (edges < SIDE - 1)]] = True
+    return here
+
+
+def row(model: str, stride: int, clean: list[Floats]) -> dict[str, float]:
+    """Return PSNR at each sigma, and the relative change of the error across borders."""
+    figures: dict[str, float] = {}
+    across, elsewhere = [], []
+    with Denoiser(model=model, stride=stride) as denoiser:
+        for sigma in SIGMAS:
+            rng = np.random.default_rng(sigma)
+            noisy = [
+                np.rint(np.clip(each + rng.normal(0, sigma, each.shape), 0, 255)).astype(np.uint8)
+                for each in clean
+            ]
+            errors = [
+                result.astype(np.float32) - each
+                for result, each in zip(denoiser.reconstruct(noisy), clean, strict=True)
+            ]
+            each_db = [10 * np.log10(255**2 / np.mean(np.square(error))) for error in errors]
+            figures[f"sigma {sigma}"] = float(np.mean(each_db))
+            steps = np.abs(np.diff(np.stack(errors), axis=2)).mean(axis=(0, 1))
+            here = borders(stride)
+            if here.all():
+                continue
+            across.append(steps[here].mean())
+            elsewhere.append(steps[~here].mean())
+    figures["patches"] = (21 / stride) ** 2
+    figures["borders"] = float(np.sum(across) / np.sum(elsewhere)) if across else float("nan")
+    return figures
+
+
+def main() -> None:
+    """Measure each stride, and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="general", metavar="NAME|FILE")
+    parser.add_argument("--strides", nargs="+", type=int, default=list(STRIDES), metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
+    given = parser.parse_args()
+    if not os.environ.get("DENOISER_DATA"):
+        parser.error("DENOISER_DATA must name a folder with bsds400/ in it")
+    model = modelfile.read(store.find(given.model) or Path(given.model), name=given.model)
+    print(f"{describe()}\n{given.model}: {model.config.multiply_adds / 1e6:.1f} M multiply-adds a patch\n")
+    print("| stride | patches | sigma 15 | sigma 25 | sigma 50 | borders |\n|" + " --- |" * 6, flush=True)
+    clean, rows = photographs(), {}
+    for stride in given.strides:
+        rows[stride] = figures = row(given.model, stride, clean)
+        each = " | ".join(f"{figures[f'sigma {sigma}']:.2f}" for sigma in SIGMAS)
+        print(f"| {stride} | {figures['patches']:.2f} | {each} | {figures['borders']:.3f} |", flush=True)
+    if given.json:
+        given.json.write_text(json.dumps(rows, indent=2))
+
+
+if __name__ == "__main__":
+    main()
