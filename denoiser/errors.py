@@ -79,6 +79,10 @@ class PluginError(DenoiserError):
     """A plugin can't be loaded or breaks a hook's contract."""
 
 
+class ClusterError(DenoiserError):
+    """A cluster can't be reached, its workers would compute otherwise, or it is gone."""
+
+
 class TrainingError(DenoiserError):
     """Training can't start, or its result is not worth keeping."""
 

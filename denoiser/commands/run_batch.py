@@ -6,9 +6,9 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,9 @@ from denoiser.pipeline.record import Record
 from denoiser.plugins.manager import Plugins
 from denoiser.progress import progress_for, write_above
 from denoiser.system import atomic
+
+if TYPE_CHECKING:
+    from denoiser.pipeline.cluster import Cluster
 
 _MAX_FIGURE = 120
 """Characters of a model card's own words that the first line has room for."""
@@ -78,8 +81,12 @@ class Batch:
                 else:
                     self._sweep()
                 if stale and not request.dry_run:
-                    self._facts(denoiser, len(stale))
-                    self._work(pipeline, stale)
+                    with self._connected() as cluster:
+                        self._facts(denoiser, len(stale), cluster)
+                        self._make_folders()
+                        if cluster is not None:
+                            self._prepare(cluster, denoiser, pipeline.made_with, stale[0])
+                        self._work(pipeline, stale, cluster)
                 if self._page is not None:
                     self._page.describe(denoiser)
         return self._end()
@@ -142,7 +149,7 @@ class Batch:
             if self._data is None:
                 click.echo(os.fsencode(on_one_line(f"{job.source} -> {job.destination}  ({why})")))
 
-    def _facts(self, denoiser: Denoiser, count: int) -> None:
+    def _facts(self, denoiser: Denoiser, count: int, cluster: Cluster | None) -> None:
         """The first line: version, model and its figure, device, plugins, how many images."""
         if self._request.quiet:
             return
@@ -154,7 +161,7 @@ class Batch:
         facts = (
             f"Cleaning {images} into {self._place}: denoise {__version__}",
             f"auto (digits, or {described})" if denoiser.auto else described,
-            f"{engine.name} on {engine.device}",
+            f"{engine.name} on {engine.device if cluster is None else cluster}",
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
         )
         click.echo(on_one_line(" | ".join(facts)), err=True)
@@ -166,10 +173,43 @@ class Batch:
         if compare is not None:
             atomic.sweep({(compare / job.relative).parent for job in self._jobs})
 
-    def _work(self, pipeline: Pipeline, jobs: list[Job]) -> None:
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Cluster | None]:
+        """Connect to the cluster, whose workers must fit; None without one."""
         request = self._request
-        for option, folder in (("--out", request.out), ("--compare", request.compare)):
+        if request.cluster is None:
+            yield None
+            return
+        from denoiser.pipeline.cluster import Cluster
+
+        path_map = dict(text.split("=", 1) for text in request.path_map)
+        with Cluster(request.cluster, path_map) as cluster:
+            yield cluster
+
+    def _prepare(self, cluster: Cluster, denoiser: Denoiser, made_with: str, first: Job) -> None:
+        """Bring all that the workers need to them, and have them show that they can work."""
+        from denoiser.pipeline import cluster as clusters
+
+        request = self._request
+        setup = clusters.setup(
+            denoiser,
+            request.output(),
+            settings=run_models.settings(request),
+            plugins=request.plugins,
+            installed_plugins=request.installed_plugins,
+            plugin_options=request.plugin_options,
+            made_with=made_with,
+            source=first.source,
+        )
+        assert request.out is not None  # noqa: S101 - checked already
+        cluster.prepare(setup, request.out)
+
+    def _make_folders(self) -> None:
+        for option, folder in (("--out", self._request.out), ("--compare", self._request.compare)):
             _make(option, folder)
+
+    def _work(self, pipeline: Pipeline, jobs: list[Job], cluster: Cluster | None) -> None:
+        request = self._request
         progress = progress_for(quiet=request.quiet or request.verbose)
         progress.start(len(jobs), "images", "denoise")
 
@@ -179,7 +219,7 @@ class Batch:
 
         before = self._report.counts.total()
         try:
-            pipeline.run(jobs, tell, fail_fast=request.fail_fast)
+            pipeline.run(jobs, tell, fail_fast=request.fail_fast, cluster=cluster)
         except KeyboardInterrupt:
             self._report.interrupted = True
         finally:

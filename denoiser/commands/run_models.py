@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -38,12 +38,8 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
             _trained(request, plugins, network)
     denoiser = Denoiser(
         model,
-        mode=request.mode,  # type: ignore[arg-type]  # Click has checked the choice
-        size=request.size,  # type: ignore[arg-type]
-        quality=request.quality,
-        stride=request.stride,
-        strength=request.strength,
-        engine=request.engine,
+        **settings(request),
+        engine="numpy" if request.cluster is not None else request.engine,
         device=request.device,
         jobs=request.jobs,
         batch_size=request.batch_size,
@@ -52,6 +48,11 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
     )
     denoiser.probe()
     return denoiser
+
+
+def settings(request: Request) -> dict[str, Any]:
+    """Return the arguments of `Denoiser` that decide the pixels, apart from model and plugins."""
+    return {name: getattr(request, name) for name in ("mode", "size", "quality", "stride", "strength")}
 
 
 def untrained(request: Request) -> list[str]:

@@ -224,6 +224,18 @@ PARAMETERS: list[click.Parameter] = [
     option(
         WORK, "--batch-size", type=click.IntRange(1), metavar="N", help="Patches per batch (keras engine)."
     ),
+    option(
+        *(WORK, "--cluster"),
+        metavar="ADDRESS",
+        help="Clean on the workers of a Dask cluster: tcp://HOST:PORT, tls://HOST:PORT, the scheduler's"
+        " file.json, or local:N for N workers here.",
+    ),
+    option(
+        *(WORK, "--path-map"),
+        multiple=True,
+        metavar="HERE=THERE",
+        help="Folder here, and its name on the cluster's workers. Repeatable.",
+    ),
     *LOADING,
     option(MESSAGES, "--dry-run", is_flag=True, help="Print what would be done, without doing it."),
     option(
@@ -265,6 +277,8 @@ class Request:
     engine: str | None
     jobs: int | None
     batch_size: int | None
+    cluster: str | None
+    path_map: tuple[str, ...]
     patterns: tuple[str, ...]
     recursive: bool
     follow_links: bool
@@ -330,6 +344,39 @@ class Request:
             )
         if self.quiet and self.verbose:
             raise UsageError("--quiet and --verbose exclude each other.", "Leave one out.")
+        self._check_cluster()
+
+    def _check_cluster(self) -> None:
+        """Refuse what a cluster can't do."""
+        if self.cluster is None:
+            if self.path_map:
+                raise UsageError("--path-map is for the workers of --cluster.", "Leave it out.")
+            return
+        from denoiser.pipeline.cluster import require_form
+
+        if "-" in self.paths:
+            raise UsageError("- is cleaned here, so --cluster has no use.", "Leave it out.")
+        if self.compare is not None:
+            raise UsageError(
+                "--compare goes without --cluster.", "Look through the results with --report instead."
+            )
+        if self.device == "gpu" or self.engine == "keras":
+            raise UsageError(
+                "A cluster's workers compute with the numpy engine, so that all results are alike.",
+                "Leave out --device and --engine, or --cluster.",
+            )
+        if self.jobs is not None:
+            raise UsageError(
+                "--jobs is for this machine; a cluster's workers were started with threads of their own.",
+                "Leave it out.",
+            )
+        for text in self.path_map:
+            here, equals, there = text.partition("=")
+            if not equals or not here or not there:
+                raise UsageError(
+                    f"--path-map {text}: it must be HERE=THERE.", "An example: --path-map /data=/mnt/data"
+                )
+        require_form(self.cluster)
 
     def say_left_out(self, folder: Path) -> None:
         """Say that a folder in a folder is left out since it holds results of ours."""

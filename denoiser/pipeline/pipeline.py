@@ -1,7 +1,7 @@
 """From jobs to results: who cleans them, in which order they are told, and the record that is kept.
 
 Many small files go over processes, and all goes to one where plugins could crash it; everything else is done
-in this one. The results are the same.
+in this one. Where a cluster is named, its workers do all of it. The results are the same.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from denoiser.errors import DenoiserError
 from denoiser.inference.denoiser import Denoiser
@@ -17,6 +18,9 @@ from denoiser.pipeline.outcomes import Outcome, Result, Status
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.pool import Chunk, Pool, SerialPool
 from denoiser.pipeline.record import Record, digest
+
+if TYPE_CHECKING:
+    from denoiser.pipeline.cluster import Cluster
 
 GROUP_FILES = 64
 SMALL_BYTES = 64 << 10
@@ -28,6 +32,11 @@ HEAD_FILES = 1_000
 
 WINDOW_FILES = 16 * GROUP_FILES
 """So many files a core may be finished before the first that is not: the outcomes that wait are bounded."""
+
+
+def made_with(denoiser: Denoiser, output: Output) -> str:
+    """Return the digest of everything but the input that decides an output."""
+    return digest([denoiser.signature, *output.signature])
 
 
 class Pipeline:
@@ -53,7 +62,7 @@ class Pipeline:
     def made_with(self) -> str:
         """Digest of everything but the input that decides an output."""
         if not self._made_with:
-            self._made_with = digest([self._denoiser.signature, *self._output.signature])
+            self._made_with = made_with(self._denoiser, self._output)
         return self._made_with
 
     def up_to_date(self, job: Job) -> bool:
@@ -71,7 +80,14 @@ class Pipeline:
             return "new"
         return self._record.why_stale(job.relative, job.source, job.destination, self.made_with)
 
-    def run(self, jobs: Iterable[Job], tell: Callable[[Result], None], *, fail_fast: bool = False) -> None:
+    def run(
+        self,
+        jobs: Iterable[Job],
+        tell: Callable[[Result], None],
+        *,
+        fail_fast: bool = False,
+        cluster: Cluster | None = None,
+    ) -> None:
         """Clean the jobs and tell each result, in order; raises nothing but what stops everything.
 
         Where it is stopped, files that processes had finished by then are recorded and told, too. Where the
@@ -81,15 +97,17 @@ class Pipeline:
             jobs: the files; they are taken one by one, shortly before their turn.
             tell: called with each result, on this thread.
             fail_fast: whether to stop after the first file that fails.
+            cluster: whose workers do the work, prepared for it; None: this machine does.
 
         """
         given = _Given(jobs)
-        pool, chunks = self._pool(iter(given))
+        pool, chunks = self._pool(iter(given), cluster)
+        window = WINDOW_FILES * (self._denoiser.jobs if cluster is None else cluster.threads)
         pending: dict[int, Job] = {}
         finished: dict[int, Outcome] = {}
         told = 0
         try:
-            self._submit(pool, chunks, pending)
+            self._submit(pool, chunks, pending, window)
             for number, outcome in pool.outcomes():
                 finished[number] = outcome
                 while told in finished:
@@ -98,7 +116,7 @@ class Pipeline:
                     tell(result)
                     if fail_fast and result.status is Status.FAILED:
                         return
-                self._submit(pool, chunks, pending)
+                self._submit(pool, chunks, pending, window)
         finally:
             drained = finished | dict(pool.close())
             for number in sorted(drained):
@@ -106,9 +124,9 @@ class Pipeline:
         if given.error is not None:
             raise given.error
 
-    def _submit(self, pool: Pool, chunks: Iterator[Chunk], pending: dict[int, Job]) -> None:
+    def _submit(self, pool: Pool, chunks: Iterator[Chunk], pending: dict[int, Job], window: int) -> None:
         """Give the pool what it has room for, and record that these outputs are begun."""
-        while pool.ready and len(pending) < WINDOW_FILES * self._denoiser.jobs:
+        while pool.ready and len(pending) < window:
             chunk = next(chunks, None)
             if chunk is None:
                 return
@@ -117,9 +135,14 @@ class Pipeline:
             pending.update(zip(chunk.numbers, chunk.jobs, strict=True))
             pool.submit(chunk)
 
-    def _pool(self, jobs: Iterator[Job]) -> tuple[Pool, Iterator[Chunk]]:
+    def _pool(self, jobs: Iterator[Job], cluster: Cluster | None) -> tuple[Pool, Iterator[Chunk]]:
         """Choose who cleans, and in which chunks: several processes only where there are many small files."""
         head = list(itertools.islice(jobs, HEAD_FILES))
+        if cluster is not None:
+            from denoiser.pipeline.cluster_pool import ClusterPool, Cutter
+
+            cutter = Cutter(itertools.chain(head, jobs), cluster.threads, files=len(head))
+            return ClusterPool(cluster, cutter), cutter
         sizes = [len(chunk) for chunk in _by_size(head)]
         jobs = itertools.chain(head, jobs)
         small = sum(size for size in sizes if size > 1)

@@ -35,6 +35,12 @@ def any_installed() -> bool:
     return False
 
 
+def as_file(spec: str) -> Path | None:
+    """Return the path of a plugin that is named as a file; None for the name of a module."""
+    path = Path(spec)
+    return path if path.suffix == ".py" or path.is_file() else None
+
+
 def load_file(path: Path) -> tuple[ModuleType, str]:
     """Import a Python file; returns the module and a digest of the file. Raises PluginError."""
     try:

@@ -207,13 +207,12 @@ class Plugins:
         """Load a plugin from a Python file or an importable module, unless it is loaded already."""
         if not spec:
             raise PluginError("The name of a plugin is empty.", "Is a variable in the command not set?")
-        path = Path(spec)
-        is_file = path.suffix == ".py" or path.is_file()
-        key = str(path.resolve()) if is_file else spec
+        path = loading.as_file(spec)
+        key = spec if path is None else str(path.resolve())
         if key in self._seen:
             return
-        module, version = loading.load_file(path) if is_file else loading.load_module(spec)
-        self.add(module, path.stem if is_file else spec, version, spec)
+        module, version = loading.load_module(spec) if path is None else loading.load_file(path)
+        self.add(module, spec if path is None else path.stem, version, spec)
         self._seen.add(key)
 
     def add_installed(self) -> None:

@@ -231,6 +231,23 @@ def replacing_path(destination: Path, *, sync: bool = False) -> Iterator[Path]:
                 os.fsync(file.fileno())
 
 
+@contextlib.contextmanager
+def marker(folder: Path, content: str) -> Iterator[Path]:
+    """Yield a small file in a folder that exists, under a name that `sweep` knows; it is removed at the end.
+
+    Raises OSError if it can't be created or written.
+    """
+    path, number = _create(folder / "marker")
+    try:
+        os.write(number, content.encode("ascii"))
+        os.close(os.dup(number))  # sends it to other machines; closing a duplicate keeps the lock
+        yield Path(path)
+    finally:
+        os.close(number)
+        with contextlib.suppress(OSError):
+            os.unlink(path)  # noqa: PTH108 - a string already
+
+
 def sweep(folders: Iterable[Path]) -> int:
     """Remove the temporary files of killed runs in these folders (not below them); returns their number.
 
