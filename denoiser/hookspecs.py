@@ -41,7 +41,8 @@ def preprocess(image: Floats, page: Page, options: Any) -> Floats | None:
     Plugins run in load order, each on the image that the previous one returned. The size may change, and
     transparency is then left out; everything else about the page stays as it was read. None keeps the image.
     With colour kept, the hook is called for each channel.
-    Called in the process that cleans the file, in its main thread, whatever `--jobs` and the engine.
+    Called in the process that cleans the file, one image at a time, in its main thread whatever `--jobs` and
+    the engine, but in another thread of a cluster's workers.
     `denoise train` calls it for each of the user's images before noise is added, so that training and use
     agree; a fault stops the training.
     """
