@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -323,6 +323,7 @@ def test_what_goes_without_a_cluster(
     assert not (tmp_path / "o").exists()
 
 
+@settings(deadline=None)
 @given(
     folders=st.lists(st.integers(1, 700), min_size=1, max_size=4),
     threads=st.integers(1, 300),
