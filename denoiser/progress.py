@@ -10,7 +10,11 @@ class Progress(Protocol):
     """Receives the progress of long work; worker processes never write to the terminal themselves."""
 
     def start(self, total: float, unit: str, text: str) -> None:
-        """Start `total` units of work, named `unit` and described by `text`."""
+        """Start `total` units of work, described by `text`.
+
+        They are named `unit`, or are of no interest in themselves where that is empty: then what there is to
+        count stands in the texts that follow.
+        """
 
     def update(self, done: float, text: str = "") -> None:
         """Report that `done` units are finished in all, with a short text."""
@@ -37,26 +41,32 @@ class TerminalProgress:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._name = ""
 
     def start(self, total: float, unit: str, text: str) -> None:
         """Draw the empty bar."""
         from tqdm import tqdm
 
         tqdm.monitor_interval = 0  # its thread would prevent forking processes
-        count = "{n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}{postfix}]"
+        self._name = "" if unit else text
+        count = "{n:.0f}/{total:.0f} {unit} " if unit else ""
         self._bar = tqdm(
             total=total,
             unit=unit,
             desc=text,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| " + count,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| " + count + "[{elapsed}<{remaining}{postfix}]",
             file=sys.stderr,
             leave=False,
             dynamic_ncols=True,
+            miniters=0,  # or tqdm waits for steps as large as the last one
+            smoothing=0.3 if unit else 0.0,  # steps of any size tell little one by one
         )
 
     def update(self, done: float, text: str = "") -> None:
         """Move the bar to `done`."""
-        if text:
+        if self._name:
+            self._bar.set_description_str(f"{self._name} {text}".rstrip(), refresh=False)
+        elif text:
             self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(min(done, self._bar.total) - self._bar.n)
 

@@ -15,6 +15,7 @@ import click
 from denoiser import __version__
 from denoiser.commands import run_models
 from denoiser.commands.run_options import Request
+from denoiser.commands.run_progress import RunProgress
 from denoiser.errors import ExitCode, UsageError, on_one_line, reason
 from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
 from denoiser.inference import auto
@@ -24,7 +25,7 @@ from denoiser.pipeline.pipeline import Pipeline
 from denoiser.pipeline.plan import Job, Walk, plan
 from denoiser.pipeline.record import Record
 from denoiser.plugins.manager import Plugins
-from denoiser.progress import progress_for, write_above
+from denoiser.progress import NullProgress, progress_for, write_above
 from denoiser.system import atomic
 
 if TYPE_CHECKING:
@@ -210,16 +211,16 @@ class Batch:
 
     def _work(self, pipeline: Pipeline, jobs: list[Job], cluster: Cluster | None) -> None:
         request = self._request
-        progress = progress_for(quiet=request.quiet or request.verbose)
-        progress.start(len(jobs), "images", "denoise")
+        bar = progress_for(quiet=request.quiet or request.verbose)
+        progress = RunProgress(bar, [job.source for job in jobs])
 
         def tell(result: Result) -> None:
             self._tell(result)
-            progress.update(self._report.counts.total() - before)
+            progress.told(result)
 
-        before = self._report.counts.total()
+        watch = None if isinstance(bar, NullProgress) else progress.watch
         try:
-            pipeline.run(jobs, tell, fail_fast=request.fail_fast, cluster=cluster)
+            pipeline.run(jobs, tell, fail_fast=request.fail_fast, cluster=cluster, watch=watch)
         except KeyboardInterrupt:
             self._report.interrupted = True
         finally:

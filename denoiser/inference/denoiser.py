@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -31,6 +31,8 @@ from denoiser.weights.modelfile import ModelFile
 
 Mode = Literal["whole", "tile"]
 Result = TypeVar("Result")
+Tick = Callable[[int, int], object]
+"""Told how many patches are reconstructed, and of how many."""
 
 
 PIXELS = 3
@@ -241,20 +243,24 @@ class Denoiser:
         cleaned = map(_result, self.clean_pages(list(zip(floats, pages, strict=True))))
         return [_as_dtype(result.pixels, image.dtype) for result, image in zip(cleaned, images, strict=True)]
 
-    def clean_page(self, pixels: Floats, page: Page) -> Cleaned:
+    def clean_page(self, pixels: Floats, page: Page, *, tick: Tick | None = None) -> Cleaned:
         """Clean one page, with the plugins' steps before and after; all its channels by the same model.
 
         Args:
             pixels: float32 (H, W) for gray or (H, W, 3) for colour, in 0..1.
             page: its facts, as plugins see them.
+            tick: called on this thread after each band of a large page, with the number of patches that are
+                reconstructed, and how many there are.
 
         Raises:
             FileError: a plugin failed.
 
         """
-        return _result(next(self.clean_pages([(pixels, page)])))
+        return _result(next(self.clean_pages([(pixels, page)], tick=tick)))
 
-    def clean_pages(self, pages: Sequence[tuple[Floats, Page]]) -> Iterator[Cleaned | Exception]:
+    def clean_pages(
+        self, pages: Sequence[tuple[Floats, Page]], *, tick: Tick | None = None
+    ) -> Iterator[Cleaned | Exception]:
         """Clean pages as `clean_page` does; small ones share batches.
 
         Returns:
@@ -274,7 +280,7 @@ class Denoiser:
                 planes += prepared
                 del prepared
         channels = [count for count in counts if isinstance(count, int)]
-        cleaned = iter(self.clean(planes, channels=channels))
+        cleaned = iter(self.clean(planes, channels=channels, tick=tick))
         planes.clear()  # or a large page would stay in memory while plugins work on the result
         facts = zip(pages, counts, strict=True)
         return (self._postprocessed(pixels, page, count, cleaned) for (pixels, page), count in facts)
@@ -294,11 +300,14 @@ class Denoiser:
         except Exception as error:
             return error
 
-    def clean(self, images: Sequence[Floats], *, channels: Sequence[int] = ()) -> list[Cleaned]:
+    def clean(
+        self, images: Sequence[Floats], *, channels: Sequence[int] = (), tick: Tick | None = None
+    ) -> list[Cleaned]:
         """Clean float32 (H, W) images in 0..1 without plugins; small ones share batches.
 
         channels: how many consecutive images are the channels of one picture, for each picture; without it,
         each image is a picture. The channels of a picture go to the same model.
+        tick: see `clean_page`.
         """
         results: list[Cleaned | None] = [None] * len(images)
         if self.auto:
@@ -307,8 +316,10 @@ class Denoiser:
         rest = [index for index, result in enumerate(results) if result is None]
         if rest:
             model = self._load(self._main)
-            by_mode = self._whole if (self._mode or model.mode) == "whole" else self._tiled
-            by_mode(images, rest, results, model)
+            if (self._mode or model.mode) == "whole":
+                self._whole(images, rest, results, model)
+            else:
+                self._tiled(images, rest, results, model, tick)
         return [result for result in results if result is not None]
 
     def _glyphs(
@@ -371,15 +382,30 @@ class Denoiser:
         return np.clip(result, 0.0, 1.0, out=result)
 
     def _tiled(
-        self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None], model: ModelFile
+        self,
+        images: Sequence[Floats],
+        indices: list[int],
+        results: list[Cleaned | None],
+        model: ModelFile,
+        tick: Tick | None = None,
     ) -> None:
         """Large images go band by band; the patches of small ones share a batch."""
         context = model.config.context
         waiting: list[tuple[int, patches.Grid]] = []
+        grids = {index: patches.grid(images[index].shape, self._stride) for index in indices}
+        of, ticked = sum(grid.patches for grid in grids.values()), 0
+
+        def reconstruct(given: Floats) -> Floats:
+            nonlocal ticked
+            result = self._patches(given, model)
+            ticked = min(of, ticked + len(given))  # where bands overlap, some are computed twice
+            if tick is not None:
+                tick(ticked, of)
+            return result
 
         def compute() -> None:
             cut = [patches.split(images[index], grid, slice(None), context) for index, grid in waiting]
-            done = self._patches(np.concatenate(cut), model)
+            done = reconstruct(np.concatenate(cut))
             start = 0
             for index, grid in waiting:
                 own = done[start : start + grid.patches]
@@ -388,10 +414,9 @@ class Denoiser:
                 results[index] = Cleaned(self._blend(images[index], merged), model.name)
             waiting.clear()
 
-        for index in indices:
-            grid = patches.grid(images[index].shape, self._stride)
+        for index, grid in grids.items():
             if grid.counts[0] > grid.band_rows or grid.counts[1] > patches.STRIP_PATCHES:
-                merged = patches.tile(images[index], grid, partial(self._patches, model=model), context)
+                merged = patches.tile(images[index], grid, reconstruct, context)
                 results[index] = Cleaned(self._blend(images[index], merged), model.name)
                 continue
             waiting.append((index, grid))

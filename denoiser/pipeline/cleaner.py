@@ -30,6 +30,7 @@ from denoiser.imaging.source import Source
 from denoiser.inference import noise_level
 from denoiser.inference.denoiser import Cleaned, Denoiser, channels_of
 from denoiser.pipeline.comparison import Comparisons
+from denoiser.pipeline.meter import Meter, Reading
 from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.prefetch import can_start, consume_behind, one_ahead, prefetch
@@ -108,10 +109,18 @@ _Writing = tuple[_Work, Future[_Saved]]
 
 
 class Cleaner:
-    """Cleans jobs with one denoiser, one after the other."""
+    """Cleans jobs with one denoiser, one after the other.
 
-    def __init__(self, denoiser: Denoiser, output: Output) -> None:
+    Args:
+        denoiser: cleans the pixels.
+        output: how results are written.
+        meter: told how far each file is.
+
+    """
+
+    def __init__(self, denoiser: Denoiser, output: Output, meter: Meter | None = None) -> None:
         self._denoiser = denoiser
+        self.meter = meter or Meter()
         self._output = output
         hooks = {hook for plugin in denoiser.plugins.loaded for hook in plugin.hooks}
         self._one_thread = not hooks.isdisjoint(("read_pages", "write_pages"))
@@ -195,8 +204,16 @@ class Cleaner:
 
     def _pages(self, work: _Work) -> Iterator[Picture]:
         """Clean the pages of a file one by one."""
-        for picture in work.pages:
-            cleaned = self._denoiser.clean_page(picture.pixels, picture.page)
+        size = 0 if work.source.fingerprint is None else work.source.fingerprint.size
+        count = work.source.count
+
+        def tick(patches: int, of: int) -> None:
+            share = (index + patches / of) / count
+            self.meter.report(Reading(share * size, index + 1, count, patches, of))
+
+        for index, picture in enumerate(work.pages):
+            self.meter.report(Reading(index / count * size, index + 1, count))
+            cleaned = self._denoiser.clean_page(picture.pixels, picture.page, tick=tick)
             done = self._complete(work, picture, cleaned)
             del picture, cleaned  # or a large page would stay in memory while it is written
             yield done

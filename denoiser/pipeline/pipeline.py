@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from denoiser.errors import DenoiserError
 from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.cleaner import Cleaner, Output
+from denoiser.pipeline.meter import Watch
 from denoiser.pipeline.outcomes import Outcome, Result, Status
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.pool import Chunk, Pool, SerialPool
@@ -87,6 +88,7 @@ class Pipeline:
         *,
         fail_fast: bool = False,
         cluster: Cluster | None = None,
+        watch: Watch | None = None,
     ) -> None:
         """Clean the jobs and tell each result, in order; raises nothing but what stops everything.
 
@@ -98,10 +100,11 @@ class Pipeline:
             tell: called with each result, on this thread.
             fail_fast: whether to stop after the first file that fails.
             cluster: whose workers do the work, prepared for it; None: this machine does.
+            watch: called now and then with how far the files are that are being cleaned, on this thread.
 
         """
         given = _Given(jobs)
-        pool, chunks = self._pool(iter(given), cluster)
+        pool, chunks = self._pool(iter(given), cluster, watch)
         window = WINDOW_FILES * (self._denoiser.jobs if cluster is None else cluster.threads)
         pending: dict[int, Job] = {}
         finished: dict[int, Outcome] = {}
@@ -135,7 +138,9 @@ class Pipeline:
             pending.update(zip(chunk.numbers, chunk.jobs, strict=True))
             pool.submit(chunk)
 
-    def _pool(self, jobs: Iterator[Job], cluster: Cluster | None) -> tuple[Pool, Iterator[Chunk]]:
+    def _pool(
+        self, jobs: Iterator[Job], cluster: Cluster | None, watch: Watch | None
+    ) -> tuple[Pool, Iterator[Chunk]]:
         """Choose who cleans, and in which chunks: several processes only where there are many small files."""
         head = list(itertools.islice(jobs, HEAD_FILES))
         if cluster is not None:
@@ -151,8 +156,10 @@ class Pipeline:
             from denoiser.pipeline.process_pool import ProcessPool
 
             if count > 1:
-                return ProcessPool(self._cleaner, count), _by_size(jobs)
-            return ProcessPool(self._cleaner, 1, threads=self._denoiser.jobs), _by_number(jobs)
+                return ProcessPool(self._cleaner, count, watch=watch), _by_size(jobs)
+            alone = ProcessPool(self._cleaner, 1, threads=self._denoiser.jobs, watch=watch)
+            return alone, _by_number(jobs)
+        self._cleaner.meter.watch = watch
         return SerialPool(self._cleaner), _by_number(jobs)
 
     def _may_fork(self) -> bool:

@@ -23,6 +23,7 @@ from typing import Any
 
 from denoiser.errors import DenoiserError, FileError
 from denoiser.pipeline.cleaner import Cleaner, failed
+from denoiser.pipeline.meter import Meter, Reading, Watch
 from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.pool import Chunk
@@ -35,6 +36,7 @@ AHEAD = 2
 
 _INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 REPORT_SECONDS = 0.1
+WATCH_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1
 PATIENCE_SECONDS = 10.0
 
@@ -58,11 +60,14 @@ class ProcessPool:
         count: how many processes.
         threads: with how many threads each process computes; None: with one where a chunk has several files,
             else with all.
+        watch: called a few times a second with how far each process is in its file.
 
     """
 
-    def __init__(self, cleaner: Cleaner, count: int, *, threads: int | None = None) -> None:
-        self._cleaner, self._count, self._threads = cleaner, count, threads
+    def __init__(
+        self, cleaner: Cleaner, count: int, *, threads: int | None = None, watch: Watch | None = None
+    ) -> None:
+        self._cleaner, self._count, self._threads, self._watch = cleaner, count, threads, watch
         self._waiting: deque[Chunk] = deque()
         self._retried: set[int] = set()
         self._workers: list[_Worker] = []
@@ -93,7 +98,9 @@ class ProcessPool:
             busy: list[Any] = [worker.pipe for worker in self._workers if worker.chunks]
             if not busy:
                 return
-            ready = wait(busy)
+            ready = wait(busy, None if self._watch is None else WATCH_SECONDS)
+            if self._watch is not None:
+                self._watch([worker.meter.reading for worker in self._workers if worker.chunks])
             for worker in [each for each in self._workers if each.pipe in ready]:
                 self._receive(worker)
 
@@ -198,7 +205,8 @@ class _Worker:
         self.chunks: deque[Chunk] = deque()
         self._received = 0
         self._trace = Trace()
-        given = (theirs, [*others, self.pipe], cleaner, threads, self._trace)
+        self.meter = Meter()
+        given = (theirs, [*others, self.pipe], cleaner, threads, self._trace, self.meter)
         self.process = context.Process(target=_serve, args=given, name="denoiser", daemon=True)
         # What is run at a fork by other modules swallows the KeyboardInterrupt of a signal, with a traceback.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
@@ -277,6 +285,7 @@ def _serve(
     cleaner: Cleaner,
     threads: int | None,
     trace: Trace,
+    meter: Meter,
 ) -> None:
     """Clean the chunks that come through the pipe until it is closed: the main function of a worker."""
     ending = _Ending()
@@ -286,6 +295,7 @@ def _serve(
     for other in others:
         other.close()  # or a parent that is gone would never be noticed
     trace_to(trace)
+    cleaner.meter = meter
     gc.freeze()  # what was there before stays shared
     parent = os.getppid()
     _end_with_parent()
@@ -298,6 +308,7 @@ def _serve(
             sender = _Sender(pipe, ending)
             try:
                 for number, outcome in enumerate(cleaner.outcomes(jobs), first):
+                    meter.report(Reading())  # what is finished is no longer under way
                     sender.send(number, outcome)
                     if os.getppid() != parent:
                         return
