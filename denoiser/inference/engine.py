@@ -46,7 +46,7 @@ class Engine(Protocol):
     def reconstruct(self, patches: Floats) -> Floats:
         """Reconstruct float32 patches, values about 0..1; the result is new, (N, 28, 28) and not clipped.
 
-        Patches are (N, 28, 28), for a network with context (N, 28, 28, 2).
+        Patches are (N, 28, 28), for a network with context (N, 28, 28, planes).
         """
 
     def close(self) -> None:

@@ -178,7 +178,7 @@ class Mixer:
         packs = -(-count // self._together)
         state = self._state[:packs]
         patches = given
-        if self._planes == 2:
+        if self._planes > 1:
             patches = self._own[:count]
             np.copyto(patches, given[..., 0])
         means = patches.reshape(count, _PIXELS).mean(axis=1)[:, None, None] if self._center else None

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from denoiser._types import PATCH, Floats
+from denoiser._types import PATCH, Context, Floats, scales_of
 
 Size = Literal["model", "input"]
 
@@ -141,15 +141,18 @@ def _reflected(length: int, start: int, stop: int) -> npt.NDArray[np.intp]:
     return np.minimum(place, period - place)
 
 
-def split(image: Floats, grid: Grid, rows: slice, context: int = 1, columns: slice | None = None) -> Floats:
+def split(
+    image: Floats, grid: Grid, rows: slice, context: Context = 1, columns: slice | None = None
+) -> Floats:
     """Cut the patches of the given rows of the grid, row by row: float32 (N, 28, 28).
 
     `columns` are those of the grid; None: all.
 
-    With `context` above 1 it is (N, 28, 28, 2): each patch, and the area `context` times as wide and high
-    around it, averaged down to 28x28.
+    With `context` it is (N, 28, 28, planes): each patch, and for each number in `context` the area that many
+    times as wide and high around it, averaged down to 28x28.
     """
-    stride, margin = grid.stride, (context - 1) * PATCH // 2
+    stride, scales = grid.stride, scales_of(context)
+    margin = margin_of(max(scales, default=1))
 
     def pixels(axis: int, start: int, stop: int) -> npt.NDArray[np.intp]:
         first = start * stride - grid.lead[axis] - margin
@@ -161,12 +164,21 @@ def split(image: Floats, grid: Grid, rows: slice, context: int = 1, columns: sli
     lines, places = pixels(0, top, bottom), pixels(1, left, right)
     # Of a narrow part of a wide page, whole rows would be much to copy; else they are copied faster.
     band = image[lines][:, places] if across == grid.counts[1] else image[np.ix_(lines, places)]
-    if context == 1:
+    if not scales:
         return _windows(band, (down, across), stride).astype(np.float32, order="C").reshape(-1, PATCH, PATCH)
-    result = np.empty((down, across, PATCH, PATCH, 2), np.float32)
+    planes = 1 + len(scales)
+    result = np.empty((down, across, PATCH, PATCH, planes), np.float32)
     result[..., 0] = _windows(band[margin:, margin:], (down, across), stride)
-    result[..., 1] = _windows(averaged(band, context), (down, across), stride, context)
-    return result.reshape(-1, PATCH, PATCH, 2)
+    for plane, scale in enumerate(scales, start=1):
+        inner = slice(margin - margin_of(scale), len(band) - margin + margin_of(scale))
+        beside = slice(inner.start, band.shape[1] - inner.start)
+        result[..., plane] = _windows(averaged(band[inner, beside], scale), (down, across), stride, scale)
+    return result.reshape(-1, PATCH, PATCH, planes)
+
+
+def margin_of(scale: int) -> int:
+    """Return how far an area `scale` patches wide reaches beyond the patch in its middle, in pixels."""
+    return (scale - 1) * PATCH // 2
 
 
 def _windows(image: Floats, counts: tuple[int, int], stride: int, step: int = 1) -> Floats:
@@ -193,7 +205,7 @@ def averaged(image: Floats, size: int) -> Floats:
     return total
 
 
-def with_context(patch: Floats, context: int) -> Floats:
+def with_context(patch: Floats, context: Context) -> Floats:
     """A float32 (28, 28) image as `split` cuts it: alone, or with what its reflection puts around it."""
     cut: Floats = split(patch, grid(patch.shape, PATCH), slice(None), context)[0]
     return cut
@@ -309,7 +321,9 @@ def strips(grid: Grid) -> Iterator[tuple[slice, slice, Grid]]:
         yield slice(first, stop), slice(left - grid.lead[1], right - grid.lead[1]), part
 
 
-def tile(image: Floats, grid: Grid, reconstruct: Callable[[Floats], Floats], context: int = 1) -> Floats:
+def tile(
+    image: Floats, grid: Grid, reconstruct: Callable[[Floats], Floats], context: Context = 1
+) -> Floats:
     """Reconstruct a float32 (H, W) image by its overlapping patches.
 
     `reconstruct` maps what `split` cuts with that `context` to float32 (N, 28, 28).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 import keras
@@ -35,7 +34,7 @@ class Network(keras.Model):
         self._card_text = json.dumps(card or {}, allow_nan=False)  # Keras would wrap and track a dict
 
     def call(self, inputs: Any) -> Any:
-        """Reconstruct patches (N, 28, 28), or (N, 28, 28, 2) with their surroundings."""
+        """Reconstruct patches (N, 28, 28), or (N, 28, 28, planes) with their surroundings."""
         return self.decoder(self.encoder(inputs))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -44,7 +43,7 @@ class Network(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments, the card included."""
-        return {**base_config(self), **asdict(self.config), "card": self.card}
+        return {**base_config(self), **self.config.arguments(), "card": self.card}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], **_: Any) -> Any:

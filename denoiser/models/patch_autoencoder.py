@@ -18,13 +18,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 import keras
 from keras import ops
 
-from denoiser._types import PATCH
+from denoiser._types import PATCH, Context
 from denoiser.models.parts import Network, base_config, dense_weights
 from denoiser.weights.architectures import MixerConfig, upgraded
 
@@ -147,7 +146,7 @@ class MixerBlock(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**super().get_config(), "config": asdict(self.config)}
+        return {**super().get_config(), "config": self.config.arguments()}
 
 
 def _pieces(config: MixerConfig) -> list[tuple[int, int]]:
@@ -207,7 +206,7 @@ def add_windows(drawn: Any, config: MixerConfig) -> Any:
 class PatchEncoder(keras.Model):
     """The encoder: patches to latent tokens (N, tokens, channels), and what the decoder adds to its drawing.
 
-    Inputs are (N, 28, 28), or with context (N, 28, 28, 2). Returns `(latent, patches)` if the network is
+    Inputs are (N, 28, 28), or with context (N, 28, 28, planes). Returns `(latent, patches)` if the network is
     residual, else `(latent, means)` with means (N, 1, 1) if it centres its inputs, else `latent`.
     """
 
@@ -232,7 +231,7 @@ class PatchEncoder(keras.Model):
         self.built = True  # the weights exist already
 
     def call(self, inputs: Any) -> Any:
-        """Encode patches (N, 28, 28), or (N, 28, 28, 2) with their surroundings."""
+        """Encode patches (N, 28, 28), or (N, 28, 28, planes) with their surroundings."""
         config = self.config
         planes = ops.reshape(inputs, (-1, PATCH, PATCH, config.planes))
         patches = planes[..., 0]
@@ -250,7 +249,7 @@ class PatchEncoder(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**base_config(self), "config": asdict(self.config)}
+        return {**base_config(self), "config": self.config.arguments()}
 
 
 @keras.saving.register_keras_serializable(package="denoiser")
@@ -286,7 +285,7 @@ class PatchDecoder(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Return the constructor's arguments."""
-        return {**base_config(self), "config": asdict(self.config)}
+        return {**base_config(self), "config": self.config.arguments()}
 
 
 @keras.saving.register_keras_serializable(package="denoiser")
@@ -309,8 +308,8 @@ class PatchAutoencoder(Network):
         window: Side of a window in pixels: the token plus an even number. It sees zeros beyond the patch.
         groups: Number of groups of neighbouring channels, each with its own kernel for mixing tokens.
         context: Above 1, the network also sees the surroundings of its patch: the input is (N, 28, 28, 2),
-            and its second plane the area `context` times as wide and high, averaged down to 28x28 pixels.
-            `denoiser.inference.patches.split` cuts both planes.
+            and its second plane the area `context` times as wide and high, averaged down to 28x28 pixels. A
+            tuple of several numbers adds a plane for each. `denoiser.inference.patches.split` cuts them.
         residual: Whether the network draws the noise, which is subtracted, instead of the clean patch.
         center: Whether each patch's mean is subtracted first and added in the end.
         gain: Factor of the values inside the network.
@@ -336,7 +335,7 @@ class PatchAutoencoder(Network):
         *,
         window: int = 8,
         groups: int = 12,
-        context: int = 1,
+        context: Context = 1,
         residual: bool = True,
         center: bool = True,
         gain: float = 4.0,

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from denoiser._types import PATCH, Floats
+from denoiser._types import PATCH, Context, Floats, scales_of
 from denoiser.errors import TrainingError
-from denoiser.inference.patches import averaged
+from denoiser.inference.patches import averaged, margin_of
 
 Pair = tuple[Floats, Floats]
 #: `source(number, rng)` -> (noisy, clean), float32 (number, side, side) each; equal if noise is added later.
@@ -152,44 +152,74 @@ class Mixed:
         return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def cut(noisy: Floats, clean: Floats, number: int, rng: np.random.Generator, *, context: int = 1) -> Pair:
+def cut(
+    noisy: Floats,
+    clean: Floats,
+    number: int,
+    rng: np.random.Generator,
+    *,
+    context: Context = 1,
+    mirrored: int = 0,
+) -> Pair:
     """Cut patches from tiles, an equal number from each, at random positions and in random order.
 
     Args:
-        noisy: Tiles to cut inputs from, float32 (tiles, side, side), with side at least 28 `context`.
+        noisy: Tiles to cut inputs from, float32 (tiles, side, side).
         clean: Tiles to cut clean patches from, of the same shape.
         number: Number of patches.
         rng: Source of the positions and of the order.
-        context: Width of the context in patches; 1 for none.
+        context: Widths of the context in patches; 1 for none.
+        mirrored: Number of pixels by which a context may reach beyond the tile, where it sees the tile
+            mirrored; see `mirrored_for`.
 
     Returns:
-        Inputs, float32 (number, 28, 28), or with context (number, 28, 28, 2) as
+        Inputs, float32 (number, 28, 28), or with context (number, 28, 28, planes) as
         `denoiser.inference.patches.split` returns them; and clean patches (number, 28, 28).
     """
     tiles, side, _ = noisy.shape
-    margin = (context - 1) * PATCH // 2
-    positions = side - context * PATCH + 1
+    scales = scales_of(context)
+    widest = max(scales, default=1)
+    margin = margin_of(widest)
+    positions = side + 2 * mirrored - widest * PATCH + 1
     order = rng.permutation(number)
     shape = (number, PATCH, PATCH)
-    inputs = np.empty(shape if context == 1 else (*shape, 2), np.float32)
+    inputs = np.empty((*shape, 1 + len(scales)) if scales else shape, np.float32)
     targets = np.empty(shape, np.float32)
     bounds = np.linspace(0, number, tiles + 1).astype(int)
     for index in range(tiles):
         chosen = order[bounds[index] : bounds[index + 1]]
         tops, lefts = rng.integers(0, positions, (2, len(chosen)))
-        corners = (tops + margin, lefts + margin)
+        corners = (tops + margin - mirrored, lefts + margin - mirrored)
         targets[chosen] = _windows(clean[index], 1)[corners]
-        if context == 1:
-            inputs[chosen] = _windows(noisy[index], 1)[corners]
-        else:
-            inputs[chosen, ..., 0] = _windows(noisy[index], 1)[corners]
-            inputs[chosen, ..., 1] = _windows(averaged(noisy[index], context), context)[tops, lefts]
+        own = _windows(noisy[index], 1)[corners]
+        if not scales:
+            inputs[chosen] = own
+            continue
+        inputs[chosen, ..., 0] = own
+        around = np.pad(noisy[index], mirrored, mode="reflect") if mirrored else noisy[index]
+        for plane, scale in enumerate(scales, start=1):
+            inside = margin - margin_of(scale)
+            areas = _windows(averaged(around[inside:, inside:], scale), scale)
+            inputs[chosen, ..., plane] = areas[tops, lefts]
     return inputs, targets
 
 
 def _windows(image: Floats, step: int) -> npt.NDArray[np.float32]:
     span = (PATCH - 1) * step + 1
     return np.lib.stride_tricks.sliding_window_view(image, (span, span))[:, :, ::step, ::step]
+
+
+def mirrored_for(side: int, context: Context) -> int:
+    """Return how far a context may reach beyond tiles of this side, at least 28, in pixels.
+
+    Where it fits well into the tile, that is 0. A context that is nearly as wide as the tile would leave few
+    positions for patches.
+    """
+    widest = max(scales_of(context), default=1)
+    missing = widest * PATCH - side
+    if missing <= -side // 4:
+        return 0
+    return min(margin_of(widest), max(side // 4, (missing + 1) // 2 + side // 8))
 
 
 def own(inputs: Floats) -> Floats:

@@ -26,6 +26,7 @@ from denoiser.training import cautions, crops, mnist
 from denoiser.training import image_folders as images
 from denoiser.training.plan import Plan
 from denoiser.training.recipes import CLEAN, DIRT, Recipe
+from denoiser.weights.architectures import MixerConfig
 
 Pair = tuple[Floats, Floats]
 _SPLIT_SEED = 12345
@@ -48,7 +49,7 @@ class Dataset:
 
     Attributes:
         feed: `feed(number, rng)` returns the network's inputs, float32 (number, 28, 28) or, with context,
-            (number, 28, 28, 2), and the clean patches that it should return, (number, 28, 28).
+            (number, 28, 28, planes), and the clean patches that it should return, (number, 28, 28).
         validation: Such a pair of arrays, from images that `feed` never uses.
         epoch: Number of patches that are one epoch.
         data: The origin of the images in words, for the model card.
@@ -206,13 +207,14 @@ def _pictures(plan: Plan) -> Dataset:
         _add_own(tiles, plan, plan.data.images)
     if plan.data.images is None or recipe.generated_share:
         _add_generated(tiles, plan)
-    context = int(plan.config.get("context", 1))
+    context = MixerConfig(**plan.config).context
+    cut = partial(crops.cut, context=context, mirrored=crops.mirrored_for(recipe.side, context))
     source = crops.Mixed(tiles.learnt)
     per_tile = max(1, recipe.side**2 // _PATCHES_FROM)
 
     def feed(number: int, rng: np.random.Generator) -> Pair:
         given, clean = source(-(-number // per_tile), rng)
-        return crops.cut(recipe.noise(given, rng), clean, number, rng, context=context)
+        return cut(recipe.noise(given, rng), clean, number, rng)
 
     # The validation patches have a seed of their own, so that every run is evaluated on the same ones.
     fixed = np.random.default_rng(_SPLIT_SEED)
@@ -221,7 +223,7 @@ def _pictures(plan: Plan) -> Dataset:
 
     def corrupted(noise: Corruption, given: Floats = given) -> Pair:
         rng = np.random.default_rng(_SPLIT_SEED)
-        return crops.cut(noise(given, rng), clean, _CROPS_HELD_OUT, rng, context=context)
+        return cut(noise(given, rng), clean, _CROPS_HELD_OUT, rng)
 
     def levels() -> Iterator[tuple[str, Floats, Floats]]:
         for text in recipe.levels:

@@ -20,7 +20,7 @@ def weights_of(noisy: Floats, clean: Floats, weight_floor: float) -> Floats:
     """Return the weight of each patch, 1 / (noise + weight_floor): every noise level counts about alike.
 
     A good denoiser's error grows with the noise, so without weights the noisiest patches would dominate the
-    loss. noisy: (N, 28, 28) or (N, 28, 28, 2), clean: (N, 28, 28); weight_floor: 0..1 scale.
+    loss. noisy: (N, 28, 28) or (N, 28, 28, planes), clean: (N, 28, 28); weight_floor: 0..1 scale.
     Returns float32 (N,), about 1 at noise 0.2.
     """
     noise = np.sqrt(np.mean(np.square(own(noisy) - clean), axis=(1, 2)))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
-from denoiser._types import PATCH
+from denoiser._types import PATCH, Context, scales_of
 
 Kind = Literal["Autoencoder", "PatchAutoencoder"]
 Mode = Literal["whole", "tile"]
@@ -24,14 +25,34 @@ MAX_WEIGHTS = 32_000_000
 
 @dataclass(frozen=True)
 class Parameter:
-    """The default and the range of a constructor argument, whose type is that of the default."""
+    """The default and the range of a constructor argument, whose type is that of the default.
+
+    With `several` it may also be a sequence of whole numbers, each larger than the one before it and than
+    `low`; a sequence of one number is that number.
+    """
 
     default: int | float | bool
     low: float = 0.0
     high: float = 1.0
+    several: bool = False
 
-    def check(self, name: str, value: Any) -> int | float | bool:
+    def check(self, name: str, value: Any) -> int | float | bool | tuple[int, ...]:
         """Return `value` as the argument's type. Raises ValueError, which says what is allowed."""
+        if self.several and isinstance(value, list | tuple):
+            return self._sequence(name, value)
+        return self._number(name, value)
+
+    def _sequence(self, name: str, values: Sequence[Any]) -> int | tuple[int, ...]:
+        if not 0 < len(values) <= self.high:
+            raise ValueError(f"{name} must have from 1 to {self.high:g} numbers, not {len(values)}")
+        checked = tuple(int(self._number(name, value)) for value in values)
+        if len(checked) == 1:
+            return checked[0]
+        if any(after <= before for before, after in pairwise((int(self.low), *checked))):
+            raise ValueError(f"{name} must grow from number to number, and not {reprlib.repr(values)}")
+        return checked
+
+    def _number(self, name: str, value: Any) -> int | float | bool:
         shown = reprlib.repr(value)  # one short line, whatever a file contains
         if isinstance(self.default, bool):
             if isinstance(value, bool):
@@ -50,9 +71,9 @@ class Parameter:
         return number
 
 
-def _argument(default: Any, low: float = 0.0, high: float = 1.0) -> Any:
+def _argument(default: Any, low: float = 0.0, high: float = 1.0, *, several: bool = False) -> Any:
     """Declare a constructor argument with its default and range."""
-    return field(default=default, metadata={"parameter": Parameter(default, low, high)})
+    return field(default=default, metadata={"parameter": Parameter(default, low, high, several)})
 
 
 @dataclass(frozen=True)
@@ -75,6 +96,11 @@ class _Config:
 
     def _check(self) -> None:
         """Raise ValueError if the arguments are not possible together."""
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor arguments as plain JSON values."""
+        values = {name: getattr(self, name) for name in parameters_of(type(self))}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @property
     def parameters(self) -> int:
@@ -128,7 +154,7 @@ class MixerConfig(_Config):
 
     token: int = _argument(4, 1, PATCH)
     window: int = _argument(8, 1, 2 * PATCH)
-    context: int = _argument(1, 1, 8)
+    context: Context = _argument(1, 1, 8, several=True)
     channels: int = _argument(96, 1, 2048)
     blocks: int = _argument(7, 1, 64)
     groups: int = _argument(12, 1, 2048)
@@ -164,13 +190,13 @@ class MixerConfig(_Config):
 
     @property
     def planes(self) -> int:
-        """Number of input planes: the patch, and with context its averaged surroundings."""
-        return 1 if self.context == 1 else 2
+        """Number of input planes: the patch, and one for each width of its surroundings."""
+        return 1 + len(scales_of(self.context))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input: (28, 28), or (28, 28, 2) with context."""
-        return (PATCH, PATCH) if self.planes == 1 else (PATCH, PATCH, 2)
+        """Shape of one input: (28, 28), or (28, 28, planes) with context."""
+        return (PATCH, PATCH) if self.planes == 1 else (PATCH, PATCH, self.planes)
 
     @property
     def encoder_blocks(self) -> int:

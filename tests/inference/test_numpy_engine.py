@@ -51,6 +51,8 @@ VARIANTS: list[tuple[Any, dict[str, Any]]] = [
     ("PatchAutoencoder", {**SMALL, **OLD, "use_bias": False}),
     ("PatchAutoencoder", {**SMALL, **OLD, "use_bias": False, "context": 2}),
     ("PatchAutoencoder", {**SMALL, "residual": False, "center": False, "context": 4}),
+    ("PatchAutoencoder", {**SMALL, "center": False, "context": (2, 4, 8)}),
+    ("PatchAutoencoder", {**SMALL, "context": (3, 5)}),
     ("PatchAutoencoder", {**SMALL, "use_bias": False, "residual": False, "token": 14, "window": 20}),
     ("PatchAutoencoder", {**SMALL, "token": 28, "window": 28}),
     ("PatchAutoencoder", {**SMALL, "token": 1, "window": 3, "channels": 3, "groups": 3}),

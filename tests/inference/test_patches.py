@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoiser._types import PATCH, Floats
+from denoiser._types import PATCH, Context, Floats, scales_of
 from denoiser.inference import patches
 
 shapes = st.tuples(st.integers(1, 90), st.integers(1, 90))
@@ -109,34 +109,38 @@ def test_what_is_left_over_has_the_background() -> None:
     np.testing.assert_allclose(patch[:, 19:], 0.2)
 
 
-@given(shapes, st.integers(5, PATCH), st.sampled_from([2, 4]))
+@given(shapes, st.integers(5, PATCH), st.sampled_from([2, 4, (2, 4, 8), (3, 5)]))
 @settings(max_examples=30, deadline=None)
-def test_context_is_the_mean_of_what_lies_around(shape: tuple[int, int], stride: int, context: int) -> None:
+def test_context_is_the_mean_of_what_lies_around(
+    shape: tuple[int, int], stride: int, context: Context
+) -> None:
     """Against blocks averaged one by one, in whatever bands the rows are cut."""
     image, where = noise(shape), patches.grid(shape, stride)
     both = patches.split(image, where, slice(None), context)
+    assert both.shape == (where.patches, PATCH, PATCH, 1 + len(scales_of(context)))
     np.testing.assert_array_equal(both[..., 0], patches.split(image, where, slice(None)))
-    margin = (context - 1) * PATCH // 2
     down, across = where.counts
-    padding = [
-        (lead + margin, (count - 1) * stride + PATCH - side - lead + margin)
-        for side, lead, count in zip(shape, where.lead, where.counts, strict=True)
-    ]
-    padded = np.pad(image, padding, mode="reflect")
-    for index in {0, across - 1, (down // 2) * across, down * across - 1}:
-        top, left = (index // across) * stride, (index % across) * stride
-        area = padded[top : top + context * PATCH, left : left + context * PATCH]
-        expected = area.reshape(PATCH, context, PATCH, context).mean(axis=(1, 3))
-        np.testing.assert_allclose(both[index, ..., 1], expected, atol=1e-5)
+    for plane, scale in enumerate(scales_of(context), start=1):
+        margin = (scale - 1) * PATCH // 2
+        padding = [
+            (lead + margin, (count - 1) * stride + PATCH - side - lead + margin)
+            for side, lead, count in zip(shape, where.lead, where.counts, strict=True)
+        ]
+        padded = np.pad(image, padding, mode="reflect")
+        for index in {0, across - 1, (down // 2) * across, down * across - 1}:
+            top, left = (index // across) * stride, (index % across) * stride
+            area = padded[top : top + scale * PATCH, left : left + scale * PATCH]
+            expected = area.reshape(PATCH, scale, PATCH, scale).mean(axis=(1, 3))
+            np.testing.assert_allclose(both[index, ..., plane], expected, atol=1e-5)
     banded = [patches.split(image, where, slice(row, row + 1), context) for row in range(down)]
     assert np.concatenate(banded).tobytes() == both.tobytes()
     assert patches.split(np.ones(shape, np.float32), where, slice(0, 1), context).min() == 1.0
 
 
 @pytest.mark.parametrize("stride", [5, 11, 21, 28])
-@pytest.mark.parametrize("context", [1, 2])
+@pytest.mark.parametrize("context", [1, 2, (2, 3)])
 def test_a_wide_page_in_strips_is_the_page_in_one(
-    monkeypatch: pytest.MonkeyPatch, stride: int, context: int
+    monkeypatch: pytest.MonkeyPatch, stride: int, context: Context
 ) -> None:
     rng = np.random.default_rng(3)
     for shape in ((1, 700), (30, 901), (90, 1203)):

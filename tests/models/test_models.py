@@ -51,6 +51,7 @@ VARIANTS: list[tuple[Any, dict[str, Any]]] = [
     ("PatchAutoencoder", {**SMALL, "use_bias": False, "token": 14, "window": 14}),
     ("PatchAutoencoder", {**SMALL, "token": 28, "window": 28}),
     ("PatchAutoencoder", {**SMALL, "context": 4}),
+    ("PatchAutoencoder", {**SMALL, "context": [2, 4, 8]}),
 ]
 IDS = [f"{kind}-{','.join(f'{k}={v}' for k, v in config.items())}" for kind, config in VARIANTS]
 CARD = {"trained_on": "nothing", "figures": [{"noise": "none", "output_db": 30.5}], "seed": None}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoiser._types import Floats
+from denoiser._types import Context, Floats
 from denoiser.errors import TrainingError
 from denoiser.inference import patches
 from denoiser.training import crops
@@ -122,13 +122,28 @@ def test_patches_are_cut_with_what_lies_around_them(context: int) -> None:
         np.testing.assert_allclose(patch[..., 1], expected, atol=1e-6)
 
 
-def test_training_and_cleaning_cut_alike() -> None:
+@pytest.mark.parametrize(("context", "mirrored"), [(4, 0), ((2, 4), 0), ((2, 4, 8), 56), ((2, 8), 98)])
+def test_training_and_cleaning_cut_alike(context: Context, mirrored: int) -> None:
     """What a network learns from must be what it is shown later."""
     image = np.random.default_rng(0).random((112, 112), dtype=np.float32)
-    inputs, _ = crops.cut(image[None], image[None], 1, np.random.default_rng(0), context=4)
+    rng = np.random.default_rng(0)
+    inputs, clean = crops.cut(image[None], image[None], 5, rng, context=context, mirrored=mirrored)
     where = patches.grid((112, 112), 1)
-    every = patches.split(image, where, slice(None), 4)
-    assert any(np.array_equal(inputs[0], patch) for patch in every)
+    every = patches.split(image, where, slice(None), context)
+    for patch, target in zip(inputs, clean, strict=True):
+        assert any(np.array_equal(patch, other) for other in every)
+        np.testing.assert_array_equal(patch[..., 0], target)
+
+
+@given(st.integers(28, 400), st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_surroundings_of_any_width_leave_positions_for_patches(side: int, scale: int) -> None:
+    mirrored = crops.mirrored_for(side, scale)
+    reach = 14 * (scale - 1)
+    positions = side + 2 * mirrored - 28 * scale + 1
+    assert 0 <= mirrored <= reach
+    assert positions > side // 5 or mirrored == reach
+    assert mirrored == 0 or 28 * scale > side // 2
 
 
 def test_shifted_patches_lose_nothing() -> None:
