@@ -7,15 +7,16 @@ from collections.abc import Callable
 import numpy as np
 
 from denoiser._types import Floats
-from denoiser.generator.canvas import Random, Shape
+from denoiser.generator.canvas import Random, Shape, blurred
 from denoiser.generator.creases import folds, wrinkles
 from denoiser.generator.marks import prints, stains
 from denoiser.generator.paper import grain, other_side, shadow, soft, specks, uneven_light, wear
 
 #: The effects on the paper: the map, the share of pages that have it, and the range of its strength.
 _EFFECTS: tuple[tuple[Callable[[Random, Shape], Floats], float, float, float], ...] = (
-    (stains, 0.42, 0.1, 0.75),
-    (prints, 0.27, 0.08, 0.4),
+    # The core of a strong stain is nearly as dark as ink.
+    (stains, 0.42, 0.1, 0.92),
+    (prints, 0.27, 0.08, 0.5),
     (folds, 0.33, 0.04, 0.22),
     (wrinkles, 0.35, 0.06, 0.3),
     (shadow, 0.22, 0.08, 0.6),
@@ -31,21 +32,31 @@ def dirt(clean: Floats, rng: Random, *, system_fonts: bool = True) -> Floats:
     other side. Returns a new float32 (H, W) in 0..1.
     """
     shape = clean.shape[0], clean.shape[1]
-    if rng.random() < 0.05:
+    if rng.random() < 0.08:
         # A network must also learn to leave clean pages alone.
         return _scanned(np.array(clean, dtype=np.float32), rng)
     result = 1.0 - clean
-    if rng.random() < 0.3:
-        result *= 1.0 - np.float32(rng.uniform(0.0, 0.6)) * wear(rng, shape)
+    if rng.random() < 0.25:
+        result *= 1.0 - np.float32(rng.uniform(0.0, 0.45)) * wear(rng, shape)
     np.subtract(1.0, result, out=result)
-    if rng.random() < 0.2:
+    if rng.random() < 0.25:
         behind = other_side(rng, shape, system_fonts=system_fonts)
+        # Its blur, or being mirrored, is all that tells it from faint print.
+        if rng.random() < 0.8:
+            behind = np.clip(blurred(behind, float(rng.uniform(0.8, 3.0))), 0.0, 1.0)
         result *= 1.0 - np.float32(rng.uniform(0.03, 0.3)) * behind
     if rng.random() < 0.6:
-        lift = np.float32(rng.uniform(0.0, 0.2) if rng.random() < 0.85 else rng.uniform(0.2, 0.4))
+        # Ink that is lifted further would look like print that is meant to be gray.
+        lift = np.float32(rng.uniform(0.0, 0.2))
         result = lift + (1.0 - lift) * result
-    result *= _cover(rng, shape)
+    result *= _light_cover(rng, shape) if rng.random() < 0.12 else _cover(rng, shape)
     return _scanned(result, rng)
+
+
+def _light_cover(rng: Random, shape: Shape) -> Floats:
+    """Return the lightness of paper that has nothing but its tone and a fine grain; about 0.8..1.05."""
+    fine = grain(rng, shape) * np.float32(rng.uniform(0.0, 0.012))
+    return np.asarray(fine + np.float32(rng.uniform(0.82, 1.03)), dtype=np.float32)
 
 
 def _cover(rng: Random, shape: Shape) -> Floats:

@@ -38,8 +38,42 @@ def photograph(rng: Random, shape: Shape) -> Floats:
     return result + np.float32(low)
 
 
+def halftone(rng: Random, tones: Floats) -> Floats:
+    """Print gray tones as dots on a turned grid, larger where it is darker; float32 (H, W) in 0..1."""
+    y, x = pixel_grid((tones.shape[0], tones.shape[1]))
+    wave, turn = 2.0 * math.pi / float(rng.uniform(2.6, 8.0)), float(rng.uniform(0.0, math.pi / 2))
+    along = x * np.float32(wave * math.cos(turn)) + y * np.float32(wave * math.sin(turn))
+    across = y * np.float32(wave * math.cos(turn)) - x * np.float32(wave * math.sin(turn))
+    # The mean of the two waves has a peak where a dot is, and a valley between four dots.
+    dots = 0.5 + 0.25 * (np.cos(along) + np.cos(across))
+    return _printed(rng, tones - dots)
+
+
+def engraving(rng: Random, tones: Floats) -> Floats:
+    """Draw gray tones by bent lines, wider where it is darker, and crossed in the shadows; 0..1."""
+    shape = tones.shape[0], tones.shape[1]
+    y, x = pixel_grid(shape)
+    bend = cloud(rng, shape, cell=max(shape) / float(rng.uniform(1.0, 4.0)), octaves=3)
+    pitch, turn = float(rng.uniform(2.8, 9.0)), float(rng.uniform(0.0, math.pi))
+    lines = np.zeros(shape, dtype=np.float32)
+    for crossed in range(2):
+        angle = turn + crossed * float(rng.uniform(0.7, 1.6))
+        phase = x * np.float32(math.cos(angle)) + y * np.float32(math.sin(angle)) + bend * np.float32(pitch)
+        wave = 0.5 + 0.5 * np.cos(phase * np.float32(2.0 * math.pi / pitch))
+        # Only the darker half of the tones has the second set of lines.
+        np.maximum(lines, wave * np.float32(1.0 - 0.5 * crossed), out=lines)
+    return _printed(rng, tones - lines)
+
+
+def _printed(rng: Random, above: Floats) -> Floats:
+    """Return ink where `above` is negative and paper where it is positive, with soft edges."""
+    ink = np.float32(rng.uniform(0.0, 0.2))
+    cover = np.clip(0.5 + above * np.float32(rng.uniform(1.5, 4.0)), 0.0, 1.0)
+    return np.asarray(ink + (1.0 - ink) * cover, dtype=np.float32)
+
+
 def picture(image: Image.Image, rng: Random, box: Box) -> None:
-    """Draw a photograph into the box, with or without a frame."""
+    """Draw a photograph, a halftone or an engraving into the box, with or without a frame."""
     width, height = box[2] - box[0], box[3] - box[1]
     if width < 8 or height < 8:
         return
@@ -47,6 +81,11 @@ def picture(image: Image.Image, rng: Random, box: Box) -> None:
     gray = Image.fromarray(np.rint(half * 255.0).astype(np.uint8)).resize(
         (width, height), Image.Resampling.BICUBIC
     )
+    kind = rng.random()
+    if kind < 0.4:
+        draw = halftone if kind < 0.2 else engraving
+        printed = draw(rng, np.asarray(gray, dtype=np.float32) / np.float32(255.0))
+        gray = Image.fromarray(np.rint(printed * 255.0).astype(np.uint8))
     image.paste(gray, box[:2])
     if rng.random() < 0.4:
         ImageDraw.Draw(image).rectangle(box, outline=int(rng.integers(0, 120)), width=int(rng.integers(1, 4)))
@@ -130,6 +169,21 @@ def _scrawl(rng: Random, letters: int) -> npt.NDArray[np.float64]:
     tall = rng.random(number) < 0.12
     y[tall] += np.where(rng.random(int(tall.sum())) < 0.6, -0.9, 0.8)
     return np.stack([x + 0.15 * y, y], axis=1)
+
+
+def notes(rng: Random, shape: Shape, body: int) -> Floats:
+    """Draw thin notes, lines and circles as of a pencil; float32 (H, W), strokes 0 on 1."""
+    image = Image.new("L", (shape[1], shape[0]), 255)
+    for _ in range(int(rng.integers(1, 5))):
+        if rng.random() < 0.6:
+            y = int(rng.integers(0, shape[0]))
+            left = int(rng.integers(-2 * body, max(1, shape[1] - 2 * body)))
+            written(image, rng, (left, y, shape[1] + 4 * body, shape[0]), body)
+        else:
+            _pencil(image, rng, body)
+    strokes = 1.0 - np.asarray(image, dtype=np.float32) / np.float32(255.0)
+    # All strokes are equally dark here: what is drawn with them decides how dark they are.
+    return np.asarray(1.0 - strokes / max(float(strokes.max()), 1e-6), dtype=np.float32)
 
 
 def overlay(image: Image.Image, rng: Random, body: int) -> None:

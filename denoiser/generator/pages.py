@@ -16,11 +16,15 @@ from denoiser.generator.text import number_text, prose
 
 Box = tuple[int, int, int, int]
 
+_FAINTEST, _FAINT = 12.0, 60.0
+"""Range of how much darker than the paper faint print is, in levels of 255."""
+
 
 def page(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Floats:
     """Draw a clean page, or a piece of one: mostly text, sometimes tables, pictures and other parts.
 
-    system_fonts: whether to use the installed fonts beside Pillow's own; the result of a seed then depends on
+    On a part of the pages the print or some of it is faint, or there are pencil notes: sharp strokes that are
+    only 12 to 60 of 255 levels darker than the paper. system_fonts: whether to use the installed fonts beside Pillow's own; the result of a seed then depends on
     the machine. Returns float32 `shape` (H, W): paper exactly 1, ink 0 or somewhat lighter.
     """
     # Letters that are drawn at twice the size and reduced have the soft edges of scanned ones.
@@ -34,7 +38,29 @@ def page(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Floats:
         image = _bent(image, rng, slanted=rng.random() < 0.4)
     if scale > 1:
         image = image.reduce(scale)
-    return _inked(image, rng)
+    return _faint(_inked(image, rng), rng, style.body // scale)
+
+
+def _faint(drawn: Floats, rng: Random, body: int) -> Floats:
+    """Make a page faint, or a part of it, or add faint notes; float32 (H, W), a new array or the same."""
+    kind = rng.random()
+    height, width = drawn.shape
+    if kind < 0.12:
+        drawn = 1.0 - _depth(rng) * (1.0 - drawn)
+    elif kind < 0.3:
+        top, left = (int(rng.integers(0, side)) for side in (height, width))
+        high, wide = (int(side * rng.uniform(0.2, 1.0)) for side in (height, width))
+        part = np.s_[max(0, top - high // 2) : top + high // 2, max(0, left - wide // 2) : left + wide // 2]
+        drawn[part] = 1.0 - _depth(rng) * (1.0 - drawn[part])
+    if rng.random() < 0.2:
+        layer = furniture.notes(rng, (height, width), max(6, body))
+        drawn = drawn * (1.0 - _depth(rng) * (1.0 - layer))
+    return np.asarray(drawn, dtype=np.float32)
+
+
+def _depth(rng: Random) -> np.float32:
+    """Return how much darker than the paper faint strokes are, on 0..1."""
+    return np.float32(rng.uniform(_FAINTEST, _FAINT) / 255.0)
 
 
 def _bent(image: Image.Image, rng: Random, *, slanted: bool) -> Image.Image:
@@ -125,6 +151,12 @@ class _Page:
         top = round(rng.uniform(-1.0, 2.0) * self.style.body)
         if kind < 0.04:
             return
+        if kind < 0.08:
+            # A plate: one picture, and text under it.
+            foot = round(height * rng.uniform(0.6, 1.1))
+            furniture.picture(self.image, rng, (max(0, left), max(0, top), min(width, right), foot))
+            self._column((left, foot + self.style.body, right, height), other=0.0)
+            return
         if kind < 0.62:
             self._column((left, top, right, height), other=0.0)
         elif kind < 0.9:
@@ -159,7 +191,7 @@ class _Page:
         if kind == 0:
             return self._table(box)
         if kind in (1, 2):
-            high = min(bottom - y, round(body * rng.uniform(4, 14)))
+            high = min(bottom - y, round(body * rng.uniform(4, 14 if rng.random() < 0.7 else 30)))
             wide = round((right - left) * rng.uniform(0.25, 1.0))
             x = int(rng.integers(left, max(left + 1, right - wide)))
             furniture.picture(self.image, rng, (x, y, x + wide, y + high))

@@ -167,7 +167,7 @@ RECIPES: dict[str, Recipe] = {
             levels=256,
         ),
         optimization=replace(_MIXER, weight_floor=0.05, loss="paper"),
-        side=224,
+        side=256,
         augmentation=crops.Augmentation(scales=(0.7, 1.6)),
         generated_share=0.6,
         dirt=True,

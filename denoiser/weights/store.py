@@ -50,7 +50,7 @@ NETWORKS: Mapping[str, Network] = {
     "document": Network(
         "PatchAutoencoder",
         "dirty documents: paper to white, stains away, ink kept",
-        {"residual": False, "center": False, "context": 4},
+        {"center": False, "context": (2, 4, 8)},
     ),
 }
 

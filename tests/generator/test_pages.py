@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from denoiser import generator
-from denoiser.generator import canvas, creases, fonts, marks, paper, text
+from denoiser.generator import canvas, creases, fonts, furniture, marks, pages, paper, text
 
 EFFECTS = [
     paper.grain,
@@ -89,6 +89,65 @@ def test_pages_are_paper_and_ink_and_dirt_makes_them_darker() -> None:
     # Real dirty scans are 0.12 to 0.2 away from clean; a few of these have to be nearly clean.
     assert 0.1 < np.median(errors) < 0.25
     assert min(errors) < 0.08
+
+
+def test_some_pages_have_faint_print_that_the_clean_page_keeps() -> None:
+    """Whole pages, parts of pages and notes: sharp strokes between 12 and 60 levels darker than paper."""
+    drawn = [generator.page(np.random.default_rng(seed), (200, 160)) for seed in range(80)]
+    faint = [((page > 1 - 61 / 255) & (page < 1 - 11 / 255)).mean() for page in drawn]
+    dark = [(page < 0.5).mean() for page in drawn]
+    pale = sum(f > 0.02 and d == 0 for f, d in zip(faint, dark, strict=True))
+    assert 4 <= pale <= 20, "pages with nothing but faint print"
+    assert sum(f > 0.02 and d > 0.02 for f, d in zip(faint, dark, strict=True)) >= 8
+
+
+def test_faint_strokes_are_as_dark_as_they_are_meant_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "_FAINTEST", 20.0)
+    monkeypatch.setattr(pages, "_FAINT", 20.0)
+    ink = np.ones((60, 60), np.float32)
+    ink[20:40] = 0.0
+
+    class Chosen:
+        """A generator whose first number makes the whole page faint, and whose second adds no notes."""
+
+        def __init__(self) -> None:
+            self._real, self._first = np.random.default_rng(0), [0.0, 0.9]
+
+        def random(self) -> float:
+            return self._first.pop(0)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._real, name)
+
+    made = pages._faint(ink, Chosen(), 12)  # type: ignore[arg-type]
+    assert np.rint(255 * made[30]) == pytest.approx(235)
+    assert (made[:20] == 1.0).all()
+
+
+@pytest.mark.parametrize("draw", [furniture.halftone, furniture.engraving])
+def test_printed_pictures_are_as_dark_as_their_tones(draw: object) -> None:
+    """Seen from afar, dots and lines are gray: darker tones give more ink."""
+    assert callable(draw)
+    means = []
+    for tone in (0.1, 0.3, 0.5, 0.7, 0.9):
+        printed = draw(np.random.default_rng(4), np.full((120, 120), tone, np.float32))
+        assert printed.dtype == np.float32
+        assert printed.min() >= 0.0
+        assert printed.max() <= 1.0
+        means.append(float(printed.mean()))
+    assert means == sorted(means)
+    assert means[-1] - means[0] > 0.5
+    ramp = draw(np.random.default_rng(4), np.full((120, 120), 0.5, np.float32))
+    assert ramp.std() > 0.2, "dots or lines, no even gray"
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32), height=st.integers(1, 120), width=st.integers(1, 120))
+def test_notes_are_strokes_on_nothing(seed: int, height: int, width: int) -> None:
+    layer = furniture.notes(np.random.default_rng(seed), (height, width), 14)
+    assert layer.shape == (height, width)
+    assert layer.max() == 1.0 or layer.min() == 0.0
+    assert 0.0 <= layer.min() <= layer.max() <= 1.0
 
 
 def test_text_has_all_that_text_has() -> None:
