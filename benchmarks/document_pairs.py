@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from document import Pages, number, read, save
 
 from denoiser import generator
+from denoiser._types import Floats
 from denoiser.generator import furniture
 
 SHAPE = (480, 400)
@@ -38,16 +39,19 @@ def held(names: list[str]) -> set[str]:
     return {name for index, name in enumerate(ordered) if index // 4 % 3 == 2}
 
 
-def page_with_photographs(rng: np.random.Generator, files: list[Path]) -> np.ndarray:
+def page_with_photographs(rng: np.random.Generator, files: list[Path]) -> Floats:
     """Draw a page and put one or two photographs on it; float32 in 0..1."""
     page = generator.page(rng, SHAPE)
     for _ in range(int(rng.integers(1, 3))):
         with Image.open(files[rng.integers(len(files))]) as opened:
             photograph = opened.convert("L")
         scale = float(rng.uniform(0.35, 0.85))
-        wide, high = (min(side, max(40, round(scale * length))) for side, length in zip(
-            (SHAPE[1], SHAPE[0]), photograph.size, strict=True))
-        tones = np.asarray(photograph.resize((wide, high), Image.Resampling.LANCZOS), dtype=np.float32) / 255
+        wide, high = (
+            min(side, max(40, round(scale * length)))
+            for side, length in zip((SHAPE[1], SHAPE[0]), photograph.size, strict=True)
+        )
+        resized = photograph.resize((wide, high), Image.Resampling.LANCZOS)
+        tones = np.asarray(resized, np.float32) / np.float32(255)
         kind = rng.random()
         if kind < 0.25:
             tones = (furniture.halftone if kind < 0.12 else furniture.engraving)(rng, tones)
@@ -82,8 +86,10 @@ def main() -> None:
         learnt = {name: page for name, page in pages.items() if name not in kept_apart}
         save(learnt | drawn[kind], options.out / kind)
         save({name: pages[name] for name in kept_apart}, options.out / "held" / kind)
-    print(f"{len(both['clean']) - len(kept_apart)} pairs of NoisyOffice, {options.pages} with photographs;"
-          f" {len(kept_apart)} held out")
+    print(
+        f"{len(both['clean']) - len(kept_apart)} pairs of NoisyOffice, {options.pages} with photographs;"
+        f" {len(kept_apart)} held out"
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from denoiser.errors import ExitCode, UsageError, on_one_line, reason
 from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
 from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
+from denoiser.inference.document import CONCERNS
 from denoiser.pipeline.outcomes import Outcome, Report, Result, Status
 from denoiser.pipeline.pipeline import Pipeline
 from denoiser.pipeline.plan import Job, Walk, plan
@@ -251,7 +252,11 @@ class Batch:
                 f"{result.source} -> {result.output}: {result.status}{by}{noise}, {outcome.seconds:.2f} s"
             )
         if not request.quiet:
-            lines.extend(f"Note: {note}, first in {result.source}." for note in fresh)
+            for note in fresh:
+                named = (
+                    f"{result.source}: {note}" if note in CONCERNS else f"{note}, first in {result.source}"
+                )
+                lines.append(f"Note: {named}.")
         if lines:
             write_above("\n".join(map(on_one_line, lines)))
 

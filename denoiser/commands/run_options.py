@@ -98,7 +98,9 @@ PARAMETERS: list[click.Parameter] = [
         show_default=True,
         help="File format of the results.",
     ),
-    option(OUTPUT, "--color", is_flag=True, help="Keep colour, and denoise each channel."),
+    option(
+        OUTPUT, "--color", is_flag=True, help="Keep colour: denoise each channel, or with document the luma."
+    ),
     option(
         *(OUTPUT, "--bilevel"),
         is_flag=True,

@@ -24,7 +24,9 @@ def page(rng: Random, shape: Shape, *, system_fonts: bool = True) -> Floats:
     """Draw a clean page, or a piece of one: mostly text, sometimes tables, pictures and other parts.
 
     On a part of the pages the print or some of it is faint, or there are pencil notes: sharp strokes that are
-    only 12 to 60 of 255 levels darker than the paper. system_fonts: whether to use the installed fonts beside Pillow's own; the result of a seed then depends on
+    only 12 to 60 of 255 levels darker than the paper.
+
+    system_fonts: whether to use the installed fonts beside Pillow's own; the result of a seed then depends on
     the machine. Returns float32 `shape` (H, W): paper exactly 1, ink 0 or somewhat lighter.
     """
     # Letters that are drawn at twice the size and reduced have the soft edges of scanned ones.

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from denoiser._types import PATCH, Floats
 from denoiser.errors import ModelError, UsageError
-from denoiser.inference import auto, patches
+from denoiser.inference import auto, document, patches
 from denoiser.inference.engine import Engine, open_engine
 from denoiser.inference.patches import Size
 from denoiser.page import Page
@@ -35,7 +35,7 @@ Tick = Callable[[int, int], object]
 """Told how many patches are reconstructed, and of how many."""
 
 
-PIXELS = 3
+PIXELS = 4
 """Version of the computation from input to output. An output made by another version is not up to date."""
 
 QUALITIES: Mapping[str, int] = {"fast": 21, "balanced": 11, "best": 5}
@@ -53,11 +53,27 @@ class Cleaned:
         pixels: float32 (H, W) or (H, W, 3) in 0..1.
         model: Name of the model that cleaned it.
         reduced: Whether the model saw an image of more than 28x28 pixels as 28x28.
+        concerns: What the user should know of the result, one sentence each, without a full stop.
     """
 
     pixels: Floats
     model: str
     reduced: bool = False
+    concerns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A page after the plugins' first half.
+
+    Attributes:
+        count: Number of planes that a model cleans.
+        colour, luma: The planes of a page that is cleaned by its luma alone, and that luma.
+    """
+
+    count: int
+    colour: list[Floats] | None = None
+    luma: Floats | None = None
 
 
 class Denoiser:
@@ -246,6 +262,8 @@ class Denoiser:
     def clean_page(self, pixels: Floats, page: Page, *, tick: Tick | None = None) -> Cleaned:
         """Clean one page, with the plugins' steps before and after; all its channels by the same model.
 
+        A model that makes paper white cleans the luma of a colour page, and its gain goes to all channels.
+
         Args:
             pixels: float32 (H, W) for gray or (H, W, 3) for colour, in 0..1.
             page: its facts, as plugins see them.
@@ -269,34 +287,51 @@ class Denoiser:
 
         """
         planes: list[Floats] = []
-        counts: list[int | Exception] = []
+        prepared: list[_Prepared | Exception] = []
         for pixels, page in pages:
             try:
-                prepared = [self.plugins.preprocess(plane, page) for plane in channels_of(pixels)]
+                own = [self.plugins.preprocess(plane, page) for plane in channels_of(pixels)]
             except Exception as error:
-                counts.append(error)
+                prepared.append(error)
             else:
-                counts.append(len(prepared))
-                planes += prepared
-                del prepared
-        channels = [count for count in counts if isinstance(count, int)]
+                if len(own) == 3 and self._cleans_luma:
+                    luma = document.luma(own)
+                    prepared.append(_Prepared(1, own, luma))
+                    own = [luma]
+                else:
+                    prepared.append(_Prepared(len(own)))
+                planes += own
+                del own
+        channels = [each.count for each in prepared if isinstance(each, _Prepared)]
         cleaned = iter(self.clean(planes, channels=channels, tick=tick))
         planes.clear()  # or a large page would stay in memory while plugins work on the result
-        facts = zip(pages, counts, strict=True)
-        return (self._postprocessed(pixels, page, count, cleaned) for (pixels, page), count in facts)
+        facts = zip(pages, prepared, strict=True)
+        return (self._postprocessed(pixels, page, each, cleaned) for (pixels, page), each in facts)
+
+    @cached_property
+    def _cleans_luma(self) -> bool:
+        """Whether colour pages are cleaned by their luma alone."""
+        if self.auto:
+            return False
+        model = self._load(self._main)
+        return document.is_for_paper(model) and (self._mode or model.mode) == "tile"
 
     def _postprocessed(
-        self, pixels: Floats, page: Page, count: int | Exception, cleaned: Iterator[Cleaned]
+        self, pixels: Floats, page: Page, prepared: _Prepared | Exception, cleaned: Iterator[Cleaned]
     ) -> Cleaned | Exception:
-        """Apply the plugins' second half to the next `count` planes, and put a page's channels together."""
+        """Apply the plugins' second half to a page's cleaned planes, and put its channels together."""
         try:
-            own = [next(cleaned) for _ in range(_result(count))]
+            own = [next(cleaned) for _ in range(_result(prepared).count)]
+            results = [result.pixels for result in own]
+            colour, luma = _result(prepared).colour, _result(prepared).luma
+            if colour is not None and luma is not None:
+                results = document.recoloured(colour, luma, results[0])
             planes = [
-                self.plugins.postprocess(result.pixels, original, page)
-                for result, original in zip(own, channels_of(pixels), strict=True)
+                self.plugins.postprocess(result, original, page)
+                for result, original in zip(results, channels_of(pixels), strict=True)
             ]
             together = planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1)
-            return Cleaned(together, own[0].model, own[0].reduced)
+            return Cleaned(together, own[0].model, own[0].reduced, own[0].concerns)
         except Exception as error:
             return error
 
@@ -411,19 +446,24 @@ class Denoiser:
                 own = done[start : start + grid.patches]
                 start += grid.patches
                 merged = patches.OverlapAdd(grid).add(own)[1]
-                results[index] = Cleaned(self._blend(images[index], merged), model.name)
+                results[index] = self._finish_tiled(images[index], merged, model)
             waiting.clear()
 
         for index, grid in grids.items():
             if grid.counts[0] > grid.band_rows or grid.counts[1] > patches.STRIP_PATCHES:
                 merged = patches.tile(images[index], grid, reconstruct, context)
-                results[index] = Cleaned(self._blend(images[index], merged), model.name)
+                results[index] = self._finish_tiled(images[index], merged, model)
                 continue
             waiting.append((index, grid))
             if sum(grid.patches for _, grid in waiting) >= patches.BAND_PATCHES:
                 compute()
         if waiting:
             compute()
+
+    def _finish_tiled(self, image: Floats, merged: Floats, model: ModelFile) -> Cleaned:
+        pixels = self._blend(image, merged)
+        concerns = document.concerns(image, pixels) if document.is_for_paper(model) else ()
+        return Cleaned(pixels, model.name, concerns=concerns)
 
     def _reconstruct(self, name: str, given: Floats) -> Floats:
         """Reconstruct patches with a model's engine; ModelError if the result is not finite."""

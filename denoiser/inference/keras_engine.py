@@ -62,9 +62,9 @@ class KerasEngine:
     def reconstruct(self, patches: Floats) -> Floats:
         """Reconstruct patches.
 
-        `patches` is (N, 28, 28), for a network with context (N, 28, 28, planes), values about 0..1. Returns a new
-        float32 (N, 28, 28), not clipped. Raises ValueError for another shape, DeviceError where the memory
-        doesn't hold a single patch.
+        `patches` is (N, 28, 28), for a network with context (N, 28, 28, planes), values about 0..1. Returns a
+        new float32 (N, 28, 28), not clipped. Raises ValueError for another shape, DeviceError where the
+        memory doesn't hold a single patch.
         """
         given = checked(patches, self.model)
         result = np.empty((len(given), PATCH, PATCH), np.float32)

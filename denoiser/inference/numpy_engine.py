@@ -57,9 +57,10 @@ class NumpyEngine:
     def reconstruct(self, patches: Floats) -> Floats:
         """Reconstruct patches.
 
-        `patches` is (N, 28, 28), for a network with context (N, 28, 28, planes), values about 0..1; anything but
-        contiguous float32 is copied. Returns a new float32 (N, 28, 28), not clipped. Raises ValueError for
-        another shape. Equal patches give equal bytes in any company, any order and with any number of jobs.
+        `patches` is (N, 28, 28), for a network with context (N, 28, 28, planes), values about 0..1; anything
+        but contiguous float32 is copied. Returns a new float32 (N, 28, 28), not clipped. Raises ValueError
+        for another shape. Equal patches give equal bytes in any company, any order and with any number of
+        jobs.
         """
         given = checked(patches, self.model)
         result = np.empty((len(given), PATCH, PATCH), np.float32)

@@ -321,9 +321,7 @@ def strips(grid: Grid) -> Iterator[tuple[slice, slice, Grid]]:
         yield slice(first, stop), slice(left - grid.lead[1], right - grid.lead[1]), part
 
 
-def tile(
-    image: Floats, grid: Grid, reconstruct: Callable[[Floats], Floats], context: Context = 1
-) -> Floats:
+def tile(image: Floats, grid: Grid, reconstruct: Callable[[Floats], Floats], context: Context = 1) -> Floats:
     """Reconstruct a float32 (H, W) image by its overlapping patches.
 
     `reconstruct` maps what `split` cuts with that `context` to float32 (N, 28, 28).

@@ -235,6 +235,7 @@ class Cleaner:
         work.notes.extend(done.notes)
         if cleaned.reduced:
             work.notes.append(REDUCED)
+        work.notes.extend(cleaned.concerns)
         if self._output.estimate:
             levels = map(noise_level.noise, channels_of(picture.pixels))
             work.noise.extend(level for level in levels if level is not None)

@@ -11,7 +11,11 @@ from typing import Any
 
 from denoiser.errors import ExitCode
 from denoiser.imaging.source import Fingerprint
+from denoiser.inference.document import CONCERNS
 from denoiser.system.atomic import Written
+
+_NAMED = 5
+"""Files that are named for each concern; the record, `--json` and the report have all of them."""
 
 
 class Status(StrEnum):
@@ -97,12 +101,15 @@ class Report:
     interrupted: bool = False
 
     def add(self, result: Result) -> list[str]:
-        """Count a result; returns those of its notes that are the first of their kind."""
+        """Count a result; returns those of its notes that are the first of their kind.
+
+        Of concerns about single files, the first few of each kind are returned.
+        """
         outcome = result.outcome
         self.counts[result.status] += 1
         self.models.update(outcome.models)
         self.pages += outcome.pages
-        fresh = [note for note in outcome.notes if note not in self.notes]
+        fresh = [note for note in outcome.notes if self.notes[note] < (_NAMED if note in CONCERNS else 1)]
         self.notes.update(outcome.notes)
         return fresh
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from denoiser._types import Floats
 
 #: Makes the next patches: `feed(number, rng)` -> (inputs, clean), float32 (number, 28, 28), 0..1; inputs may
-#: be (number, 28, 28, planes). A feed with state between calls has it in the attribute `memory`, a dict of arrays.
+#: be (number, 28, 28, planes). A feed with state between calls has it in the attribute `memory`, a dict of
+#: arrays.
 Feed = Callable[[int, np.random.Generator], tuple[Floats, Floats]]
 
 

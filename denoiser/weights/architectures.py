@@ -14,7 +14,7 @@ from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal
 
-from denoiser._types import PATCH, Context, scales_of
+from denoiser._types import PATCH, scales_of
 
 Kind = Literal["Autoencoder", "PatchAutoencoder"]
 Mode = Literal["whole", "tile"]
@@ -154,7 +154,7 @@ class MixerConfig(_Config):
 
     token: int = _argument(4, 1, PATCH)
     window: int = _argument(8, 1, 2 * PATCH)
-    context: Context = _argument(1, 1, 8, several=True)
+    context: int | tuple[int, ...] = _argument(1, 1, 8, several=True)
     channels: int = _argument(96, 1, 2048)
     blocks: int = _argument(7, 1, 64)
     groups: int = _argument(12, 1, 2048)

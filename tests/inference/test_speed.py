@@ -32,6 +32,7 @@ def plainly(image: npt.NDArray[np.float32], model: modelfile.ModelFile, stride: 
     total, covered = np.zeros((2, height + 200, width + 200))
     padded = np.pad(image, 100, mode="reflect").astype(np.float64)
     context = model.config.context
+    assert isinstance(context, int)
     margin = (context - 1) * 14
     for row in range(where.counts[0]):
         for column in range(where.counts[1]):

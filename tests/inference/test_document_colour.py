@@ -1,0 +1,182 @@
+"""Colour and concerns of pages: what is done with the luma of a page, and what is said of the result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from denoiser import generator
+from denoiser._types import Floats
+from denoiser.inference import document
+from denoiser.inference.denoiser import Denoiser
+from denoiser.page import Page
+from tests.helpers.command import Denoise
+from tests.helpers.fakes import SMALL, write_model
+
+BROWN, BLUE, CREAM = (0.55, 0.4, 0.25), (0.1, 0.2, 0.6), (0.9, 0.86, 0.74)
+PART = np.s_[10:30, 10:40]
+
+
+def planes_of(page: Floats) -> list[Floats]:
+    return [np.ascontiguousarray(page[:, :, channel]) for channel in range(3)]
+
+
+def paper(path: Path, *, white: bool) -> Path:
+    """Write a model on absolute intensities that makes everything white, or leaves everything as it is."""
+    config = {**SMALL, "residual": not white, "center": False, "gain": 1.0}
+    # A pixel lies in up to four overlapping windows, each of which adds the bias.
+    level = 2.0 if white else 0.0
+    return write_model(
+        path, "PatchAutoencoder", config, lambda name, shape: level if name == "draw/bias" else 0.0
+    )
+
+
+def coloured(part: tuple[float, float, float]) -> tuple[Floats, Floats]:
+    """A page of cream paper with a part of another colour, and the luma of white paper."""
+    page = np.empty((60, 80, 3), np.float32)
+    page[...] = CREAM
+    page[PART] = part
+    return page, np.ones((60, 80), np.float32)
+
+
+def test_paper_of_any_tint_comes_out_white() -> None:
+    page, clean = coloured(CREAM)
+    planes = planes_of(page)
+    result = document.recoloured(planes, document.luma(planes), clean)
+    assert np.stack(result).min() == 1.0
+
+
+def test_a_coloured_stain_that_is_gone_leaves_no_colour() -> None:
+    page, clean = coloured(BROWN)
+    planes = planes_of(page)
+    result = document.recoloured(planes, document.luma(planes), clean)
+    np.testing.assert_array_equal(np.stack(result), 1.0)
+
+
+def test_coloured_ink_keeps_its_hue() -> None:
+    page, clean = coloured(BLUE)
+    planes = planes_of(page)
+    luma = document.luma(planes)
+    clean[PART] = luma[PART] / luma[0, 0]  # as dark beside white as it was beside the paper
+    result = np.stack(document.recoloured(planes, luma, clean), axis=-1)[PART]
+    expected = np.array(BLUE) / np.array(CREAM)
+    shown = result[5, 5]
+    assert np.argmax(shown) == 2
+    np.testing.assert_allclose(shown / shown[2], expected / expected[2], atol=0.08)
+    assert document.luma(planes_of(result)).mean() == pytest.approx(float(clean[15, 15]), abs=0.02)
+
+
+def test_a_light_marker_on_paper_keeps_its_colour() -> None:
+    """It is hardly darker than paper, so that nearly nothing was removed from it."""
+    page, clean = coloured((0.9, 0.88, 0.35))
+    planes = planes_of(page)
+    result = np.stack(document.recoloured(planes, document.luma(planes), clean), axis=-1)
+    assert result[PART][..., 2].max() < 0.8
+    assert result[0, 0].min() == 1.0
+
+
+@given(st.integers(0, 2**32), st.floats(0.0, 1.0))
+@settings(max_examples=40, deadline=None)
+def test_gray_stays_gray_and_in_range(seed: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    gray, clean = (rng.random((9, 12), dtype=np.float32) for _ in range(2))
+    clean[rng.random(clean.shape) < share] = 1.0
+    result = document.recoloured([gray, gray.copy(), gray.copy()], gray, clean)
+    for plane in result:
+        np.testing.assert_allclose(plane, clean, atol=1e-5)
+    colour = planes_of(rng.random((9, 12, 3), dtype=np.float32))
+    result = document.recoloured(colour, document.luma(colour), clean)
+    assert all(plane.min() >= 0.0 and plane.max() <= 1.0 for plane in result)
+    assert all(plane.dtype == np.float32 for plane in result)
+
+
+def test_a_page_that_is_left_alone_keeps_its_colours(denoise: Denoise, tmp_path: Path) -> None:
+    """Through the command: a map on white paper, and a network that finds it clean."""
+    page = np.ones((90, 120, 3))
+    page[20:70, 20:60], page[20:70, 70:110] = (0.7, 0.85, 0.6), (0.55, 0.7, 0.9)
+    page[40:44] = (0.8, 0.1, 0.1)
+    Image.fromarray(np.rint(255 * page).astype(np.uint8)).save(tmp_path / "map.png")
+    model = paper(tmp_path / "identity.keras", white=False)
+    done = denoise(tmp_path / "map.png", "--model", model, "--color", "--out", tmp_path / "out.png")
+    assert done.code == 0, done.err
+    result = np.asarray(Image.open(tmp_path / "out.png"))
+    assert result.shape == (90, 120, 3)
+    assert np.abs(result.astype(int) - np.rint(255 * page)).max() <= 1
+
+
+def test_luma_is_cleaned_once_with_the_plugins_around_it(tmp_path: Path) -> None:
+    plugin = tmp_path / "half.py"
+    plugin.write_text(
+        "from denoiser import hookimpl\n"
+        "@hookimpl\ndef preprocess(image):\n    return image * 0.5\n"
+        "@hookimpl\ndef postprocess(image, original):\n    return image * 0.5 + 0.25 * original\n"
+    )
+    page = np.full((40, 40, 3), 0.8, np.float32)
+    page[10:20] = (0.2, 0.4, 0.8)
+    with Denoiser(paper(tmp_path / "white.keras", white=True), plugins=[plugin]) as white:
+        cleaned = white.clean_page(page, Page())
+    np.testing.assert_allclose(cleaned.pixels[0, 0], 0.5 + 0.25 * 0.8, atol=1e-6)
+    assert cleaned.pixels.shape == page.shape
+    assert cleaned.model == "white"
+
+
+def test_sixteen_bits_come_out_as_eight_do(denoise: Denoise, tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (70, 90)).astype(np.uint16)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(levels.astype(np.uint8)).save(folder / "eight.png")
+    Image.fromarray(levels * np.uint16(257)).save(folder / "sixteen.png")
+    model = paper(tmp_path / "identity.keras", white=False)
+    assert denoise(folder, "--model", model, "--out", tmp_path / "out").code == 0
+    eight, sixteen = (
+        np.asarray(Image.open(tmp_path / "out" / f"{name}.png")) for name in ("eight", "sixteen")
+    )
+    np.testing.assert_array_equal(np.rint(sixteen / 257.0), eight)
+
+
+def photograph() -> Floats:
+    return generator.scene(np.random.default_rng(3), (200, 260)) * np.float32(0.8) + np.float32(0.1)
+
+
+def text() -> Floats:
+    return generator.page(np.random.default_rng(30), (200, 260), system_fonts=False)
+
+
+def test_what_is_said_of_a_page() -> None:
+    gray = np.full((200, 260), 0.7, np.float32)
+    assert document.concerns(photograph(), photograph()) == (document.PHOTOGRAPH,)
+    assert document.concerns(text(), text()) == ()
+    assert document.concerns(text() * np.float32(0.7), text()) == ()
+    assert document.concerns(gray, np.ones_like(gray)) == ()
+    halves = np.concatenate([np.ones((200, 260), np.float32), photograph()[:120]])
+    assert document.concerns(halves, np.ones_like(halves)) == (document.TONES_REMOVED,)
+    assert document.concerns(np.zeros((5, 300), np.float32), np.ones((5, 300), np.float32)) == ()
+    huge = np.kron(photograph(), np.ones((9, 9), np.float32))
+    assert document.concerns(huge, huge) == (document.PHOTOGRAPH,)
+
+
+def test_files_with_photographs_are_named(denoise: Denoise, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for index in range(7):
+        Image.fromarray(np.rint(255 * photograph()).astype(np.uint8)).save(folder / f"photo{index}.png")
+    Image.fromarray(np.rint(255 * text()).astype(np.uint8)).save(folder / "text.png")
+    model = paper(tmp_path / "identity.keras", white=False)
+    options = ("--model", model, "--jobs", 1, "--json")
+    done = denoise(folder, "--out", tmp_path / "out", *options)
+    assert done.code == 0, done.err
+    named = [line for line in done.err.splitlines() if document.PHOTOGRAPH in line]
+    assert len(named) == 5
+    assert all("photo" in line and "--model general" in line for line in named)
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert rows[-1]["summary"]["notes"] == {document.PHOTOGRAPH: 7}
+    # Other models leave tones alone, so that nothing is said.
+    centred = write_model(tmp_path / "centred.keras", "PatchAutoencoder", SMALL, lambda name, shape: 0.0)
+    done = denoise(folder, "--out", tmp_path / "out2", "--model", centred)
+    assert document.PHOTOGRAPH not in done.err
