@@ -45,7 +45,7 @@ def halftone(rng: Random, tones: Floats) -> Floats:
     along = x * np.float32(wave * math.cos(turn)) + y * np.float32(wave * math.sin(turn))
     across = y * np.float32(wave * math.cos(turn)) - x * np.float32(wave * math.sin(turn))
     # The mean of the two waves has a peak where a dot is, and a valley between four dots.
-    dots = 0.5 + 0.25 * (np.cos(along) + np.cos(across))
+    dots = np.float32(0.5) + np.float32(0.25) * (np.cos(along) + np.cos(across))
     return _printed(rng, tones - dots)
 
 
@@ -59,7 +59,7 @@ def engraving(rng: Random, tones: Floats) -> Floats:
     for crossed in range(2):
         angle = turn + crossed * float(rng.uniform(0.7, 1.6))
         phase = x * np.float32(math.cos(angle)) + y * np.float32(math.sin(angle)) + bend * np.float32(pitch)
-        wave = 0.5 + 0.5 * np.cos(phase * np.float32(2.0 * math.pi / pitch))
+        wave = np.float32(0.5) + np.float32(0.5) * np.cos(phase * np.float32(2.0 * math.pi / pitch))
         # Only the darker half of the tones has the second set of lines.
         np.maximum(lines, wave * np.float32(1.0 - 0.5 * crossed), out=lines)
     return _printed(rng, tones - lines)
