@@ -92,6 +92,7 @@ def parameters() -> str:
                 if network.kind == kind
             }
             limits = "" if isinstance(parameter.default, bool) else f"{parameter.low:g} to {parameter.high:g}"
+            limits += ", or several that grow" if parameter.several else ""
             own = ", ".join(f"{key}: {_shown(value)}" for key, value in values.items())
             rows.append((f"`{kind}`", f"`{name}`", _shown(parameter.default), limits, own))
     return table(("network", "argument", "default", "allowed", "networks from scratch"), rows)
