@@ -28,7 +28,10 @@ from denoiser.commands.train import train
         ("denoise photo.jpg page.tif --out ./clean", "clean some files"),
         ("denoise ./scans --out ./clean --dry-run", "print what would be done"),
         ("denoise - < noisy.png > clean.png", "clean one image in a pipe"),
-        ("denoise train ./clean --name mine --noise speckle:sigma=0.1", "train a model on your own noise"),
+        (
+            "denoise train ./good_scans --name mine --noise speckle:sigma=0.1",
+            "train a model on your own noise",
+        ),
         ("denoise models", "list the models"),
         ("denoise report ./clean --to ./look", "look through the results"),
         ("denoise doctor", "check this installation"),
@@ -36,7 +39,7 @@ from denoiser.commands.train import train
 )
 @click.version_option(__version__, prog_name="denoise")
 def cli() -> None:
-    """Clean folders of grayscale images with dense autoencoders.
+    """Clean noisy grayscale images in whole folders.
 
     All options of the default command: denoise run --help
     """

@@ -39,7 +39,7 @@ _SIDE = 256
     ),
 )
 def doctor(*, out: Path | None, as_json: bool) -> int:
-    """Say what this installation can do: versions, machine, models, plugins, speed.
+    """Check this installation: versions, machine, models, plugins, speed.
 
     OUT is a folder for results; that it can be written to is tried. The exit code is 3 if something is wrong.
     """

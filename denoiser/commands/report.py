@@ -6,28 +6,30 @@ from pathlib import Path
 
 import click
 
-from denoiser.commands.click_parts import Command, NamedPath
+from denoiser.commands.click_parts import Command, NamedPath, option
 
 
 @click.command(
     cls=Command,
+    short_help="Write a page to look through the results.",
+    params=[
+        click.Argument(["out"], type=NamedPath(path_type=Path), metavar="OUT"),
+        option(
+            *("The page", "--to"),
+            type=NamedPath(path_type=Path),
+            required=True,
+            metavar="DIR|FILE.html",
+            help="Folder for the page and its pictures, or one file that holds all.",
+        ),
+        click.Option(["--quiet", "-q"], is_flag=True, help="Print errors only."),
+    ],
     examples=(
         ("denoise report ./clean --to ./look", "a folder with a page of all files, the worst first"),
         ("denoise report ./clean --to worst.html", "one file to send: the worst hundred"),
     ),
 )
-@click.argument("out", type=NamedPath(path_type=Path), metavar="OUT")
-@click.option(
-    "--to",
-    "to",
-    type=NamedPath(path_type=Path),
-    required=True,
-    metavar="DIR|FILE.html",
-    help="Folder for the page and its pictures, or one file that holds all.",
-)
-@click.option("--quiet", "-q", is_flag=True, help="Print errors only.")
 def report(*, out: Path, to: Path, quiet: bool = False) -> None:
-    """Write a page that shows what was done to the files of OUT, worst first.
+    """Write a page to look through the results; files that may have lost content come first.
 
     OUT is the folder that was given with --out. The inputs must still be there. Open the page in a browser;
     it needs no network.

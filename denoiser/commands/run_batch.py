@@ -158,11 +158,11 @@ class Batch:
         engine = denoiser.probe()
         model = auto.PICTURES if denoiser.auto else engine.model.name
         figure = denoiser.card.get("summary")
-        described = f"{model}: {figure[:_MAX_FIGURE]}" if isinstance(figure, str) and figure else model
+        known = f" ({figure[:_MAX_FIGURE]})" if isinstance(figure, str) and figure else ""
         images = "1 image" if count == 1 else f"{count} images"
         facts = (
             f"Cleaning {images} into {self._place}: denoise {__version__}",
-            f"auto (digits, or {described})" if denoiser.auto else described,
+            f"{f'auto: digits or {model}' if denoiser.auto else model}{known}",
             f"{engine.name} on {engine.device if cluster is None else cluster}",
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
         )

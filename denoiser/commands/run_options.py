@@ -116,7 +116,7 @@ PARAMETERS: list[click.Parameter] = [
         type=click.Choice(["input", "model"]),
         default="input",
         show_default=True,
-        help="In whole mode: scale the results to the input's size, or write the model's 28x28 pixels.",
+        help="Where a model sees the image as one patch: its result at the input's size, or as 28x28 pixels.",
     ),
     option(
         *(OUTPUT, "--strength"),
@@ -190,7 +190,7 @@ PARAMETERS: list[click.Parameter] = [
     option(
         *(MODEL, "--mode"),
         type=click.Choice(["whole", "tile"]),
-        help="Process each image as one patch, or as overlapping tiles. [default: the model's]",
+        help="Each image as one patch of 28x28, or covered with patches. [default: the model's]",
     ),
     option(
         *(WORK, "--quality"),

@@ -67,10 +67,10 @@ class RunReport:
 
         model = auto.PICTURES if denoiser.auto else denoiser.probe().model.name
         figure = denoiser.card.get("summary")
-        described = f"{model}: {figure}" if isinstance(figure, str) and figure else model
+        known = f" ({figure})" if isinstance(figure, str) and figure else ""
         given = {name: getattr(self._request, name) for name in _SETTINGS}
         self._facts = {
-            "Model": f"auto (digits, or {described})" if denoiser.auto else described,
+            "Model": f"{f'auto: digits or {model}' if denoiser.auto else model}{known}",
             "Settings": ", ".join(
                 f"{name} {value}" for name, value in given.items() if value not in (None, False)
             ),

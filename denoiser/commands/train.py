@@ -34,28 +34,28 @@ PARAMETERS: list[click.Parameter] = [
         multiple=True,
         metavar="NOISE",
         shell_complete=completion.noises,
-        help="Noise to add to clean images, such as gaussian:sigma=0..0.2; several are mixed, + chains them. "
-        "See denoise noises.",
+        help="Noise to add to clean images, such as gaussian:sigma=0..0.2. Of several, each image gets one; "
+        "+ applies one after another. See denoise noises.",
     ),
     _option(
         *(WHAT, "--noisy"),
         type=FOLDER,
         metavar="DIR",
-        help="Or learn from pairs: DIR has a noisy image of the same name for each clean one.",
+        help="Learn from pairs: DIR has a noisy image of the same name for each clean one.",
     ),
     _option(
         *(WHAT, "--noise-from"),
         type=FOLDER,
         metavar="DIR",
-        help="Or add the noise that is cut from blank scans (empty paper, dark frames).",
+        help="Add the noise that is cut from blank scans (empty paper, dark frames).",
     ),
     _option(WHAT, "--model", "network", type=NETWORKS, help="Network to train. [default: general]"),
     _option(
         *(WHAT, "--recipe"),
         type=NETWORKS,
-        help="Noise, data and settings as for this network's bundled weights, from scratch.",
+        help="Train as the bundled weights of this network were trained, from random weights.",
     ),
-    _option(WHAT, "--latent-dim", metavar="N", type=COUNT, help="Width of digits' narrow layer."),
+    _option(WHAT, "--latent-dim", metavar="N", type=COUNT, help="Size of the code in the middle of digits."),
     _option(
         *(HOW, "--from", "start"),
         metavar="MODEL|scratch",
@@ -68,7 +68,13 @@ PARAMETERS: list[click.Parameter] = [
         type=click.FloatRange(0.0, min_open=True),
         help="Length of the training. [default: 20; for digits 2]",
     ),
-    _option(HOW, "--epochs", metavar="N", type=COUNT, help="Or its number of passes over the images."),
+    _option(
+        HOW,
+        "--epochs",
+        metavar="N",
+        type=COUNT,
+        help="Passes over the images, in place of --minutes.",
+    ),
     _option(HOW, "--batch-size", metavar="N", type=COUNT, help="Patches per step."),
     _option(
         *(HOW, "--validation"),
@@ -90,8 +96,8 @@ PARAMETERS: list[click.Parameter] = [
         type=click.Choice(["auto", "float32", "bfloat16"]),
         default="auto",
         show_default=True,
-        help="Precision of products while training. auto measures which is faster; with --epochs it is "
-        "float32.",
+        help="Number format of the products while training. auto measures which is faster; with --epochs it "
+        "is float32.",
     ),
     _option(
         *(HOW, "--seed"),
@@ -104,7 +110,7 @@ PARAMETERS: list[click.Parameter] = [
     _option(
         *(RESULT, "--name"),
         metavar="NAME",
-        help="Name of the model; then: denoise --model NAME. [default: a free one, such as general-1]",
+        help="Name of the model; then: denoise --model NAME. [default: an unused one, such as general-1]",
     ),
     _option(
         *(RESULT, "--force"),
@@ -125,10 +131,10 @@ PARAMETERS: list[click.Parameter] = [
     cls=Command,
     params=PARAMETERS,
     examples=(
-        ("denoise train ./clean --name mine --noise gaussian:sigma=0..0.1", "clean images, named noise"),
+        ("denoise train ./good_scans --name mine --noise gaussian:sigma=0..0.1", "clean images, named noise"),
         ("denoise ./scans --model mine --out ./clean", "then use it"),
-        ("denoise train ./clean --name mine --noisy ./noisy", "pairs of noisy and clean images"),
-        ("denoise train ./clean --name mine --noise-from ./blanks", "noise cut from blank scans"),
+        ("denoise train ./good_scans --name mine --noisy ./bad_scans", "pairs of noisy and clean images"),
+        ("denoise train ./good_scans --name mine --noise-from ./blanks", "noise cut from blank scans"),
         ("denoise train --model digits --from scratch --name small", "MNIST or generated digits"),
     ),
 )

@@ -141,10 +141,10 @@ class Report:
             Status.KEPT: "left alone as not written by denoise",
             Status.FAILED: "failed",
         }
+        if self.pages > self.counts[Status.DONE]:
+            verbs[Status.DONE] += f" ({self.pages} pages)"
         parts = [f"{self.counts[status]} {verb}" for status, verb in verbs.items() if self.counts[status]]
         text = ", ".join(parts) or "nothing to do"
-        if self.counts[Status.DONE] and self.pages > self.counts[Status.DONE]:
-            text += f" ({self.pages} pages)"
         if self.models:
             text += "; " + ", ".join(f"{name}: {count}" for name, count in sorted(self.models.items()))
         return text

@@ -92,7 +92,7 @@ def _described(
     after = "perfect" if shown["output_db"] is None else f"{shown['output_db']:.1f}"
     return {
         "network": plan.recipe.network,
-        "summary": f"{before} to {after} dB ({shown['noise']})",
+        "summary": f"{shown['noise']} from {before} to {after} dB",
         "trained_on": dataset.data,
         "validated_on": dataset.held,
         "terms": dataset.terms,

@@ -117,7 +117,47 @@ def _slots(slots: Iterable[tuple[str, str, tuple[int, ...]]]) -> Iterator[Row]:
         yield f"`{key}`", f"`{path}`", "x".join(map(str, shape))
 
 
+def options() -> str:
+    """Every command with its arguments and options, in the order of its help."""
+    parts = []
+    for context in sources.commands():
+        command, usage = context.command, context.get_usage()
+        rows = [
+            (
+                f"`{', '.join((*parameter.opts, *parameter.secondary_opts))}`",
+                f"`{parameter.metavar or ''}`" if parameter.metavar else _choices(parameter),
+                parameter.help or "",
+                _default(parameter),
+            )
+            for parameter in command.params
+            if isinstance(parameter, sources.Option)
+        ]
+        text = (
+            inspect.cleandoc(command.help or "")
+            .replace("\n\n", "\0")
+            .replace("\n", " ")
+            .replace("\0", "\n\n")
+        )
+        parts += [f"## {context.command_path}", f"```text\n{usage}\n```", text]
+        if rows:
+            parts.append(table(("option", "value", "meaning", "default"), rows))
+    return "\n\n".join(parts)
+
+
+def _choices(parameter: sources.Option) -> str:
+    if parameter.is_flag:
+        return ""
+    return f"`{'|'.join(parameter.type.choices)}`" if isinstance(parameter.type, sources.Choice) else "number"
+
+
+def _default(parameter: sources.Option) -> str:
+    if not parameter.show_default or parameter.is_flag:
+        return ""
+    return f"`{parameter.default}`"
+
+
 GENERATED: dict[str, tuple[str, Callable[[], str]]] = {
+    "options": ("reference/cli.md", options),
     "hooks": ("reference/hooks.md", hooks),
     "noises": ("reference/noises.md", noises),
     "endings": ("guide/formats.md", endings),

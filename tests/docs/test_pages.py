@@ -60,7 +60,9 @@ def test_no_generated_part_goes_unchecked(tables: ModuleType) -> None:
     found = {
         name for path in PAGES for name in re.findall(r"<!-- generated: (\w+) -->", path.read_text("utf-8"))
     }
-    assert found == set(tables.GENERATED) == {"hooks", "noises", "endings", "parameters", "weights"}
+    assert (
+        found == set(tables.GENERATED) == {"options", "hooks", "noises", "endings", "parameters", "weights"}
+    )
 
 
 def test_a_difference_is_noticed(

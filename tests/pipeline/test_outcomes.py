@@ -25,7 +25,7 @@ def test_one_failure_decides_the_exit_code() -> None:
     assert report.exit_code is ExitCode.OK
     report.add(result(Status.FAILED, error="is empty."))
     assert report.exit_code is ExitCode.SOME_FAILED
-    assert str(report) == "1 cleaned, 1 up to date, 1 failed (3 pages); general: 3"
+    assert str(report) == "1 cleaned (3 pages), 1 up to date, 1 failed; general: 3"
     report.interrupted = True
     assert report.exit_code is ExitCode.INTERRUPTED
 
