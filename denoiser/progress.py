@@ -10,7 +10,7 @@ class Progress(Protocol):
     """Receives the progress of long work; worker processes never write to the terminal themselves."""
 
     def start(self, total: float, unit: str, text: str) -> None:
-        """Start `total` units of work, described by `text`.
+        """Start `total` units of work, described by `text`; again, if the total is another.
 
         They are named `unit`, or are of no interest in themselves where that is empty: then what there is to
         count stands in the texts that follow.
@@ -44,7 +44,10 @@ class TerminalProgress:
         self._name = ""
 
     def start(self, total: float, unit: str, text: str) -> None:
-        """Draw the empty bar."""
+        """Draw the empty bar, or tell the one that is there of another total."""
+        if self._bar is not None:
+            self._bar.total, self._bar.unit = total, unit
+            return
         from tqdm import tqdm
 
         tqdm.monitor_interval = 0  # its thread would prevent forking processes

@@ -162,6 +162,7 @@ def _batch(request: Request) -> int:
 
 def _watch(request: Request, data: IO[bytes] | None) -> int:
     from denoiser.commands import run_batch, run_models
+    from denoiser.commands.run_plan import Planned
     from denoiser.commands.watch import Watch
     from denoiser.pipeline.outcomes import Result
     from denoiser.pipeline.plan import Job, NothingFoundError
@@ -175,7 +176,8 @@ def _watch(request: Request, data: IO[bytes] | None) -> int:
     def jobs() -> list[Job]:
         unlisted: list[Result] = []
         try:
-            found = run_batch.planned(next(loud, silent), plugins, unlisted)
+            planned = Planned(next(loud, silent), plugins, unlisted)
+            found = [job for folder in planned for job in folder]
         except NothingFoundError:
             found = []
         for folder in unlisted:

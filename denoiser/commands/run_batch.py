@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import time
+from array import array
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -15,29 +18,38 @@ import click
 from denoiser import __version__
 from denoiser.commands import run_models
 from denoiser.commands.run_options import Request
+from denoiser.commands.run_plan import Ahead, Planned
 from denoiser.commands.run_progress import RunProgress
-from denoiser.errors import ExitCode, UsageError, on_one_line, reason
-from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
+from denoiser.errors import ExitCode, UsageError, on_one_line
 from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
 from denoiser.inference.document import CONCERNS
-from denoiser.pipeline.outcomes import Outcome, Report, Result, Status
-from denoiser.pipeline.pipeline import Pipeline
-from denoiser.pipeline.plan import Job, Walk, plan
+from denoiser.pipeline.outcomes import Report, Result, Status
+from denoiser.pipeline.pipeline import HEAD_FILES, Pipeline
+from denoiser.pipeline.plan import Job, Selection, selections
 from denoiser.pipeline.record import Record
-from denoiser.plugins.manager import Plugins
 from denoiser.progress import NullProgress, progress_for, write_above
 from denoiser.system import atomic
 
 if TYPE_CHECKING:
     from denoiser.pipeline.cluster import Cluster
 
+COUNT_SECONDS = 0.2
+"""How long files are counted ahead before the work begins."""
+
+COUNT_EVERY, COUNT_SLICE = 0.5, 0.05
+"""So often, for so long, they are counted while the work goes on, in seconds."""
+
 _MAX_FIGURE = 120
 """Characters of a model card's own words that the first line has room for."""
 
 
 class Batch:
-    """One run over files and folders."""
+    """One run over files and folders.
+
+    Folders are planned, checked and cleaned one after the other. What has to be known of the whole before the
+    work begins is taken from the first so many files; up to that number, everything is checked before it.
+    """
 
     def __init__(
         self,
@@ -52,46 +64,111 @@ class Batch:
         self._data = data
         self._plugins = request.load_plugins()
         self._unlisted: list[Result] = []
-        self._jobs = planned(request, self._plugins, self._unlisted) if jobs is None else jobs
+        if jobs is None:
+            planned = Planned(request, self._plugins, self._unlisted)
+            self._folders, self._ahead = iter(planned), Ahead(planned.count())
+        else:
+            self._folders, self._ahead = selections(jobs, request.out), Ahead(iter((len(jobs),)))
+        self._planned = 0
+        self._complete = False
+        self._head = deque(self._first_folders())
         self._begun = time.monotonic()
         self._record = Record(request.out, sync=request.sync) if recorded else None
-        self._place = request.out if recorded else self._jobs[0].destination
+        self._place = request.out if recorded else self._head[0][0].destination
         self._report = Report()
+        self._working = False
         self._page = None
         if request.report is not None:
             from denoiser.commands.run_report import RunReport
 
             self._page = RunReport(request, self._place)
 
+    def _first_folders(self) -> Iterator[Selection]:
+        """Plan the folders that decide how the work is done, and one more, to see whether they are all."""
+        enough = False
+        while not enough and not self._complete:
+            enough = self._planned >= HEAD_FILES
+            folder = self._next_folder()
+            if folder is not None:
+                yield folder
+
+    def _next_folder(self) -> Selection | None:
+        """Plan a folder; None if there is none left."""
+        folder = next(self._folders, None)
+        self._complete = folder is None
+        self._planned += len(folder or ())
+        return folder
+
     def run(self) -> int:
         """Do what is not up to date; returns the exit code."""
         request = self._request
-        for folder in self._unlisted:
-            self._tell(folder)
+        stopped = self._tell_unlisted()
         untrained = run_models.untrained(request)
-        if not self._jobs or (self._unlisted and request.fail_fast):
+        if stopped or not self._head:
             return self._end()
         if request.dry_run and untrained:
             click.echo(f"Would train first: {run_models.durations(untrained)}.", err=True)
-            self._dry_run(self._jobs, lambda _: "new")
+            for folder in self._each_folder(self._head):
+                self._dry_run(folder, lambda _: "new")
         else:
-            with run_models.denoiser(request, self._plugins, pixels=_size(self._jobs)) as denoiser:
-                pipeline = Pipeline(denoiser, request.output(), self._record)
-                stale = self._stale(pipeline)
-                if request.dry_run:
-                    self._dry_run(stale, pipeline.why_stale)
-                else:
-                    self._sweep()
-                if stale and not request.dry_run:
-                    with self._connected() as cluster:
-                        self._facts(denoiser, len(stale), cluster)
-                        self._make_folders()
-                        if cluster is not None:
-                            self._prepare(cluster, denoiser, pipeline.made_with, stale[0])
-                        self._work(pipeline, stale, cluster)
+            with run_models.denoiser(request, self._plugins, pixels=self._pixels()) as denoiser:
+                try:
+                    self._clean(Pipeline(denoiser, request.output(), self._record), denoiser)
+                except UsageError:
+                    if self._working:  # what was done before is told, too
+                        self._report.refused = True
+                        self._end()
+                    raise
                 if self._page is not None:
                     self._page.describe(denoiser)
         return self._end()
+
+    def _tell_unlisted(self) -> bool:
+        """Tell of folders that can't be listed; returns whether that ends the run."""
+        told = bool(self._unlisted)
+        while self._unlisted:
+            self._tell(self._unlisted.pop(0))
+        return told and self._request.fail_fast
+
+    def _each_folder(self, first: deque[Selection]) -> Iterator[Selection]:
+        """Yield the folders: the first ones, then the others as they are planned."""
+        while first:
+            yield first.popleft()
+        while not self._complete:
+            folder = self._next_folder()
+            if self._tell_unlisted():
+                return
+            if folder is not None:
+                yield folder
+            del folder  # the next one is listed meanwhile
+
+    def _clean(self, pipeline: Pipeline, denoiser: Denoiser) -> None:
+        """Clean what is not up to date, or say what that is."""
+        first: deque[Selection] = deque()
+        while self._head:  # all of them are checked before the first is begun
+            first.append(self._stale(pipeline, self._head.popleft()))
+        stale = sum(map(len, first)) if self._complete else None
+        sample = [job.source for job in itertools.islice(itertools.chain.from_iterable(first), HEAD_FILES)]
+        known = len(first)
+        folders = (
+            folder if index < known else self._stale(pipeline, folder)
+            for index, folder in enumerate(self._each_folder(first))
+        )
+        if self._request.dry_run:
+            for folder in folders:
+                self._dry_run(folder, pipeline.why_stale)
+        else:
+            self._work(pipeline, denoiser, self._jobs(folders), stale, sample)
+
+    def _jobs(self, folders: Iterable[Selection]) -> Iterator[Job]:
+        """Yield the jobs of folders; what killed runs left there is removed first, even if there are none."""
+        compare = self._request.compare
+        for folder in folders:
+            atomic.sweep([Path(folder.destination)])
+            if compare is not None:
+                atomic.sweep([compare / folder.relative])
+            yield from folder
+            del folder  # the next one is listed meanwhile
 
     def _end(self) -> int:
         """Print what was done; returns the exit code."""
@@ -100,48 +177,63 @@ class Batch:
         self._print(self._report.as_dict())
         if not self._request.quiet:
             click.echo(self._summary(), err=True)
-        page = None if self._request.dry_run or self._report.interrupted else self._page
+        unfinished = self._request.dry_run or self._report.interrupted or self._report.refused
+        page = None if unfinished else self._page
         if page is not None and not page.write():
             return self._report.exit_code or ExitCode.SOME_FAILED
         return self._report.exit_code
 
-    def _stale(self, pipeline: Pipeline) -> list[Job]:
-        """Jobs that are not up to date; tells of those that are."""
-        if self._request.force:
-            return self._jobs
-        stale = []
-        for job in self._jobs:
+    def _stale(self, pipeline: Pipeline, folder: Selection) -> Selection:
+        """Return the jobs of a folder that are not up to date; tells of those that are.
+
+        Raises UsageError if a file is in the way that is not ours.
+        """
+        if self._request.force or not os.path.isdir(folder.destination):  # noqa: PTH112 - text
+            return folder
+        stale, foreign = array("Q"), array("Q")
+        for index, job in enumerate(folder):
+            there = os.path.lexists(job.destination)
+            if there and pipeline.up_to_date(job):
+                self._tell(Result(job.source, job.destination, Status.UP_TO_DATE))
+                continue
+            stale.append(index)
+            if there and self._is_foreign(job):
+                foreign.append(index)
+        kept = self._not_ours(pipeline, folder, foreign) if foreign else set()
+        return (
+            folder
+            if len(stale) == len(folder) and not kept
+            else folder.only(index for index in stale if index not in kept)
+        )
+
+    def _not_ours(self, pipeline: Pipeline, folder: Selection, foreign: Iterable[int]) -> set[int]:
+        """Return which jobs are to be left alone, as their outputs seem not to be ours, and tell of them."""
+        left, in_the_way = set(), []
+        if self._record is not None:
+            self._record.refresh()  # another run may have written them since
+        for index in foreign:
+            job = folder[index]
             if pipeline.up_to_date(job):
                 self._tell(Result(job.source, job.destination, Status.UP_TO_DATE))
-            else:
-                stale.append(job)
-        foreign = self._foreign(stale)
-        if foreign and self._record is not None:
-            self._record.refresh()  # another run may have written them since
-            foreign = self._foreign(foreign)
-        if foreign and self._request.keep:
-            for job in foreign:
-                self._tell(Result(job.source, job.destination, Status.KEPT))
-            return [job for job in stale if job not in foreign]
-        if foreign:
-            several = len(foreign) > 1
-            more = f" (and {len(foreign) - 1} more) exist" if several else " exists"
+                left.add(index)
+            elif self._is_foreign(job):
+                in_the_way.append(index)
+        if in_the_way and not self._request.keep:
+            several = len(in_the_way) > 1
+            more = f" (and {len(in_the_way) - 1} more) exist" if several else " exists"
             were = f" and {'were' if several else 'was'} not written by denoise"
             them = "them" if several else "it"
             raise UsageError(
-                f"{foreign[0].destination}{more}{'' if self._record is None else were}.",
+                f"{folder[in_the_way[0]].destination}{more}{'' if self._record is None else were}.",
                 f"Use --force to overwrite, --keep to leave {them} alone, or another --out.",
             )
-        return stale
+        for index in in_the_way:
+            self._tell(Result(folder[index].source, folder[index].destination, Status.KEPT))
+        return left.union(in_the_way)
 
-    def _foreign(self, jobs: Iterable[Job]) -> list[Job]:
-        """Those whose destination holds something else than an output of ours."""
-        return [
-            job
-            for job in jobs
-            if os.path.lexists(job.destination)
-            and (self._record is None or not self._record.is_ours(job.relative, job.destination))
-        ]
+    def _is_foreign(self, job: Job) -> bool:
+        """Whether what is at the destination of a job is something else than an output of ours."""
+        return self._record is None or not self._record.is_ours(job.relative, job.destination)
 
     def _dry_run(self, jobs: Iterable[Job], why_stale: Callable[[Job], str]) -> None:
         """List the jobs, and why each has to be done."""
@@ -151,7 +243,7 @@ class Batch:
             if self._data is None:
                 click.echo(os.fsencode(on_one_line(f"{job.source} -> {job.destination}  ({why})")))
 
-    def _facts(self, denoiser: Denoiser, count: int, cluster: Cluster | None) -> None:
+    def _facts(self, denoiser: Denoiser, stale: int | None, cluster: Cluster | None) -> None:
         """The first line: version, model and its figure, device, plugins, how many images."""
         if self._request.quiet:
             return
@@ -159,21 +251,29 @@ class Batch:
         model = auto.PICTURES if denoiser.auto else engine.model.name
         figure = denoiser.card.get("summary")
         known = f" ({figure[:_MAX_FIGURE]})" if isinstance(figure, str) and figure else ""
-        images = "1 image" if count == 1 else f"{count} images"
         facts = (
-            f"Cleaning {images} into {self._place}: denoise {__version__}",
+            f"Cleaning {self._images(stale)} into {self._place}: denoise {__version__}",
             f"{f'auto: digits or {model}' if denoiser.auto else model}{known}",
             f"{engine.name} on {engine.device if cluster is None else cluster}",
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
         )
         click.echo(on_one_line(" | ".join(facts)), err=True)
 
-    def _sweep(self) -> None:
-        """Remove what killed runs left, also where nothing else is to be done."""
-        atomic.sweep({job.destination.parent for job in self._jobs})
-        compare = self._request.compare
-        if compare is not None:
-            atomic.sweep({(compare / job.relative).parent for job in self._jobs})
+    def _images(self, stale: int | None) -> str:
+        """Say how many images will be cleaned, as far as that is known."""
+        if stale is not None:
+            return "1 image" if stale == 1 else f"{stale} images"
+        self._ahead.count(COUNT_SECONDS)
+        return f"up to {self._left()} images" if self._ahead.complete else f"{self._left()} images so far"
+
+    def _left(self) -> int:
+        """How many files are not known to need no work, as far as their number is known."""
+        counts = self._report.counts
+        return self._total() - counts[Status.UP_TO_DATE] - counts[Status.KEPT]
+
+    def _total(self) -> int:
+        """How many files there are, as far as that is known."""
+        return self._planned if self._complete else max(self._planned, self._ahead.found)
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Cluster | None]:
@@ -206,26 +306,74 @@ class Batch:
         assert request.out is not None  # noqa: S101 - checked already
         cluster.prepare(setup, request.out)
 
+    def _work(
+        self,
+        pipeline: Pipeline,
+        denoiser: Denoiser,
+        jobs: Iterator[Job],
+        stale: int | None,
+        sample: list[Path],
+    ) -> None:
+        """Clean the jobs; `stale` is their number, if it is known, and `sample` are the first of them."""
+        first = next(jobs, None)
+        if first is None:
+            return
+        with self._connected() as cluster:
+            self._facts(denoiser, stale, cluster)
+            self._make_folders()
+            if cluster is not None:
+                self._prepare(cluster, denoiser, pipeline.made_with, first)
+            self._run(pipeline, itertools.chain((first,), jobs), stale, sample, cluster)
+
     def _make_folders(self) -> None:
         for option, folder in (("--out", self._request.out), ("--compare", self._request.compare)):
             _make(option, folder)
 
-    def _work(self, pipeline: Pipeline, jobs: list[Job], cluster: Cluster | None) -> None:
+    def _run(
+        self,
+        pipeline: Pipeline,
+        jobs: Iterator[Job],
+        stale: int | None,
+        sample: list[Path],
+        cluster: Cluster | None,
+    ) -> None:
         request = self._request
         bar = progress_for(quiet=request.quiet or request.verbose)
-        progress = RunProgress(bar, [job.source for job in jobs])
+        count = self._left() if stale is None else stale
+        progress = RunProgress(bar, sample, count, final=stale is not None)
+        counted = time.monotonic()
+        estimated = not isinstance(bar, NullProgress) and stale != len(sample)
 
         def tell(result: Result) -> None:
+            nonlocal counted
             self._tell(result)
             progress.told(result)
+            if estimated and time.monotonic() > counted + COUNT_EVERY:
+                if stale is None:
+                    self._ahead.count(COUNT_SLICE)
+                counted = time.monotonic()
+                final = stale is not None or self._complete or self._ahead.complete
+                progress.expect(self._left() if stale is None else stale, final=final)
 
         watch = None if isinstance(bar, NullProgress) else progress.watch
+        self._working = True
         try:
             pipeline.run(jobs, tell, fail_fast=request.fail_fast, cluster=cluster, watch=watch)
         except KeyboardInterrupt:
             self._report.interrupted = True
         finally:
             progress.finish()
+
+    def _pixels(self) -> int:
+        """About how many pixels there are: compressed or not, a byte stands for one or two."""
+        total = sized = 0
+        for job in itertools.islice(itertools.chain.from_iterable(self._head), HEAD_FILES):
+            sized += 1
+            with contextlib.suppress(OSError):
+                total += os.stat(job.source).st_size  # noqa: PTH116 - a third of the time, for every file
+        if not self._complete:
+            self._ahead.count(COUNT_SECONDS)
+        return total * self._total() // max(1, sized)
 
     def _print(self, row: dict[str, Any]) -> None:
         """Write a JSON line, where JSON was asked for."""
@@ -288,54 +436,3 @@ def _make(option: str, folder: Path | None) -> None:
         raise UsageError(
             f"The folder {folder} of {option} can't be made: {error.strerror}.", "Choose another folder."
         ) from error
-
-
-def _apart(compare: Path, jobs: Iterable[Job], out: Path) -> None:
-    """Refuse a folder for comparisons in which they could meet inputs or outputs."""
-    own, results = (Path(os.path.realpath(folder)) for folder in (compare, out))
-    if own.is_relative_to(results) or results.is_relative_to(own):
-        raise UsageError("--compare and --out must not lie in one another.", "Name two folders side by side.")
-    for job in jobs:
-        if Path(os.path.realpath(job.source)).is_relative_to(own):
-            raise UsageError(
-                f"The input {job.source} lies in {compare}, the --compare folder.", "Choose another folder."
-            )
-
-
-def _size(jobs: Iterable[Job]) -> int:
-    """About how many pixels there are: compressed or not, a byte stands for one or two."""
-    total = 0
-    for job in jobs:
-        with contextlib.suppress(OSError):
-            total += os.stat(job.source).st_size  # noqa: PTH116 - a third of the time, for every file
-    return total
-
-
-def planned(request: Request, plugins: Plugins, unlisted: list[Result]) -> list[Job]:
-    """List the files to clean; each folder that can't be listed becomes a failure in `unlisted`.
-
-    Raises:
-        UsageError: See `denoiser.pipeline.plan.plan`.
-    """
-    assert request.out is not None  # noqa: S101 - checked already
-    read = plugins.suffixes("read_pages")
-    unwritten = read - plugins.suffixes("write_pages") - SUFFIXES
-
-    def onerror(folder: Job, error: OSError) -> None:
-        text = f"can't be read: {reason(error)}."
-        unlisted.append(Result(folder.source, folder.destination, Status.FAILED, Outcome(error=text)))
-
-    jobs = plan(
-        request.paths,
-        request.out,
-        walk=Walk(
-            request.patterns, request.recursive, request.follow_links, SUFFIXES | read, request.say_left_out
-        ),
-        suffixes=None if request.format == "keep" else FORMATS[request.format][1],
-        renamed=dict.fromkeys(unwritten, UNWRITTEN),
-        aside=[folder for folder in (request.compare, request.report) if folder is not None],
-        onerror=onerror,
-    )
-    if request.compare is not None:
-        _apart(request.compare, jobs, request.out)
-    return jobs

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from denoiser.pipeline.meter import Reading
-from denoiser.pipeline.outcomes import Result
+from denoiser.pipeline.outcomes import Result, Status
 from denoiser.progress import NullProgress, Progress
 
 _MANY_PATCHES = 4096
@@ -23,28 +23,44 @@ class RunProgress:
 
     Args:
         progress: draws it.
-        sources: the files to clean.
+        sources: the files to clean, or the first of them.
+        count: how many they are, as far as that is known; None: just these.
+        final: whether there are no more.
 
     """
 
-    def __init__(self, progress: Progress, sources: Iterable[Path]) -> None:
+    def __init__(
+        self, progress: Progress, sources: Iterable[Path], count: int | None = None, *, final: bool = True
+    ) -> None:
         self._progress = progress
         # Asking for sizes takes time that is lost where nothing is drawn.
         sizes = [] if isinstance(progress, NullProgress) else [_size(source) for source in sources]
-        self._count = len(sizes)
+        self._sized, self._mean = len(sizes), sum(sizes) / max(1, len(sizes))
+        self._shows = not isinstance(progress, NullProgress) and bool(count is None or count)
+        self._count = len(sizes) if count is None else count
+        self._final = final
         self._files = 0
         self._bytes = 0.0
         self._shown = 0.0
-        progress.start(sum(sizes), "", "denoise")
+        progress.start(self._mean * self._count, "", "denoise")
         self._show(())
 
     def told(self, result: Result) -> None:
         """Count a file that is finished."""
-        if not self._count:
+        if not self._shows or result.status not in (Status.DONE, Status.FAILED):
             return
         fingerprint = result.outcome.fingerprint
         self._files += 1
         self._bytes += _size(result.source) if fingerprint is None else max(1, fingerprint.size)
+        self._show(())
+
+    def expect(self, count: int, *, final: bool) -> None:
+        """Expect another number of files; `final` says that there are no more."""
+        if not self._shows:
+            return
+        self._count, self._final = max(count, self._files), final
+        mean = self._bytes / self._files if self._files > self._sized else self._mean
+        self._progress.start(self._bytes + mean * (self._count - self._files), "", "denoise")
         self._show(())
 
     def watch(self, readings: Sequence[Reading]) -> None:
@@ -59,6 +75,7 @@ class RunProgress:
         # A file that is finished and not yet told of is in neither number for a moment.
         self._shown = max(self._shown, self._bytes + sum(reading.done for reading in readings))
         text = f"{self._files:,} of {self._count:,} images" if self._count != 1 else ""
+        text += "" if self._final else " so far"
         parts = [text, *(_place(reading) for reading in readings if _is_long(reading))]
         self._progress.update(self._shown, ", ".join(part for part in parts[:2] if part))
 

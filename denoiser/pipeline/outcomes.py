@@ -99,6 +99,8 @@ class Report:
     notes: Counter[str] = field(default_factory=Counter)
     pages: int = 0
     interrupted: bool = False
+    refused: bool = False
+    """Whether a folder was refused after others were cleaned."""
 
     def add(self, result: Result) -> list[str]:
         """Count a result; returns those of its notes that are the first of their kind.
@@ -115,9 +117,11 @@ class Report:
 
     @property
     def exit_code(self) -> ExitCode:
-        """0 when everything is done or up to date, 1 when files failed, 130 when interrupted."""
+        """0 when all is done or up to date, 1 when files failed, 2 when refused, 130 when interrupted."""
         if self.interrupted:
             return ExitCode.INTERRUPTED
+        if self.refused:
+            return ExitCode.USAGE
         return ExitCode.SOME_FAILED if self.counts[Status.FAILED] else ExitCode.OK
 
     def as_dict(self) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from denoiser.errors import ExitCode, UsageError
-from denoiser.pipeline.plan import Walk, natural_key, plan
+from denoiser.pipeline.plan import Job, plan
+from denoiser.pipeline.walk import Walk, name_of, natural_key, sort_key
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -22,15 +23,22 @@ def touch(root: Path, *names: str) -> Path:
     return root
 
 
+def jobs(*inputs: object, out: Path, **options: object) -> list[Job]:
+    planned = plan([str(each) for each in inputs], out, **options)  # type: ignore[arg-type]
+    found = [job for folder in planned for job in folder]
+    assert sum(planned.count()) == len(found)
+    return found
+
+
 def relatives(*inputs: object, out: Path, **options: object) -> list[str]:
-    return [job.relative for job in plan([str(each) for each in inputs], out, **options)]  # type: ignore[arg-type]
+    return [job.relative for job in jobs(*inputs, out=out, **options)]
 
 
 def test_one_folder_goes_straight_into_out_with_its_tree(tmp_path: Path) -> None:
     scans = touch(tmp_path / "scans", "page10.png", "page9.png", "box/a.tif", "box/deep/b.JPG", "notes.txt")
     out = tmp_path / "out"
     assert relatives(scans, out=out) == ["page9.png", "page10.png", "box/a.tif", "box/deep/b.JPG"]
-    assert plan([str(scans)], out)[0].destination == out / "page9.png"
+    assert jobs(scans, out=out)[0].destination == out / "page9.png"
 
 
 def test_one_file_goes_to_its_name_whatever_its_ending(tmp_path: Path) -> None:
@@ -52,7 +60,7 @@ def test_the_current_folder_has_a_name_beside_others(tmp_path: Path, monkeypatch
 
 def test_the_same_file_named_twice_is_one_job(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.png")
-    assert len(plan([str(tmp_path / "a/1.png")] * 2, tmp_path / "out")) == 1
+    assert relatives(*[tmp_path / "a/1.png"] * 2, out=tmp_path / "out") == ["1.png"]
 
 
 def test_patterns_are_expanded_where_the_shell_did_not(tmp_path: Path) -> None:
@@ -169,3 +177,57 @@ def test_a_subfolder_with_a_record_is_left_out_unless_it_is_named(tmp_path: Path
     assert seen == [scans / "sub"]
     assert relatives(scans / "sub", out=out, walk=Walk(left_out=seen.append)) == ["b_raw.png"]
     assert len(seen) == 1
+
+
+NAMES = st.text(
+    st.one_of(st.sampled_from("aA01٣09.-_ \udcff"), st.characters(exclude_characters="/\0")), min_size=1
+)
+
+
+@given(st.lists(NAMES, min_size=2, max_size=8))
+def test_keys_of_bytes_sort_as_natural_keys(names: list[str]) -> None:
+    by_key = [name_of(key) for key in sorted(map(sort_key, names))]
+    assert sorted(by_key) == sorted(names)
+    assert list(map(natural_key, by_key)) == sorted(map(natural_key, names))
+
+
+def test_folders_of_one_name_share_a_place_and_never_an_output(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    touch(tmp_path, "a/s/1.png", "a/s/box/3.png", "b/s/2.png", "b/s/box/4.png", "b/s/only/5.png")
+    roots = (tmp_path / "a/s", tmp_path / "b/s")
+    assert relatives(*roots, out=out) == [
+        "s/1.png",
+        "s/2.png",
+        "s/box/3.png",
+        "s/box/4.png",
+        "s/only/5.png",
+    ]
+    touch(tmp_path, "b/s/box/3.png")
+    text = refused(*roots, out=out)
+    assert "a/s/box/3.png" in text
+    assert "b/s/box/3.png" in text
+
+
+def test_a_collision_is_found_before_its_folder_and_after_those_before_it(tmp_path: Path) -> None:
+    touch(tmp_path, "s/a.png", "s/box/x.jpg", "s/box/x.png")
+    folders = iter(plan([str(tmp_path / "s")], tmp_path / "out", suffixes=(".png",)))
+    assert [job.relative for job in next(folders)] == ["a.png"]
+    with pytest.raises(UsageError, match=r"would both be written"):
+        next(folders)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+def test_outputs_that_are_inputs_by_way_of_a_link_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "s/a.png", "s/box/b.png", "s/box/c.png", "out/real.png", "t/real.png")
+    (tmp_path / "out/box").symlink_to(tmp_path / "s/box")
+    assert "out/box/b.png is an input" in refused(tmp_path / "s", out=tmp_path / "out")
+    # A folder of inputs inside the output folder: one of them would be written to, or none.
+    touch(tmp_path, "o/sub/1.png", "u/sub/2.png")
+    roots = (tmp_path / "o/sub", tmp_path / "t/real.png")
+    assert "o/sub/1.png is an input" in refused(*roots, out=tmp_path / "o")
+    assert relatives(tmp_path / "o/sub", out=tmp_path / "o") == ["1.png"]
+    roots = (tmp_path / "u/sub", tmp_path / "o/sub/1.png")
+    assert relatives(*roots, out=tmp_path / "o") == ["sub/2.png", "1.png"]
+    # A link among the inputs leads to what would be an output.
+    (tmp_path / "t/link.png").symlink_to(tmp_path / "out/real.png")
+    assert "out/real.png is an input" in refused(tmp_path / "t", out=tmp_path / "out")
