@@ -42,8 +42,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return int(result or ExitCode.OK)
     except click.exceptions.Exit as ending:
         return ending.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        from denoiser.commands.mistakes import explained
+
+        click.echo(on_one_line(f"Error: {explained(error)}"), err=True)
         return error.exit_code
     except DenoiserError as error:
         click.echo(on_one_line(f"Error: {error}"), err=True)

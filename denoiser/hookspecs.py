@@ -10,7 +10,8 @@ only the arguments it wants. Beside its functions, a plugin may have two attribu
 
 `image` is always a float32 array of shape (H, W), 0 black and 1 white, and read-only: return a new array to
 change it, or None to keep it. The array that a hook returns must be 2-D, floating point and finite, and is
-clipped to 0..1. If a hook fails, the message names the plugin, only that file fails, and it has no output.
+clipped to 0..1; values far outside, as those of 0..255, are a fault. If a hook fails, the message names the
+plugin, only that file fails, and it has no output.
 """
 
 from __future__ import annotations

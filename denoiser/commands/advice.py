@@ -29,8 +29,18 @@ def advice(request: Request, context: click.Context) -> Iterator[str]:
                 yield f"{option} has no effect: it is for folders, and the inputs are files."
     if given("size") and (request.mode == "tile" or (request.mode is None and request.model in _TILED)):
         yield "--size has no effect in tile mode, which keeps the input's size."
-    if given("mode") and request.mode == "whole" and (given("stride") or given("quality")):
-        yield "--stride and --quality have no effect in whole mode, which has one patch an image."
+    whole = request.mode == "whole" or (request.mode is None and request.model == "digits")
+    for name in ("stride", "quality"):
+        if whole and given(name):
+            yield f"--{name} has no effect in whole mode, which has one patch an image."
+    if given("follow_links") and not request.recursive:
+        yield "--follow-links has no effect beside --no-recursive: links to folders are not searched either."
+    if request.bilevel and request.format == "jpeg":
+        yield "--bilevel has no effect with --format jpeg, which holds no 1 bit."
+    if request.dry_run:
+        for name in ("compare", "report", "sync", "fail_fast"):
+            if given(name):
+                yield f"--{name.replace('_', '-')} has no effect in a dry run, which writes nothing."
     yield from _untrained(request)
     yield from _pdf(request)
 

@@ -18,15 +18,20 @@ from denoiser.commands.click_parts import Group, option
     examples=(
         ("denoise models", "list them"),
         ("denoise models show general", "its training data and figures"),
+        ("denoise models show mine --open", "and how its training went, in a browser"),
         ("denoise models path general", "the path of its file"),
         ("denoise models remove mine", "delete a model that you trained"),
     ),
 )
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @click.pass_context
-def models(ctx: click.Context) -> None:
+def models(ctx: click.Context, *, as_json: bool) -> None:
     """List, show, locate or remove models."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_models)
+        ctx.invoke(list_models, as_json=as_json)
+    elif as_json and ctx.invoked_subcommand != "list":
+        raise click.UsageError(f"--json is for the list, and {ctx.invoked_subcommand} was asked for")
+    ctx.obj = as_json
 
 
 @models.command("list", params=[option("Output", "--json", "as_json", is_flag=True, help="Print JSON.")])
@@ -44,7 +49,7 @@ def list_models(*, as_json: bool = False) -> None:
         except ModelError as error:
             row["error"] = str(error)
         rows.append({**row, "shadowed": entry.shadowed})
-    if as_json:
+    if as_json or click.get_current_context().obj:
         click.echo(json.dumps(rows, indent=2))
         return
     if not rows:
@@ -58,9 +63,10 @@ def list_models(*, as_json: bool = False) -> None:
 
 @models.command("show")
 @click.argument("name", shell_complete=completion.own_models)
-def show(name: str) -> None:
-    """Print a model's card: training data, noise, figures."""
-    from denoiser.errors import UNSAFE
+@click.option("--open", "open_page", is_flag=True, help="Open the page of its training in a browser.")
+def show(name: str, *, open_page: bool = False) -> None:
+    """Print a model's card: training data, noise, figures, and the path of its training's page."""
+    from denoiser.errors import UNSAFE, ModelError, on_one_line
     from denoiser.weights import modelfile, store
 
     model = modelfile.read(store.locate(name))
@@ -81,6 +87,17 @@ def show(name: str) -> None:
     # A card may come from anywhere: characters that would control the terminal stay JSON escapes.
     text = json.dumps(facts, indent=2, ensure_ascii=False)
     click.echo(text.translate({code: f"\\u{code:04x}" for code in UNSAFE if code != ord("\n")}))
+    if open_page:
+        if not page.is_file():
+            raise ModelError(
+                f"{name} has no page: there is no {page}.",
+                "A page is written by `denoise train`; bundled models have none.",
+            )
+        import webbrowser
+
+        if not webbrowser.open(page.absolute().as_uri()):
+            raise ModelError("No browser was found.", f"Open the page yourself: {page}")
+        click.echo(on_one_line(f"Opened {page}."), err=True)
 
 
 @models.command("path")

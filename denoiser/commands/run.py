@@ -44,7 +44,7 @@ def run(config: str | None, preset: str | None, **given: Any) -> int:  # noqa: A
     Finished files are skipped next time.
     """
     request = Request(**given)
-    _suggest_commands(request.paths)
+    _suggest_commands(request.paths, request.out)
     request.check()
     # Pillow warns about odd metadata in words that help nobody here; damage comes as an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -75,6 +75,10 @@ def _say_config(request: Request) -> None:
         click.echo(on_one_line(f"Defaults from {used}."), err=True)
 
 
+_ALIKE = 0.7
+"""How alike a command's name must be to be suggested: `noises` is not meant by `nofile`."""
+
+
 class _OneLine(logging.Formatter):
     """Names in messages must not forge lines; what follows a message, a traceback, has many."""
 
@@ -87,7 +91,7 @@ class _OneLine(logging.Formatter):
         return "\n".join(map(on_one_line, super().formatException(ei).splitlines()))
 
 
-def _suggest_commands(paths: Iterable[str]) -> None:
+def _suggest_commands(paths: Iterable[str], out: Path | None) -> None:
     """Where a path doesn't exist but a command, or a name beside it, is spelt nearly so, say that."""
     context = click.get_current_context()
     group = context.parent.command if context.parent else None
@@ -96,7 +100,7 @@ def _suggest_commands(paths: Iterable[str]) -> None:
         if path and not os.path.lexists(path):
             import difflib
 
-            near = difflib.get_close_matches(path, names, 1)
+            near = difflib.get_close_matches(path, names, 1, _ALIKE)
             if near:
                 raise UsageError(
                     f"{path}: no such file or folder.", f"Did you mean the command: denoise {near[0]}"
@@ -105,6 +109,10 @@ def _suggest_commands(paths: Iterable[str]) -> None:
             if beside and not glob.has_magic(path):
                 raise UsageError(
                     f"{path}: no such file or folder.", f"Did you mean {Path(path).with_name(beside[0])}?"
+                )
+            if path != "-" and not glob.has_magic(path) and len(Path(path).parts) == 1 and not out:
+                raise UsageError(
+                    f"{path}: no such file or folder, and no command.", "List the commands: denoise --help"
                 )
 
 

@@ -391,7 +391,9 @@ class Batch:
             self._print(result.as_dict())
         lines = []
         if result.status is Status.FAILED:
-            lines.append(f"Error: {result.source} {outcome.error}")
+            # A sentence with a subject of its own does not go on from the file's name.
+            colon = ":" if (outcome.error or "").startswith(("plugin ", "page ")) else ""
+            lines.append(f"Error: {result.source}{colon} {outcome.error}")
         elif request.verbose and result.status is not Status.PLANNED:
             used = ", ".join(outcome.models)
             by = f" by {used}" if used else ""

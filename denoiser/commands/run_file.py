@@ -15,12 +15,18 @@ from denoiser.pipeline.plan import Job
 def one_file(request: Request) -> Job | None:
     """Return the job of a run from one file to the file that `--out` names; None if that names a folder.
 
-    Raises UsageError if the output is the input.
+    Raises UsageError if the output is the input, or if that file can't take what there is.
     """
     out = request.out
     if out is None or out.suffix.lower() not in SUFFIXES or out.is_dir():
         return None
-    if len(request.paths) > 1 or not os.path.isfile(request.paths[0]):  # noqa: PTH113 - it may be empty
+    several = len(request.paths) > 1
+    if several or not os.path.isfile(request.paths[0]):  # noqa: PTH113 - it may be empty
+        if several or os.path.isdir(request.paths[0]):  # noqa: PTH112 - as above
+            what = "there are several inputs" if several else f"{request.paths[0]} is a folder"
+            raise UsageError(
+                f"--out {out} names a file, and {what}.", f"Name a folder: --out {out.with_suffix('')}"
+            )
         return None
     source = Path(request.paths[0])
     if os.path.realpath(source) == os.path.realpath(out):

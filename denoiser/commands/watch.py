@@ -50,7 +50,9 @@ class Watch:
         """
         assert self._request.watch is not None  # noqa: S101 - the caller saw to it
         try:
-            self._say(f"Watching every {self._request.watch:g} seconds. Ctrl-C ends it.")
+            seconds = self._request.watch
+            every = "second" if seconds == 1 else f"{seconds:g} seconds"
+            self._say(f"Watching every {every}. Ctrl-C ends it.")
             while True:
                 code = self._round()
                 if code == ExitCode.INTERRUPTED:

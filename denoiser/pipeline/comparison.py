@@ -16,6 +16,9 @@ from denoiser.pipeline.record import Record
 from denoiser.system import atomic
 from denoiser.system.atomic import Written
 
+_GAIN, _MOST = 4.0, 95.0
+"""How much stronger differences are shown, and how many of them, in per cent, are to be told apart."""
+
 
 class Comparisons:
     """Writes comparisons below a folder; a file there that is not ours stays, unless `force` is set."""
@@ -63,7 +66,10 @@ class Comparisons:
 
 
 def compare(before: Floats, after: Floats) -> Image.Image:
-    """Before, after, and four times their difference around middle gray, side by side as an 8-bit image.
+    """Before, after, and their difference around middle gray, side by side as an 8-bit image.
+
+    The difference is shown four times as strong, or less where most of it would be black or white: a page
+    whose paper was made white differs everywhere.
 
     Where whole mode gave 28x28, the original is shown as the network saw it.
     """
@@ -75,7 +81,10 @@ def compare(before: Floats, after: Floats) -> Image.Image:
             before = np.stack([whole_from_image(plane, darken=False)[0] for plane in planes], axis=-1)
     parts = [before, after]
     if before.shape == after.shape:
-        parts.append(np.clip(0.5 + 4.0 * (before - after), 0.0, 1.0))
+        difference = before - after
+        usual = float(np.percentile(np.abs(difference[:: max(1, len(difference) // 1024)]), _MOST))
+        gain = np.float32(min(_GAIN, 0.5 / max(usual, 1e-6)))
+        parts.append(np.clip(0.5 + gain * difference, 0.0, 1.0))
     height = max(part.shape[0] for part in parts)
     gap = max(2, height // 100)
     framed = []

@@ -16,6 +16,10 @@ from denoiser.errors import FileError
 log = logging.getLogger(__name__)
 
 
+_FAR = 1.0
+"""How far values may lie outside of 0..1 and be cut off. Beyond it, another scale was meant, as 0..255."""
+
+
 class Trace:
     """Memory that a process shares with its workers, in which a worker says which plugin's code it runs.
 
@@ -110,4 +114,11 @@ def checked(
         raise fault(f"an array of {result.dtype}")
     if not np.isfinite(result).all():
         raise fault("NaN or infinite values")
+    low, high = float(result.min()), float(result.max())
+    if low < -_FAR or high > 1.0 + _FAR:
+        raise FileError(
+            f"plugin {plugin} returned values of {low:.4g} to {high:.4g} from {hook}; "
+            "black is 0 and white is 1.",
+            "Scale them to 0..1 in the plugin.",
+        )
     return np.clip(np.ascontiguousarray(result, np.float32), 0.0, 1.0)

@@ -93,6 +93,8 @@ def test_models_are_listed(denoise: Denoise, store: Path) -> None:
     assert rows["general", "bundled"]["shadowed"]
     assert not rows["general", "store"]["shadowed"]
     assert "broken.keras" in rows["broken", "store"]["error"]
+    assert json.loads(denoise("models", "--json").out) == json.loads(denoise("models", "list", "--json").out)
+    assert "--json is for the list" in denoise("models", "--json", "path", "mine").err
     text = denoise("models").out
     for name in ("mine", "digits", "general", "broken"):
         assert name in text

@@ -42,12 +42,17 @@ def desk(tmp_path: Path, scans: Path, store: Path, monkeypatch: pytest.MonkeyPat
         "from denoiser import hookimpl\n\n@hookimpl\ndef preprocess(imge):\n    return None\n"
     )
     (folder / "plain.py").write_text("x = 1\n")
+    for name, body in (("loud", "return 255 * image + 2"), ("fails", "raise ValueError('oh dear')")):
+        (folder / f"{name}.py").write_text(
+            f"from denoiser import hookimpl\n\n@hookimpl\ndef postprocess(image):\n    {body}\n"
+        )
     Image.fromarray(np.zeros((30, 30), np.uint8)).save(folder / "black.png")
     monkeypatch.chdir(folder)
     return folder
 
 
 S = "scans --out new --model ./same.keras"
+ONE = "scans/a.png --out new --model ./same.keras"
 SLIPS: list[tuple[str, int, str]] = [
     # Which files
     ("", 2, r"^Usage: denoise"),
@@ -81,6 +86,12 @@ SLIPS: list[tuple[str, int, str]] = [
         2,
         r"The output scans/a.png is the input; inputs are never written to.",
     ),
+    (
+        "scans --out new.png",
+        2,
+        r"--out new.png names a file, and scans is a folder. Name a folder: --out new",
+    ),
+    ("scans/a.png scans/b.png -o new.png", 2, r"and there are several inputs. Name a folder: --out new"),
     ("scans/a.png --out x.png --format tiff", 2, r"--out x.png and --format tiff don't go together."),
     (f"{S} --format jpg", 2, r"'jpg' is called jpeg here: --format jpeg"),
     (f"{S} --format tif", 2, r"'tif' is called tiff here: --format tiff"),
@@ -107,6 +118,14 @@ SLIPS: list[tuple[str, int, str]] = [
     (f"{S} --mode whol", 2, r"'whol' is not one of 'whole', 'tile'. Did you mean|'whol' is not one of"),
     # How it is computed
     (f"{S} --quality good", 2, r"'good' is not one of 'fast', 'balanced', 'best'"),
+    (
+        "scans --out new --model ./same.keras --dry-run --report look",
+        0,
+        r"--report has no effect in a dry run",
+    ),
+    (f"{S} --follow-links --no-recursive", 0, r"--follow-links has no effect beside --no-recursive"),
+    (f"{S} --bilevel --format jpeg", 0, r"--bilevel has no effect with --format jpeg"),
+    ("scans --out new --model digits --quality best", 0, r"--quality has no effect in whole mode"),
     (f"{S} --quality fast --stride 7", 0, r"Note: --quality has no effect beside --stride."),
     (f"{S} --stride 40", 2, r"40 is not in the range 1<=x<=28"),
     (f"{S} --strength 70", 2, r"70.0 is not in the range 0.0<=x<=1.0"),
@@ -132,6 +151,13 @@ SLIPS: list[tuple[str, int, str]] = [
     (f"{S} --plugin argument.py", 3, r"imge.* The arguments of preprocess are: image, page."),
     (f"{S} --plugin plain.py", 3, r"plain"),
     (f"{S} --plugin-option invert.x=1", 2, r"no plugin invert to set options of"),
+    (f"{ONE} --plugin loud.py", 1, r"a.png: plugin loud returned values of .*black is 0 and white is 1"),
+    (f"{ONE} --plugin fails.py", 1, r"a.png: plugin fails failed in postprocess: ValueError: oh dear."),
+    ("nothing", 2, r"nothing: no such file or folder, and no command. List the commands: denoise --help"),
+    ("nofile --out new", 2, r"nofile: no such file or folder.$"),
+    ("repot out", 2, r"Did you mean the command: denoise report"),
+    ("report scans", 2, r"Missing option '--to'. For example: denoise report ./clean --to ./look"),
+    ("doctor --jso", 2, r"Did you mean '--json'\?"),
     ("trian scans", 2, r"Did you mean the command: denoise train"),
     ("train --out new", 2, r"train is a command. To clean a folder of that name, write ./train"),
     ("models shwo general", 2, r"No such command 'shwo'"),
@@ -142,7 +168,10 @@ SLIPS: list[tuple[str, int, str]] = [
     ("train scans --noise gaussian:sigma=25", 2, r"25/255"),
     ("train scans --noise gaussian --name ../x", 3, r"can't be a model's name"),
     ("train scans --noise gaussian --name grain", 3, r"You have a model called grain already."),
-    ("train scans --noisy nowhere", 2, r"nowhere"),
+    ("train scans --noisy nowhere", 2, r"'nowhere' does not exist. See: denoise train --help"),
+    ("train scan", 2, r"'scan' does not exist. Did you mean scans\?"),
+    ("train --epochs ten", 2, r"'ten' is not a whole number. See: denoise train --help"),
+    ("train scans scans", 2, r"unexpected extra argument \(scans\). See: denoise train --help"),
     ("train scans --minutes 1 --epochs 1", 2, r"minutes and epochs are two budgets. Give one."),
 ]
 

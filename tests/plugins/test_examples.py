@@ -175,7 +175,7 @@ def test_a_pdf_can_become_a_tiff_and_a_broken_one_is_named(
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4 no more")
     outcome = denoise(pdf, tmp_path / "broken.pdf", "--out", tmp_path / "o", "--format", "tiff", *options)
     assert outcome.code == 1
-    assert "broken.pdf plugin denoiser_pdf failed in read_pages" in outcome.err
+    assert "broken.pdf: plugin denoiser_pdf failed in read_pages" in outcome.err
     assert "colour became gray" in outcome.err
     with Image.open(tmp_path / "o/scan.tif") as made:
         assert getattr(made, "n_frames", 1) == 2

@@ -102,7 +102,7 @@ def test_a_fault_names_the_plugin_fails_the_file_and_leaves_no_output(
     assert outcome.code == 1
     errors = [line for line in outcome.err.splitlines() if line.startswith("Error")]
     assert len(errors) == 1
-    assert re.search(rf"b\.png plugin bad .*{reason}", errors[0])
+    assert re.search(rf"b\.png: plugin bad .*{reason}", errors[0])
     assert not (tmp_path / "o/b.png").exists()
     assert (tmp_path / "o/a.png").exists()
 

@@ -81,6 +81,26 @@ def test_showing_a_model_says_where_its_page_is(store: Path, denoise: Denoise) -
     assert json.loads(denoise("models", "show", "mine").out)["page"] == str(model.with_suffix(".html"))
 
 
+def test_a_models_page_is_opened(
+    store: Path, denoise: Denoise, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The browser is whatever BROWSER names: here, a script that notes what it is given."""
+    program = tmp_path / "program"
+    program.write_text(f'#!/bin/sh\necho "$1" > {tmp_path}/opened\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("BROWSER", f"{program} %s")
+    model = fakes.identity(store / "models" / "mine.keras")
+    outcome = denoise("models", "show", "mine", "--open")
+    assert outcome.code == 3
+    assert "mine has no page" in outcome.err
+    artifacts.write(model, found(), history())
+    page = model.with_suffix(".html")
+    outcome = denoise("models", "show", "mine", "--open")
+    assert outcome.code == 0
+    assert f"Opened {page}." in outcome.err
+    assert (tmp_path / "opened").read_text().strip() == page.as_uri()
+
+
 @pytest.mark.browser
 @pytest.mark.skipif(browser.missing() is not None, reason=str(browser.missing()))
 def test_its_slider_names_both_images(page: Path, tmp_path: Path) -> None:
