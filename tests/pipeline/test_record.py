@@ -280,3 +280,24 @@ def test_a_record_that_is_cut_off_anywhere_is_still_a_record(tmp_path: Path, dam
     path.write_bytes(path.read_bytes()[:damage])
     record = made(out, source, "b.png")
     assert record.up_to_date("b.png", source, out / "b.png", "m")
+
+
+def test_a_named_writer_has_its_own_file_and_goes_on_in_it(tmp_path: Path) -> None:
+    source, out = source_file(tmp_path), tmp_path / "out"
+    made(out, source)
+    records = [Record(out, writer=f"shard-{index}-of-2") for index in (0, 1)]
+    for index, record in enumerate(records):
+        record.begin([f"{index}.png"])
+    assert [path.name for path in sorted((out / FOLDER).glob("shard*"))] == [
+        "shard-0-of-2.jsonl",
+        "shard-1-of-2.jsonl",
+    ]
+    records[0].close()
+    again = Record(out, writer="shard-0-of-2")
+    again.begin(["2.png"])
+    assert len(list((out / FOLDER).iterdir())) == 3
+    assert "2.png" in (out / FOLDER / "shard-0-of-2.jsonl").read_text()
+    twin = Record(out, writer="shard-1-of-2")  # the first of the two still runs
+    twin.begin(["3.png"])
+    assert len(list((out / FOLDER).iterdir())) == 4
+    assert all(Record(out).is_recorded(name) for name in ("a.png", "0.png", "1.png", "2.png", "3.png"))
