@@ -1,0 +1,142 @@
+"""What the process that plans, asks the record and hands out the work needs for many files: memory, time.
+
+The files are hard links of one tiny PNG, 1,000 a folder unless `--flat`, so that a million of them can be made
+in seconds; nothing is cleaned. Measured are, for each number of files, in processes of their own:
+
+- plan: every job is made, folder by folder, and each folder checked;
+- dry run: `denoise --dry-run` into an empty folder, every file listed;
+- finished: the same, where all outputs are there and the record (which this program writes) says that they
+  are up to date, so that each is looked up in it.
+
+`python benchmarks/scale.py --most 1000000 --folder /dev/shm`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from PIL import Image
+
+COUNTS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+EACH = 1_000
+PLAN = """
+import sys
+from pathlib import Path
+from denoiser.pipeline.plan import plan
+folders = plan(sys.argv[1:2], Path(sys.argv[2]))
+print(sum(len(str(job.destination)) > 0 for folder in folders for job in folder))
+"""
+MADE_WITH = """
+import sys
+from denoiser.inference.denoiser import Denoiser
+from denoiser.pipeline.cleaner import Output
+from denoiser.pipeline.pipeline import made_with
+print(made_with(Denoiser(sys.argv[1]), Output()))
+"""
+
+
+def make(folder: Path, count: int, each: int) -> list[str]:
+    """Make so many images, and return their paths below the folder."""
+    names = []
+    for first in range(0, count, each):
+        box = folder / f"box{first // each:06d}"
+        box.mkdir(parents=True)
+        original = box / "scan_000000.png"
+        Image.new("L", (28, 28), 40).save(original)
+        for index in range(min(each, count - first)):
+            name = f"scan_{index:06d}.png"
+            if index and index % 30_000 == 0:  # file systems allow so many links, and some more
+                original = box / name
+                Image.new("L", (28, 28), 40).save(original)
+            elif index:
+                os.link(original, box / name)
+            names.append(f"{box.name}/{name}")
+    return names
+
+
+def record(out: Path, source: Path, names: list[str], made_with: str) -> None:
+    """Write the record of a run that cleaned all of them, in its order."""
+    (out / ".denoise").mkdir()
+    with (out / ".denoise/00000000.jsonl").open("w", encoding="ascii") as file:
+        for first in range(0, len(names), 64):
+            chunk = names[first : first + 64]
+            for name in chunk:
+                file.write(json.dumps({"output": name, "begun": 1}, separators=(",", ":")) + "\n")
+            for name in chunk:
+                before, after = (source / name).stat(), (out / name).stat()
+                entry = {
+                    "output": name,
+                    "source": str(source / name),
+                    "size": before.st_size,
+                    "mtime_ns": before.st_mtime_ns,
+                    "sha256": "0" * 64,
+                    "made_with": made_with,
+                    "output_size": after.st_size,
+                    "output_mtime_ns": after.st_mtime_ns,
+                }
+                file.write(json.dumps(entry, separators=(",", ":")) + "\n")
+
+
+def measure(command: list[str], wanted: str) -> tuple[float, float]:
+    """Run a command, whose output must have these words; returns its seconds, and the MB of memory it had."""
+    started = time.perf_counter()
+    with (
+        tempfile.TemporaryFile() as output,
+        subprocess.Popen(command, stdout=output, stderr=output) as process,
+    ):
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(max(0, output.seek(0, os.SEEK_END) - 1000))
+        text = output.read().decode()
+    if process.returncode or wanted not in text:
+        raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {text}")
+    return time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e6
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--most", type=int, default=1_000_000, help="files, at most")
+    parser.add_argument("--flat", action="store_true", help="all files in one folder")
+    parser.add_argument("--folder", type=Path, help="where the files are made")
+    arguments = parser.parse_args()
+    print("| files | plan | dry run | finished |", "| --- | --- | --- | --- |", sep="\n")
+    for count in [count for count in COUNTS if count <= arguments.most]:
+        with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
+            scans, clean = Path(place, "scans"), Path(place, "clean")
+            each = count if arguments.flat else EACH
+            names = make(scans, count, each)
+            python = [sys.executable, "-c"]
+            run = [
+                sys.executable,
+                "-m",
+                "denoiser",
+                str(scans),
+                "--model",
+                "general",
+                "--dry-run",
+                "--no-plugins",
+            ]
+            results = [
+                measure([*python, PLAN, str(scans), str(clean)], f"{count}"),
+                measure([*run, "--out", str(clean)], f"{count} would be cleaned"),
+            ]
+            make(clean, count, each)
+            made_with = subprocess.check_output([*python, MADE_WITH, "general"], text=True).strip()
+            record(clean, scans, names, made_with)
+            results.append(measure([*run, "--out", str(clean)], f"{count} up to date"))
+            cells = [f"{memory:.0f} MB, {count / seconds:,.0f} /s" for seconds, memory in results]
+            print(f"| {count:,} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
