@@ -1,6 +1,6 @@
 """What the process that plans, asks the record and hands out the work needs for many files: memory, time.
 
-The files are hard links of one tiny PNG, 1,000 a folder unless `--flat`, so that a million of them can be made
+The files are hard links of one tiny PNG, 1,000 a folder unless `--flat`, so that a million can be made
 in seconds; nothing is cleaned. Measured are, for each number of files, in processes of their own:
 
 - plan: every job is made, folder by folder, and each folder checked;

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from denoiser.errors import UsageError
-from denoiser.pipeline.record import FOLDER, Record, Recorded
+from denoiser.pipeline.record import FOLDER, Record
+from denoiser.pipeline.record_lines import Recorded
 from denoiser.report.examine import Pair
 
 
