@@ -24,19 +24,13 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
-from document import Pages, number, read, save
+from document import Pages, held, read, save
 
 from denoiser import generator
 from denoiser._types import Floats
 from denoiser.generator import furniture
 
 SHAPE = (480, 400)
-
-
-def held(names: list[str]) -> set[str]:
-    """Return the names of every third page: four ids in a row are one page under four kinds of dirt."""
-    ordered = sorted(names, key=number)
-    return {name for index, name in enumerate(ordered) if index // 4 % 3 == 2}
 
 
 def page_with_photographs(rng: np.random.Generator, files: list[Path]) -> Floats:

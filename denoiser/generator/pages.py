@@ -151,9 +151,9 @@ class _Page:
         ) * width
         left, right = round(margins[0]), round(width - margins[1])
         top = round(rng.uniform(-1.0, 2.0) * self.style.body)
-        if kind < 0.04:
+        if kind < 0.1:
             return
-        if kind < 0.08:
+        if kind < 0.12:
             # A plate: one picture, and text under it.
             foot = round(height * rng.uniform(0.6, 1.1))
             furniture.picture(self.image, rng, (max(0, left), max(0, top), min(width, right), foot))

@@ -163,7 +163,7 @@ RECIPES: dict[str, Recipe] = {
             ("correlated:sigma=0..0.06,blur=0.4..1.2", 0.1),
             ("jpeg:quality=30..95", 0.3),
             ("gaussian:sigma=0..0.04+jpeg:quality=40..95", 0.2),
-            clean=0.4,
+            clean=0.5,
             levels=256,
         ),
         optimization=replace(_MIXER, weight_floor=0.1, loss="paper"),
