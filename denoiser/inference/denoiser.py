@@ -461,9 +461,10 @@ class Denoiser:
             compute()
 
     def _finish_tiled(self, image: Floats, merged: Floats, model: ModelFile) -> Cleaned:
-        pixels = self._blend(image, merged)
-        concerns = document.concerns(image, pixels) if document.is_for_paper(model) else ()
-        return Cleaned(pixels, model.name, concerns=concerns)
+        if not document.is_for_paper(model):
+            return Cleaned(self._blend(image, merged), model.name)
+        pixels = self._blend(image, document.whiten(merged))
+        return Cleaned(pixels, model.name, concerns=document.concerns(image, pixels))
 
     def _reconstruct(self, name: str, given: Floats) -> Floats:
         """Reconstruct patches with a model's engine; ModelError if the result is not finite."""

@@ -6,7 +6,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def write_model(
     described = {
         "module": "denoiser.models",
         "class_name": kind,
-        "config": {**asdict(complete), "name": "fake", "trainable": True, "card": card or {}},
+        "config": {**complete.arguments(), "name": "fake", "trainable": True, "card": card or {}},
         "registered_name": f"denoiser>{kind}",
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -140,6 +140,23 @@ def test_sixteen_bits_come_out_as_eight_do(denoise: Denoise, tmp_path: Path) -> 
     np.testing.assert_array_equal(np.rint(sixteen / 257.0), eight)
 
 
+@given(st.integers(1, 600), st.integers(1, 9))
+@settings(max_examples=30, deadline=None)
+def test_paper_that_is_nearly_white_becomes_white_and_no_tone_jumps(rows: int, columns: int) -> None:
+    tones = np.linspace(0.0, 1.2, 600 * 9, dtype=np.float32)
+    image = tones.reshape(600, 9)[600 - rows :, :columns].copy()
+    before = image.copy()
+    result = document.whiten(image)
+    assert result is image
+    np.testing.assert_array_equal(result[before >= 0.9801], 1.0)
+    np.testing.assert_array_equal(result[before <= 0.955], before[before <= 0.955])
+    assert (result >= np.minimum(before, 1.0)).all()
+    line = np.linspace(0.9, 1.0, 1000, dtype=np.float32)[:, None].copy()
+    steps = np.diff(document.whiten(line), axis=0)
+    assert steps.min() >= 0.0
+    assert steps.max() < 2.0 * 0.1 / 999 + 1e-6
+
+
 def photograph() -> Floats:
     return generator.scene(np.random.default_rng(3), (200, 260)) * np.float32(0.8) + np.float32(0.1)
 
