@@ -87,6 +87,12 @@ class TrainingError(DenoiserError):
     """Training can't start, or its result is not worth keeping."""
 
 
+class NotKeptError(TrainingError):
+    """A training without clean images ended with a network that is worse than its start."""
+
+    exit_code = ExitCode.SOME_FAILED
+
+
 class ImagesError(TrainingError):
     """The training images are missing, don't fit together, or contain nothing to learn."""
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WHAT, HOW, RESULT = "What is learnt", "How it is learnt", "The result"
 FOLDER = NamedPath(path_type=Path, exists=True, file_okay=False)
 NETWORKS = click.Choice(["digits", "general", "document"])
+METHODS = ["frames", "flat", "neighbours", "masked"]
 COUNT = click.IntRange(1)
 
 
@@ -48,6 +49,22 @@ PARAMETERS: list[click.Parameter] = [
         type=FOLDER,
         metavar="DIR",
         help="Add the noise that is cut from blank scans (empty paper, dark frames).",
+    ),
+    _option(
+        *(WHAT, "--only-noisy"),
+        type=NamedPath(path_type=Path, exists=True),
+        metavar="DIR|FILE",
+        help="Or learn from noisy images alone, without any clean ones.",
+    ),
+    _option(
+        *(WHAT, "--frames"),
+        is_flag=True,
+        help="With --only-noisy: the pages of a file, or the files of a sub-folder, are frames of one scene.",
+    ),
+    _option(
+        *(WHAT, "--method"),
+        type=click.Choice(METHODS),
+        help="With --only-noisy: how to learn. [default: by what the images show]",
     ),
     _option(WHAT, "--model", "network", type=NETWORKS, help="Network to train. [default: general]"),
     _option(
@@ -135,6 +152,7 @@ PARAMETERS: list[click.Parameter] = [
         ("denoise ./scans --model mine --out ./clean", "then use it"),
         ("denoise train ./good_scans --name mine --noisy ./bad_scans", "pairs of noisy and clean images"),
         ("denoise train ./good_scans --name mine --noise-from ./blanks", "noise cut from blank scans"),
+        ("denoise train --only-noisy ./bad_scans --name mine", "nothing but noisy images"),
         ("denoise train --model digits --from scratch --name small", "MNIST or generated digits"),
     ),
 )
@@ -223,7 +241,8 @@ def _summary(card: dict[str, Any], name: str, path: Path) -> Iterator[str]:
     from denoiser.training.evaluation import table
     from denoiser.weights import store
 
-    yield f"On images it has not seen ({card['validated_on']}):"
+    what = "images" if card["validation"] else "noisy images"
+    yield f"On {what} it has not seen ({card['validated_on']}):"
     yield from (f"  {line}" for line in table(card))
     if card["interrupted"]:
         yield f"Interrupted after {card['minutes']:g} minutes: the best so far is kept."

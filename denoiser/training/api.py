@@ -38,6 +38,9 @@ def train(
     noise: str | Iterable[str] = (),
     noisy: Name | None = None,
     noise_from: Name | None = None,
+    only_noisy: Name | None = None,
+    frames: bool = False,
+    method: str | None = None,
     start: Name | None = None,
     latent_dim: int | None = None,
     minutes: float | None = None,
@@ -67,6 +70,10 @@ def train(
         noise: One or several noises, such as "gaussian:sigma=0..0.1". Without any, those of the recipe.
         noisy: Folder with a noisy image for each one in `data`, of the same relative name.
         noise_from: Folder of blank scans or dark frames, whose noise is cut out and added to clean images.
+        only_noisy: Folder of noisy images, to learn from them alone.
+        frames: Whether the pages of each of these files, or the files of each sub-folder, are frames of one
+            scene.
+        method: How to learn from them: "frames", "flat", "neighbours" or "masked". None measures and chooses.
         start: Name or file of a model to start from. None starts from scratch, unlike in the command.
         latent_dim: Width of `digits`.
         minutes: Budget in minutes. Without `minutes` and `epochs`, the recipe's.
@@ -100,6 +107,9 @@ def train(
         data=_path(data),
         noisy=_path(noisy),
         noise_from=_path(noise_from),
+        only_noisy=_path(only_noisy),
+        frames=frames,
+        method=method,
         start="scratch" if start is None else os.fspath(start),
         latent_dim=latent_dim,
         batch_size=batch_size,

@@ -92,7 +92,11 @@ def draw_picture(seen: Seen) -> Image.Image:
     picture = Image.new("L", size, 255)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(14)
     for row, (text, patches) in enumerate(
-        (("noisy", seen.noisy), ("reconstructed", seen.restored), ("clean", seen.clean))
+        (
+            ("noisy", seen.noisy),
+            ("reconstructed", seen.restored),
+            ("removed" if seen.removed else "clean", seen.clean),
+        )
     ):
         top = _HEAD + row * (side + _GAP)
         pen.text((_GAP, top + side // 2 - 8), text, fill=0, font=font)
@@ -102,7 +106,11 @@ def draw_picture(seen: Seen) -> Image.Image:
             picture.paste(patch, (_MARGIN + column * (side + _GAP), top))
     for column, index in enumerate(indices):
         left = _MARGIN + column * (side + _GAP)
-        kind = "typical" if column < len(typical) else "worst"
+        kind = "typical" if column < len(typical) else "most removed" if seen.removed else "worst"
+        if seen.removed:
+            pen.text((left, 4), kind, fill=0, font=font)
+            pen.text((left, 22), f"removed {math.sqrt(seen.errors[index]):.3f}", fill=0, font=font)
+            continue
         before = psnr(float(np.mean(np.square(seen.noisy[index] - seen.clean[index]))))
         after = psnr(float(seen.errors[index]))
         pen.text((left, 4), kind, fill=0, font=font)

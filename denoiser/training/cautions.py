@@ -11,6 +11,7 @@ import numpy as np
 from denoiser._types import Floats
 from denoiser.errors import ImagesError
 from denoiser.inference.noise_level import noise
+from denoiser.training import without_clean
 from denoiser.training.metrics import psnr
 
 LEAST_GAIN = 0.1
@@ -95,6 +96,8 @@ def _roughness(images: Sequence[Floats]) -> float:
 def of_result(card: Mapping[str, Any]) -> list[str]:
     """Return sentences on the figures of a model card that ask for a second look."""
     texts, overall = [], card["validation"]
+    if overall is None:
+        return without_clean.cautions(card["without_clean"])
     gain = _value(overall["output_db"]) - _value(overall["input_db"])
     if gain < LEAST_GAIN:
         texts.append(f"The gain is {gain:.2f} dB: the network has learnt next to nothing.")
@@ -114,6 +117,8 @@ def of_result(card: Mapping[str, Any]) -> list[str]:
 def refused(card: Mapping[str, Any]) -> str | None:
     """Return why a network must not be kept, as a sentence without its full stop; None if it may be."""
     overall, clean = card["validation"], clean_db(card)
+    if overall is None:
+        return without_clean.refused(card["without_clean"])
     gain = _value(overall["output_db"]) - _value(overall["input_db"])
     if not gain > 0:
         return f"The trained network is worse than doing nothing ({gain:+.2f} dB on images it has not seen)"

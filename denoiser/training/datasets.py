@@ -26,6 +26,7 @@ from denoiser.training import cautions, crops, mnist
 from denoiser.training import image_folders as images
 from denoiser.training.plan import Plan
 from denoiser.training.recipes import CLEAN, DIRT, Recipe
+from denoiser.training.without_clean import HeldOut
 from denoiser.weights.architectures import MixerConfig
 
 Pair = tuple[Floats, Floats]
@@ -59,6 +60,8 @@ class Dataset:
         held: The images that were held out for validation, in words.
         held_images: Number of the user's images among them; None if there are none of the user's.
         warnings: Sentences on images that may not be meant so.
+        method, why: How the training does without clean images, and the reason; empty if it has some.
+        held_out: What its figures are computed from then.
     """
 
     feed: Callable[[int, np.random.Generator], Pair]
@@ -70,6 +73,9 @@ class Dataset:
     held: str = ""
     held_images: int | None = None
     warnings: tuple[str, ...] = ()
+    method: str = ""
+    why: str = ""
+    held_out: HeldOut | None = None
 
 
 def dataset_for(plan: Plan) -> Dataset:
@@ -81,7 +87,13 @@ def dataset_for(plan: Plan) -> Dataset:
     Raises:
         ImagesError: The folders hold nothing to learn from.
     """
-    data, noisy = plan.data.images, plan.data.noisy
+    data, noisy, only_noisy = plan.data.images, plan.data.noisy, plan.data.only_noisy
+    if only_noisy is not None:
+        from denoiser.training.noisy_images import noisy_dataset
+
+        if not only_noisy.exists():
+            raise ImagesError(f"The folder of noisy images {only_noisy} doesn't exist.")
+        return noisy_dataset(plan, only_noisy)
     if data is not None and not data.is_dir():
         raise ImagesError(f"The folder of training images {data} doesn't exist.")
     if noisy is not None and (data is None or not noisy.is_dir()):
@@ -352,8 +364,11 @@ def _dataset(
     return Dataset(feed, validation, epoch, about, terms, levels)
 
 
-def reader_for(plugins: Plugins) -> images.Reader:
+def reader_for(plugins: Plugins, *, counts: bool = False) -> images.Reader:
     """Return a reader of the user's images that applies the plugins, as cleaning does.
+
+    With `counts` the pixels of a floating-point file keep their own unit, so that noise is alike in all
+    files; otherwise each such file is scaled to 0..1.
 
     A file that can't be read is left out of the training. A plugin's step that fails is a PluginError, since
     a network must learn from the images that it will be used on.
@@ -361,13 +376,15 @@ def reader_for(plugins: Plugins) -> images.Reader:
 
     def load(path: Path) -> list[Floats]:
         with open_image(path, plugins) as source:
-            return [_preprocessed(plugins, picture) for picture in source.pages()]
+            return [_preprocessed(plugins, picture, counts=counts) for picture in source.pages()]
 
     return images.Reader(load, SUFFIXES | plugins.suffixes("read_pages"))
 
 
-def _preprocessed(plugins: Plugins, picture: Picture) -> Floats:
+def _preprocessed(plugins: Plugins, picture: Picture, *, counts: bool) -> Floats:
     try:
-        return plugins.preprocess(picture.pixels, picture.page)
+        pixels = plugins.preprocess(picture.pixels, picture.page)
+        low, high = picture.span if counts else (0.0, 1.0)
+        return pixels if (low, high) == (0.0, 1.0) else np.asarray(low + (high - low) * pixels, np.float32)
     except FileError as error:
         raise PluginError(f"{picture.page.path}: {error.message}") from error

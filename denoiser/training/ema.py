@@ -36,6 +36,11 @@ class Averages:
         """Restore the averages from a checkpoint."""
         self.average, self.best, self.score = state.average, state.best, state.score
 
+    def keep_start(self) -> None:
+        """Take the model's weights for the best so far, so that only better ones replace them."""
+        errors = errors_of(self._model, self._noisy, self._clean)
+        self.score, self.best = float(np.mean(self._weights * errors)), self.current()
+
     def current(self) -> list[Floats]:
         """Return copies of the model's weights: some backends return views of the weights."""
         return [np.array(value, dtype=np.float32) for value in self._model.get_weights()]

@@ -42,7 +42,12 @@ _BUILT_IN = Reader(read, SUFFIXES)
 
 
 def _files(folder: Path, reader: Reader) -> Iterator[Path]:
-    """Yield the image files of a folder and its subfolders in order, without hidden ones, like `denoise`."""
+    """Yield the image files of a folder and its subfolders in order, without hidden ones, like `denoise`.
+
+    A file in place of a folder is yielded itself.
+    """
+    if folder.is_file():
+        yield folder
     for path in sorted(folder.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue

@@ -77,6 +77,7 @@ def fit(
     seed: int = 0,
     resume: State | None = None,
     keep_on_interrupt: bool = False,
+    keep_start: bool = False,
     on_progress: Callable[[Tick], None] = _ignore,
     on_better: Callable[[History], None] = _ignore,
     on_state: Callable[[State], None] = _ignore,
@@ -103,6 +104,7 @@ def fit(
         seed: Seed of the feed's generator.
         resume: State to continue from; all other arguments must be the same as before.
         keep_on_interrupt: Whether Ctrl-C ends the training early instead of raising.
+        keep_start: Whether it ends with the model's first weights if no later ones validate better.
         on_progress: Called every few steps.
         on_better: Called with the history after a branch that gave the best weights so far.
         on_state: Called with the training's state after each check, and about once a minute. The arrays of
@@ -122,6 +124,8 @@ def fit(
     model.compile(**losses.compile_settings(optimization))
     rng = _restore(model, feed, resume) if resume else np.random.default_rng(seed)
     run = _Run(model, validation, optimization, minutes, steps, resume, on_progress)
+    if keep_start and resume is None:
+        run.averages.keep_start()
     batch = optimization.batch_size
     with feeder.ahead(feed, batch * min(_BLOCK, max(1, _PATCHES_AT_ONCE // batch)), rng) as blocks:
         try:

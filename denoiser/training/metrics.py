@@ -20,10 +20,11 @@ def weights_of(noisy: Floats, clean: Floats, weight_floor: float) -> Floats:
     """Return the weight of each patch, 1 / (noise + weight_floor): every noise level counts about alike.
 
     A good denoiser's error grows with the noise, so without weights the noisiest patches would dominate the
-    loss. noisy: (N, 28, 28) or (N, 28, 28, planes), clean: (N, 28, 28); weight_floor: 0..1 scale.
+    loss. noisy: (N, 28, 28) or (N, 28, 28, planes), clean: (N, 28, 28), NaN where unknown; weight_floor:
+    0..1 scale.
     Returns float32 (N,), about 1 at noise 0.2.
     """
-    noise = np.sqrt(np.mean(np.square(own(noisy) - clean), axis=(1, 2)))
+    noise = np.sqrt(_mean(np.square(own(noisy) - clean)))
     return np.asarray((0.2 + weight_floor) / (noise + weight_floor), dtype=np.float32)
 
 
@@ -46,8 +47,20 @@ def restored(model: Any, inputs: Floats) -> Floats:
 
 
 def errors_of(model: Any, noisy: Floats, clean: Floats) -> Floats:
-    """Return the mean squared error of each reconstructed patch, clipped to 0..1; float32 (N,)."""
-    return np.asarray(np.mean(np.square(restored(model, noisy) - clean), axis=(1, 2)), dtype=np.float32)
+    """Return the mean squared error of each reconstructed patch, clipped to 0..1; float32 (N,).
+
+    Pixels whose clean value is NaN are left out.
+    """
+    return _mean(np.square(restored(model, noisy) - clean))
+
+
+def _mean(squares: Floats) -> Floats:
+    """Return the mean over each patch, float32 (N,). Pixels that are no number don't count."""
+    known = np.isfinite(squares)
+    if known.all():
+        return np.asarray(np.mean(squares, axis=(1, 2)), dtype=np.float32)
+    counts = np.maximum(known.sum(axis=(1, 2)), 1)
+    return np.asarray(np.where(known, squares, 0).sum(axis=(1, 2)) / counts, dtype=np.float32)
 
 
 def ssim(first: Floats, second: Floats) -> Floats:

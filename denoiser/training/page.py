@@ -29,10 +29,15 @@ _COLUMNS = (
     Column("after", "Restored dB", "PSNR of the restored patch", 2),
     Column("gain", "Gain dB", "Restored minus noisy", 2),
 )
-_FIELDS = (*(column.field for column in _COLUMNS), "views")
+_COLUMNS_REMOVED = (
+    Column("name", "Case", "Held-out patches of noisy images"),
+    Column("status", "Kind", "typical: the usual amount is removed; worst: the most is removed"),
+    Column("removed", "Removed", "Root mean square of what the network removes, 0..1", 4),
+)
 _LABELS = {
     "noisy": Labels("Noisy and restored", "noisy", "restored"),
     "clean": Labels("Clean and restored", "clean", "restored"),
+    "removed": Labels("What was removed, around gray, and restored", "removed", "restored"),
 }
 _FACTS = {
     "network": "Network",
@@ -55,15 +60,22 @@ def write(path: Path, found: Seen, history: History, card: Mapping[str, Any] | N
         cases: places of the typical patches and of the worst ones, worst first.
 
     """
+    columns = _COLUMNS_REMOVED if found.removed else _COLUMNS
     rows = [
         _row(found, place, kind, index)
         for kind, places in (("worst", cases[1]), ("typical", cases[0]))
         for index, place in enumerate(places, 1)
     ]
-    table = Table(_COLUMNS, _FIELDS, rows, "cases", _LABELS)
+    fields = (*(column.field for column in columns), "views")
+    table = Table(columns, fields, rows, "cases", _LABELS)
     with replacing(path) as file:
         file.write(
-            render(f"The model {path.stem}", _facts(found, card or {}), _curves(history), table).encode()
+            render(
+                f"The model {path.stem}",
+                _facts(found, card or {}),
+                _curves(history, removed=found.removed),
+                table,
+            ).encode()
         )
 
 
@@ -72,6 +84,8 @@ Cases = tuple[list[int], list[int]]
 
 def _facts(found: Seen, card: Mapping[str, Any]) -> dict[str, str]:
     facts = {title: str(card[key]) for key, title in _FACTS.items() if card.get(key) not in (None, "")}
+    if card.get("without_clean"):
+        return facts | _facts_without_clean(card["without_clean"])
     figures = [card.get("validation") or figure("validation", found), *card.get("figures", ())]
     for row in figures:
         noise = "As it was learnt" if row["noise"] == "validation" else str(row["noise"])
@@ -84,20 +98,42 @@ def _facts(found: Seen, card: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _curves(history: History) -> list[str]:
+def _facts_without_clean(found: Mapping[str, Any]) -> dict[str, str]:
+    """Return the figures of a training without clean images, called what they are."""
+    start = found["compared_with"]
+    return {
+        "Method": f"{found['method']}: {found['why']}",
+        "Clean images": "none, so no figure here is a PSNR against clean ones",
+        "Error at masked pixels, against noisy ones": (
+            f"{found['masked_pixel_error_before']:.4f} with {start}, {found['masked_pixel_error']:.4f} now"
+        ),
+        "Correlation of neighbours in what is removed": (
+            f"{found['residual_correlation_before']:.3f} with {start}, {found['residual_correlation']:.3f}"
+            f" now, {found['noise_correlation']:.3f} in the noise"
+        ),
+        f"Estimated dB, from {found['estimated_from']}": (
+            f"{found['estimated_db_before']:.2f} with {start}, {found['estimated_db']:.2f} now"
+        ),
+    }
+
+
+def _curves(history: History, *, removed: bool) -> list[str]:
     checks = [(point.patches, point.db) for point in history.points if point.db is not None]
     losses = [
         (point.patches, math.log10(point.loss))
         for point in history.curve
         if math.isfinite(point.loss) and point.loss > 0
     ]
+    against = "against noisy targets" if removed else "on images it has not seen"
     return [
-        charts.curve("dB on images it has not seen, over patches", checks),
+        charts.curve(f"dB {against}, over patches", checks),
         charts.curve("Logarithm of the loss, over patches", losses),
     ]
 
 
 def _row(found: Seen, place: int, kind: str, index: int) -> list[Any]:
+    if found.removed:
+        return _row_removed(found, place, kind, index)
     noisy, restored, clean = (patches[place] for patches in (found.noisy, found.restored, found.clean))
     before, after = (psnr(float(np.mean(np.square(each - clean)))) for each in (noisy, restored))
     figures = [value if math.isfinite(value) else None for value in (before, after, after - before)]
@@ -107,6 +143,16 @@ def _row(found: Seen, place: int, kind: str, index: int) -> list[Any]:
         ["clean", width, height, _image(clean), _image(restored)],
     ]
     return [f"{kind} {index}", kind, *figures, views]
+
+
+def _row_removed(found: Seen, place: int, kind: str, index: int) -> list[Any]:
+    noisy, restored, removed = (patches[place] for patches in (found.noisy, found.restored, found.clean))
+    height, width = noisy.shape
+    views = [
+        ["noisy", width, height, _image(noisy), _image(restored)],
+        ["removed", width, height, _image(removed), _image(restored)],
+    ]
+    return [f"{kind} {index}", kind, math.sqrt(float(found.errors[place])), views]
 
 
 def _image(patch: Floats) -> str:

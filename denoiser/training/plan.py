@@ -30,6 +30,10 @@ class DataRequest:
         reader: Reads the user's files, with the plugins applied; None reads them without plugins.
         validation: Share of the images that is held out for validation; of glyphs at most 5,000.
         download: Whether Keras may download MNIST if it is not on this machine.
+        only_noisy: Folder of noisy images to learn from, instead of `images`.
+        frames: Whether the pages of each noisy file, or the files of each sub-folder, are frames of one
+            scene.
+        method: How to learn from noisy images, one of `denoiser.training.task.METHODS`; None chooses.
     """
 
     images: Path | None = None
@@ -37,6 +41,9 @@ class DataRequest:
     reader: Reader | None = None
     validation: float = 0.1
     download: bool = False
+    only_noisy: Path | None = None
+    frames: bool = False
+    method: str | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,11 @@ class Plan:
             "noise": self.recipe.noise.name,
             "config": self.config,
             "trained on": trained_on,
-            "images": [folder and digest_of(folder) for folder in (self.data.images, self.data.noisy)],
+            "images": [
+                folder and digest_of(folder)
+                for folder in (self.data.images, self.data.noisy, self.data.only_noisy)
+            ],
+            "method": [self.data.frames, self.data.method],
             "minutes": self.minutes,
             "epochs": self.epochs,
             "seed": self.seed,
@@ -129,9 +140,9 @@ class Plan:
 
 
 def digest_of(folder: Path) -> str:
-    """Return a digest of the names, sizes and modification times of a folder's files."""
+    """Return a digest of the names, sizes and modification times of a folder's files, or of one file."""
     digest = hashlib.sha256(str(folder.resolve()).encode())
-    for path in sorted(folder.rglob("*")):
+    for path in [folder] if folder.is_file() else sorted(folder.rglob("*")):
         with contextlib.suppress(OSError):
             state = path.stat()
             if path.is_file():

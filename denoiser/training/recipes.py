@@ -32,8 +32,8 @@ class Optimization:
             `denoiser.training.metrics.weights_of`.
         optimizer: "adam" (Kingma and Ba, 2015); "nadam" (Dozat, 2016), here with a short memory of the size
             of gradients; or "muon" (`denoiser.training.muon`) for the kernels between the first and the last.
-        loss: "mse"; or "paper", which accepts values above white where the target is white, since clipping
-            makes them exact.
+        loss: "mse"; "paper", which accepts values above white where the target is white, since clipping
+            makes them exact; or "known", which leaves out the pixels whose target is NaN.
         schedule: See `denoiser.training.schedule.share`.
         averaging: Share of the exponential average of weights that each step keeps.
         branch_every: Number of patches after which a branch is tried, in which the learning rate falls to
@@ -47,7 +47,7 @@ class Optimization:
     finetuning_rate: float | None = None
     weight_floor: float = 3 / 255
     optimizer: Literal["adam", "nadam", "muon"] = "adam"
-    loss: Literal["mse", "paper"] = "mse"
+    loss: Literal["mse", "paper", "known"] = "mse"
     schedule: Schedule = "cosine"
     averaging: float = 0.999
     branch_every: int | None = None

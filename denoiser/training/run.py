@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from denoiser.errors import DeviceError, ImagesError, ModelError, TrainingError, reason
+from denoiser._types import Floats
+from denoiser.errors import DeviceError, ImagesError, ModelError, NotKeptError, TrainingError, reason
 from denoiser.progress import NullProgress
 from denoiser.system import atomic, hardware
 from denoiser.system.stderr import quietly
@@ -22,6 +23,7 @@ from denoiser.training.checkpoints import Checkpoint
 from denoiser.training.crops import own
 from denoiser.training.datasets import Dataset, dataset_for
 from denoiser.training.loop import Tick, fit
+from denoiser.training.metrics import restored
 from denoiser.weights import architectures
 
 if TYPE_CHECKING:
@@ -77,19 +79,21 @@ def train_network(
         DeviceError: There is no such GPU, or Keras is missing.
     """
     run = _prepare(plan, tell, force=force)
+    dataset = run.dataset
     with _device(run.device), _started(progress or NullProgress(), run.plan) as bar:
         network = _build(run)
-        before = math.nan if run.plan.start is None else _evaluate(run, network).db
+        started = None if dataset.held_out is None else dataset.held_out.figures(_restorer(run, network))
+        before = math.nan if run.plan.start is None or started else _evaluate(run, network).db
         history = _fit(run, network, bar, keep_on_interrupt=keep_on_interrupt)
         network.finish()
         seen = _evaluate(run, network)
-        if run.plan.start is not None:
+        if run.plan.start is not None and not started:
             tell(f"{run.plan.start.name}, which it started from: {before:.2f} dB, now: {seen.db:.2f} dB.")
-        card = evaluation.card(run.plan, run.dataset, network.model, history, seen)
+        card = evaluation.card(run.plan, dataset, network.model, history, seen, started)
         fault = cautions.refused(card)
         if fault and not keep_anyway:
             run.checkpoint.remove()
-            raise TrainingError(
+            raise (NotKeptError if started else TrainingError)(
                 f"{fault}; {plan.destination} was not written.",
                 "Train for longer, or on images more like yours.",
             )
@@ -97,7 +101,7 @@ def train_network(
         artifacts.write(plan.destination, seen, history, card)
         run.checkpoint.remove()
     for text in card["warnings"]:
-        if text not in run.dataset.warnings:  # those were told before the training
+        if text not in dataset.warnings:  # those were told before the training
             tell(f"Warning: {text}")
     return card
 
@@ -169,6 +173,8 @@ def _prepare(plan: Plan, tell: Tell, *, force: bool) -> _Run:
 def _require_noise(plan: Plan, dataset: Dataset) -> None:
     """Raise ImagesError if the validation patches are clean, since there is nothing to learn then."""
     inputs, clean = dataset.validation
+    if dataset.method:
+        return  # measured already
     if np.array_equal(own(inputs), clean):
         raise ImagesError(
             f"The noise ({plan.recipe.noise.name}) leaves the validation images unchanged.",
@@ -199,8 +205,10 @@ def _announce(plan: Plan, dataset: Dataset, tell: Tell) -> None:
     begin = f"from {start.name}" if start else "from scratch"
     tell(
         f"Training {plan.destination.stem}: {recipe.network} {begin}, {_budget(plan)}, on {dataset.data}."
-        f" Noise: {recipe.noise.name}."
+        + ("" if dataset.method else f" Noise: {recipe.noise.name}.")
     )
+    if dataset.method:
+        tell(f"Method {dataset.method}: {dataset.why}.")
     for text in dataset.warnings:
         tell(f"Warning: {text}")
     expected = architectures.make_config(recipe.kind, recipe.arguments)
@@ -319,6 +327,7 @@ def _fit(run: _Run, network: _Network, progress: Progress, *, keep_on_interrupt:
         seed=plan.seed,
         resume=run.resume,
         keep_on_interrupt=keep_on_interrupt,
+        keep_start=bool(dataset.method) and plan.start is not None,
         on_progress=lambda tick: progress.update(100.0 * tick.fraction, _line(tick)),
         on_better=publish_better,
         on_state=lambda state: run.checkpoint.save(state, run.fingerprint),
@@ -330,8 +339,17 @@ def _line(tick: Tick) -> str:
     return text if tick.db is None else f"{text}, {tick.db:.2f} dB"
 
 
+def _restorer(run: _Run, network: _Network) -> Callable[[Floats], Floats]:
+    """Return the function that a training without clean images is compared with: the start, or none."""
+    if run.plan.start is None:
+        return own
+    return lambda inputs: restored(network.model, inputs)
+
+
 def _evaluate(run: _Run, network: _Network) -> Seen:
     """Restore the validation patches with the network to publish."""
+    if run.dataset.held_out is not None:
+        return evaluation.look_without_clean(network.model, run.dataset.held_out.inputs)
     return evaluation.look(network.model, *run.dataset.validation)
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from denoiser.training.image_folders import Reader
     from denoiser.weights.modelfile import ModelFile
 
+METHODS = ("frames", "flat", "neighbours", "masked")
+"""Ways to learn from noisy images alone: see `denoiser.training.noisy_images`."""
+
 CLEAN_SHARE = 0.1
 """Share of the patches that stay clean, so that a network learns to leave clean images alone."""
 
@@ -38,6 +41,8 @@ class Task:
         data: Folder of clean images.
         noisy: Folder with a noisy image for each of them, of the same relative name.
         noise_from: Folder of blank scans, whose noise is cut out and added.
+        only_noisy: Folder of noisy images, to learn from them alone.
+        frames, method: See `DataRequest`.
         start: Name or file of a model, or "scratch". None uses the network's own weights if they fit.
         as_released: Whether everything is as for the bundled weights, from scratch.
         latent_dim: Width of `digits`.
@@ -52,6 +57,9 @@ class Task:
     data: Path | None = None
     noisy: Path | None = None
     noise_from: Path | None = None
+    only_noisy: Path | None = None
+    frames: bool = False
+    method: str | None = None
     start: str | Path | None = None
     as_released: bool = False
     latent_dim: int | None = None
@@ -97,12 +105,50 @@ class Task:
                 f"The noisy images in {self.noisy} go with clean ones.",
                 "Give the folder of the clean images too.",
             )
+        self._check_only_noisy()
         if self.latent_dim is not None:
             self._check_latent_dim(self.latent_dim)
         if self.as_released:
             self._check_released()
         precisions.check(self.precision, recipes.RECIPES[self.network].kind)
         engine.require(device=self.device)
+
+    def _check_only_noisy(self) -> None:
+        """Raise UsageError for options that don't go with noisy images alone, or go with them only."""
+        if self.only_noisy is None:
+            for name, value in (("frames", self.frames), ("method", self.method)):
+                if value:
+                    raise UsageError(
+                        f"--{name} says how to learn from noisy images alone.", "Give them with --only-noisy."
+                    )
+            return
+        if self.network != "general":
+            raise UsageError(
+                f"Noisy images alone can't teach {self.network}, which makes more of an image than it is.",
+                "Leave out --model, or give clean images.",
+            )
+        clean: dict[str, object] = {
+            "the folder of clean images": self.data,
+            "--noisy": self.noisy,
+            "--noise-from": self.noise_from,
+            "--noise": self.noises or None,
+            "--recipe": self.as_released or None,
+        }
+        for name, given in clean.items():
+            if given is not None:
+                raise UsageError(
+                    f"--only-noisy learns without clean images, and {name} goes with them.", "Give one."
+                )
+        if self.method not in (None, *METHODS):
+            raise UsageError(f"There is no method {self.method!r}.", f"Known: {', '.join(METHODS)}.")
+        if self.frames and self.method not in (None, "frames"):
+            raise UsageError(
+                f"The method {self.method} is not for frames of one scene.", "Leave out --method."
+            )
+        if self.method == "frames" and not self.frames:
+            raise UsageError(
+                "The method frames needs frames of one scene.", "Add --frames if these are frames."
+            )
 
     def check_name(self, name: str) -> None:
         """Raise UsageError if the model would replace another network in the store."""
@@ -143,11 +189,19 @@ class Task:
             ModelError: There are no such weights to start from, or they don't fit.
             ImagesError: The blank scans can't be used.
         """
-        reader = reader_for(plugins)
+        reader = reader_for(plugins, counts=self.only_noisy is not None)
         return Plan(
             recipe=self.recipe(reader),
             destination=destination,
-            data=DataRequest(self.data, self.noisy, reader, self.validation),
+            data=DataRequest(
+                self.data,
+                self.noisy,
+                reader,
+                self.validation,
+                only_noisy=self.only_noisy,
+                frames=self.frames,
+                method=self.method,
+            ),
             start=self.start_model(),
             minutes=self.minutes,
             epochs=self.epochs,
@@ -177,10 +231,18 @@ class Task:
                 "generated_share": 0.0,
                 "dirt": False,
             }
+        if self.only_noisy is not None:
+            changes = {
+                "noise": NoCorruption(),
+                "levels": (),
+                "generated_share": 0.0,
+                "optimization": replace(recipe.optimization, loss="known", branch_every=None),
+            }
         if self.latent_dim is not None:
             changes["config"] = {**recipe.config, "latent_dim": self.latent_dim}
         if self.batch_size is not None:
-            changes["optimization"] = replace(recipe.optimization, batch_size=self.batch_size)
+            optimization = changes.get("optimization", recipe.optimization)
+            changes["optimization"] = replace(optimization, batch_size=self.batch_size)
         return replace(recipe, **changes)
 
     def _mixed(self, noises: list[Corruption]) -> Corruption:

@@ -47,6 +47,17 @@ def identity(path: Path) -> Path:
     return write_model(path, "PatchAutoencoder", {**SMALL, "residual": True}, lambda name, shape: 0.0)
 
 
+def beginner(path: Path) -> Path:
+    """Write a small PatchAutoencoder of random weights: it makes images worse, and can learn not to."""
+    rng = np.random.default_rng(0)
+    config = {"channels": 16, "blocks": 2, "groups": 4, "channel_hidden": 16, "use_bias": False}
+
+    def fill(name: str, shape: tuple[int, ...]) -> Any:
+        return rng.normal(0, 0.7 / np.sqrt(shape[-2]), shape)
+
+    return write_model(path, "PatchAutoencoder", {**config, "residual": True, "center": True}, fill)
+
+
 def flattener(path: Path) -> Path:
     """Write a PatchAutoencoder that replaces each patch by its mean."""
     return write_model(path, "PatchAutoencoder", {**SMALL, "residual": False}, lambda name, shape: 0.0)
