@@ -46,17 +46,23 @@ def advice(request: Request, context: click.Context) -> Iterator[str]:
 
 
 def _untrained(request: Request) -> Iterator[str]:
-    """Options that are for training and for the keras engine only."""
+    """Options that are for training, and for the keras engine only."""
     if request.data is not None:
         from denoiser.commands.run_models import untrained
 
         if not untrained(request):
             yield "--data has no effect: the model has weights and is not trained."
-    if request.batch_size is not None and request.engine is None:
-        from denoiser.system.hardware import may_have_gpu
+    if request.engine == "keras" or request.precision == "bfloat16":
+        return
+    from denoiser.system.hardware import may_have_gpu
 
-        if request.device == "cpu" or not may_have_gpu():
-            yield "--batch-size has no effect: it is for the keras engine, and the numpy engine computes."
+    if request.engine == "numpy" or request.device == "cpu" or not may_have_gpu():
+        for name, given in (
+            ("--batch-size", request.batch_size is not None),
+            ("--precision auto", request.precision == "auto"),
+        ):
+            if given:
+                yield f"{name} has no effect: it is for the keras engine, and the numpy engine computes."
 
 
 def _pdf(request: Request) -> Iterator[str]:

@@ -251,10 +251,13 @@ class Batch:
         model = auto.PICTURES if denoiser.auto else engine.model.name
         figure = denoiser.card.get("summary")
         known = f" ({figure[:_MAX_FIGURE]})" if isinstance(figure, str) and figure else ""
+        exact = ""
+        if self._request.precision != "float32":
+            exact = f" in {denoiser.engine().precision}"
         facts = (
             f"Cleaning {self._images(stale)} into {self._place}: denoise {__version__}",
             f"{f'auto: digits or {model}' if denoiser.auto else model}{known}",
-            f"{engine.name} on {engine.device if cluster is None else cluster}",
+            f"{engine.name} on {engine.device if cluster is None else cluster}{exact}",
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
         )
         click.echo(on_one_line(" | ".join(facts)), err=True)

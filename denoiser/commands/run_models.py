@@ -27,7 +27,11 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
     """
     # Check before any training, which takes minutes.
     engine.require(
-        engine=request.engine, device=request.device, jobs=request.jobs, batch_size=request.batch_size
+        engine="numpy" if request.cluster is not None else request.engine,
+        device=request.device,
+        jobs=request.jobs,
+        batch_size=request.batch_size,
+        precision=request.precision,
     )
     model: str | ModelFile = request.model
     missing = untrained(request)
@@ -43,6 +47,7 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
         device=request.device,
         jobs=request.jobs,
         batch_size=request.batch_size,
+        precision=request.precision,
         plugins=plugins,
         work=None if pixels is None else pixels // (request.stride or QUALITIES[request.quality]) ** 2,
     )

@@ -91,6 +91,7 @@ class Denoiser:
         device: "auto", "cpu" or "gpu".
         jobs: threads to compute with; None: one for each core this process may use.
         batch_size: patches a batch on the keras engine; None: the engine's own.
+        precision: "float32"; "bfloat16", by the keras engine; or "auto", the faster one on the keras engine.
         plugins: Python files or module names, in order, or a chain that was loaded already.
         plugin_options: "NAME.KEY" to a value, for the plugins' options.
         work: how many patches the whole job will have, which decides whether a GPU is worth its start;
@@ -117,6 +118,7 @@ class Denoiser:
         device: str = "auto",
         jobs: int | None = None,
         batch_size: int | None = None,
+        precision: str = "float32",
         plugins: Iterable[str | Path] | Plugins = (),
         plugin_options: Mapping[str, Any] | None = None,
         work: int | None = None,
@@ -134,8 +136,15 @@ class Denoiser:
         self._strength = strength
         self.jobs = jobs or cores()
         self._open = partial(
-            open_engine, engine=engine, device=device, jobs=jobs, batch_size=batch_size, patches=work
+            open_engine,
+            engine=engine,
+            device=device,
+            jobs=jobs,
+            batch_size=batch_size,
+            precision=precision,
+            patches=work,
         )
+        self._precision = precision
         self._lock = threading.RLock()
         self._engines: dict[str, Engine] = {}
         self.plugins = _chain(plugins)
@@ -202,6 +211,8 @@ class Denoiser:
     def signature(self) -> dict[str, Any]:
         """Everything that decides the pixels, for telling whether an output is up to date."""
         names = auto.NETWORKS if self.auto else (self._main,)
+        # Without the usual one, so that what earlier versions cleaned is still up to date.
+        precision = {} if self._precision == "float32" else {"precision": self._precision}
         return {
             "pixels": PIXELS,
             "models": [self._load(name).digest for name in names],
@@ -210,6 +221,7 @@ class Denoiser:
             "stride": self._stride,
             "strength": self._strength,
             "plugins": self.plugins.signature,
+            **precision,
         }
 
     @overload

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from denoiser._types import Floats
 from denoiser.errors import DeviceError, UsageError
+from denoiser.inference import precision as precisions
 from denoiser.system import hardware
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class Engine(Protocol):
         """Which of `ENGINES` it is."""
 
     @property
+    def precision(self) -> precisions.Precision:
+        """Precision of the operands of its products."""
+
+    @property
     def device(self) -> str:
         """Where it computes: "cpu", or "gpu" and which one."""
 
@@ -60,6 +65,7 @@ def open_engine(
     device: str = "auto",
     jobs: int | None = None,
     batch_size: int | None = None,
+    precision: str = "float32",
     patches: int | None = None,
 ) -> Engine:
     """Choose an engine and open it for a model.
@@ -68,12 +74,15 @@ def open_engine(
     "auto". With neither given, a GPU is used if there is one and the job is worth the import: `patches` is
     the number of patches in it, None if that isn't known, which counts as many. `jobs` is the number of
     threads of the numpy engine (None: one for each core this process may use), `batch_size` the number of
-    patches that the keras engine computes at once (None: its own choice).
+    patches that the keras engine computes at once (None: its own choice). `precision` is "float32",
+    "bfloat16", for which the keras engine is taken, or "auto": on the keras engine the faster of both.
 
     Raises UsageError for values that don't exist or don't go together, DeviceError for a GPU that isn't there
     or can't be used.
     """
-    require(engine=engine, device=device, jobs=jobs, batch_size=batch_size)
+    require(engine=engine, device=device, jobs=jobs, batch_size=batch_size, precision=precision)
+    if precision == "bfloat16":
+        engine = "keras"
     if engine == "numpy" or (engine is None and device == "cpu"):
         return _numpy(model, jobs)
     if (
@@ -87,11 +96,16 @@ def open_engine(
 
     if engine is None and device == "auto" and gpu() is None:
         return _numpy(model, jobs)
-    return KerasEngine(model, device=device, batch_size=batch_size)
+    return KerasEngine(model, device=device, batch_size=batch_size, precision=precision)
 
 
 def require(
-    *, engine: str | None = None, device: str = "auto", jobs: int | None = None, batch_size: int | None = None
+    *,
+    engine: str | None = None,
+    device: str = "auto",
+    jobs: int | None = None,
+    batch_size: int | None = None,
+    precision: str = "float32",
 ) -> None:
     """Raise the errors of `open_engine` that can be found before a model is loaded."""
     if engine not in (None, *ENGINES):
@@ -100,6 +114,9 @@ def require(
         raise UsageError(f"There is no device {device!r}.", f"The devices are {', '.join(DEVICES)}.")
     if engine == "numpy" and device == "gpu":
         raise UsageError("The numpy engine computes on the CPU only.", "For a GPU, leave out --engine numpy.")
+    precisions.require_known(precision)
+    if engine == "numpy" and precision == "bfloat16":
+        raise UsageError("The numpy engine computes in float32 only.", "For bfloat16, add --engine keras.")
     for name, value in (("jobs", jobs), ("batch size", batch_size)):
         if value is not None and value < 1:
             raise UsageError(f"The {name} must be at least 1, not {value}.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -16,7 +17,9 @@ import numpy as np
 
 from denoiser._types import PATCH, Floats
 from denoiser.errors import DeviceError
+from denoiser.inference import precision as precisions
 from denoiser.inference.numpy_engine import checked
+from denoiser.inference.precision import Precision
 from denoiser.system.stderr import quietly
 from denoiser.weights.modelfile import ModelFile
 
@@ -31,6 +34,11 @@ Compute = Callable[[Floats], Any]
 
 _CPU_BATCH = 256
 _GPU_BATCH = 4096
+_TIMED = 3
+
+_FUSED = ("gpu",)
+"""Where TensorFlow compiles with XLA. On a processor its own products are faster: about twice in float32, and
+more in bfloat16 (`python benchmarks/engines.py`)."""
 
 
 class KerasEngine:
@@ -38,14 +46,23 @@ class KerasEngine:
 
     `device` is "auto", "cpu" or "gpu"; `batch_size` the number of patches computed at once, None for one that
     suits the device. Where the device's memory doesn't hold a batch, half of it is tried, and so on.
+    `precision` is "float32", "bfloat16", or "auto", which times a few batches in both and takes the faster.
+    Only a PatchAutoencoder has products in bfloat16; an Autoencoder always computes in float32.
 
-    Raises DeviceError for a GPU that the backend can't use.
+    Raises DeviceError for a GPU that the backend can't use, or bfloat16 that it can't multiply.
     """
 
     name = "keras"
     jobs = 1
 
-    def __init__(self, model: ModelFile, *, device: str = "auto", batch_size: int | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelFile,
+        *,
+        device: str = "auto",
+        batch_size: int | None = None,
+        precision: str = "float32",
+    ) -> None:
         found = None if device == "cpu" else gpu()
         if device == "gpu" and found is None:
             raise DeviceError(
@@ -57,6 +74,7 @@ class KerasEngine:
         self.batch_size = batch_size or (_GPU_BATCH if found else _CPU_BATCH)
         self._place = "gpu:0" if found else "cpu:0"
         self._compute: Compute | None = None
+        self.precision: Precision = self._chosen(precision)
         self._lock = threading.Lock()
 
     def reconstruct(self, patches: Floats) -> Floats:
@@ -85,14 +103,34 @@ class KerasEngine:
 
     def _batch(self, part: Floats) -> Floats:
         if self._compute is None:
-            with keras.device(self._place):
-                self._compute = compiled(models.from_file(self.model), self._place)
+            self._compute = self._compiled(self.precision)
         batch = part
         if len(part) < self.batch_size:
             batch = np.zeros((self.batch_size, *part.shape[1:]), np.float32)
             batch[: len(part)] = part
         done = np.asarray(keras.ops.convert_to_numpy(self._compute(batch)), np.float32)
         return done[: len(part)]
+
+    def _compiled(self, precision: Precision) -> Compute:
+        with keras.device(self._place):
+            return compiled(models.from_file(self.model, dtype=precisions.POLICIES[precision]), self._place)
+
+    def _chosen(self, precision: str) -> Precision:
+        """Return the precision to compute in; "auto" measures."""
+        if self.model.kind != "PatchAutoencoder" or precision == "float32":
+            return "float32"
+        if precision == "bfloat16":
+            precisions.require_bfloat16()
+            return "bfloat16"
+        try:
+            if not precisions.may_be_faster():
+                return "float32"
+            precisions.require_bfloat16()
+        except DeviceError:
+            return "float32"
+        batch = np.zeros((self.batch_size, *self.model.config.input_shape), np.float32)
+        rates = {name: _seconds(self._compiled(name), batch) for name in precisions.POLICIES}
+        return min(rates, key=lambda name: rates[name])
 
     def _halve(self) -> None:
         if self.batch_size == 1:
@@ -107,6 +145,16 @@ class KerasEngine:
         """Free the model; a later call makes it again."""
         with self._lock:
             self._compute = None
+
+
+def _seconds(compute: Compute, batch: Floats) -> float:
+    """Return the time of a batch, the shortest of some, after one that compiles."""
+    times = []
+    for _ in range(1 + _TIMED):
+        begun = time.perf_counter()
+        keras.ops.convert_to_numpy(compute(batch))
+        times.append(time.perf_counter() - begun)
+    return min(times[1:])
 
 
 def gpu() -> str | None:
@@ -159,7 +207,8 @@ def _tensorflow(model: Any, place: str) -> Compute:
         with tf.device(f"/{place}"):
             return model(batch)
 
-    ways = [tf.function(forward, jit_compile=jit, reduce_retracing=False) for jit in (True, False)]
+    attempts = (True, False) if place.startswith(_FUSED) else (False,)
+    ways = [tf.function(forward, jit_compile=jit, reduce_retracing=False) for jit in attempts]
 
     def compute(batch: Floats) -> Any:
         with tf.device(f"/{place}"):

@@ -18,6 +18,7 @@ import numpy as np
 
 from denoiser._types import PATCH, Floats
 from denoiser.inference.mixer import TOGETHER, Folded, Mixer
+from denoiser.inference.precision import Precision
 from denoiser.system.blas import one_thread
 from denoiser.system.hardware import cores
 from denoiser.system.threads import no_more
@@ -45,6 +46,7 @@ class NumpyEngine:
 
     name = "numpy"
     device = "cpu"
+    precision: Precision = "float32"
 
     def __init__(self, model: ModelFile, *, jobs: int | None = None) -> None:
         self.model = model

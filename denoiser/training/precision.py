@@ -1,41 +1,34 @@
-"""Precision of the products in a training: float32, or bfloat16 where that is faster.
+"""Choose the precision of a training: float32, or bfloat16 where that is faster.
 
-Only the operands of products of a PatchAutoencoder are ever bfloat16. Weights, sums, outputs and files stay
-float32: over 30,000 patches both gave the same curve to 0.01 dB.
+Over 30,000 patches both gave the same curve to 0.01 dB.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from denoiser.errors import DeviceError, UsageError
-from denoiser.system import hardware
+from denoiser.inference.precision import (
+    POLICIES,
+    Precision,
+    may_be_faster,
+    require_bfloat16,
+    require_known,
+)
 
-log = logging.getLogger(__name__)
+__all__ = ["POLICIES", "Precision", "check", "choose"]
 
-Precision = Literal["float32", "bfloat16"]
-PRECISIONS = ("auto", "float32", "bfloat16")
-
-POLICIES: dict[Precision, str] = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
-"""Keras's dtype policies."""
-
-_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 _WORTH_MINUTES = 5.0
 _STEPS, _ROUNDS = 6, 2
 
 
 def check(precision: str, kind: str) -> None:
     """Raise UsageError if the precision is unknown, or not supported by this kind of network."""
-    if precision not in PRECISIONS:
-        raise UsageError(
-            f"There is no precision {precision!r}.", f"The precisions are {', '.join(PRECISIONS)}."
-        )
+    require_known(precision)
     if precision == "bfloat16" and kind != "PatchAutoencoder":
         raise UsageError("digits learns in float32 only.", "Leave out --precision.")
 
@@ -71,7 +64,7 @@ def choose(
     if precision == "float32":
         return "float32", "as requested"
     if precision == "bfloat16":
-        _require_bfloat16()
+        require_bfloat16()
         return "bfloat16", "as requested"
     if before in POLICIES:
         return before, "as before the interruption"
@@ -81,42 +74,16 @@ def choose(
         return "float32", "so that the same seed gives the same weights"
     if minutes < _WORTH_MINUTES:
         return "float32", "the training is too short to measure which is faster"
-    if not _may_be_faster():
+    if not may_be_faster():
         return "float32", "nothing here multiplies bfloat16 faster"
     try:
-        _require_bfloat16()
+        require_bfloat16()
     except DeviceError as error:
         return "float32", error.message
     rates: dict[Precision, float] = {name: _rate(make(policy), batch) for name, policy in POLICIES.items()}
     best = max(rates, key=lambda name: rates[name])
     words = ", ".join(f"{name} {rate:,.0f} patches/s" for name, rate in rates.items())
     return best, f"measured: {words}"
-
-
-def _may_be_faster() -> bool:
-    """Return False if neither this processor nor a GPU has instructions for bfloat16."""
-    if hardware.may_have_gpu():
-        return True
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return False
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return bool(_FLAGS & set(flags.partition(":")[2].split()))
-
-
-def _require_bfloat16() -> None:
-    import keras
-
-    try:
-        ones = keras.ops.ones((2, 2), dtype="bfloat16")
-        keras.ops.convert_to_numpy(keras.ops.cast(keras.ops.matmul(ones, ones), "float32"))
-    except Exception as error:  # whatever a backend raises for a type that it lacks
-        log.debug("bfloat16", exc_info=True)
-        raise DeviceError(
-            f"Keras's backend {keras.backend.backend()} can't multiply bfloat16 here.",
-            "Use --precision float32, or leave it out.",
-        ) from error
 
 
 def _rate(model: Any, batch: tuple[Any, Any]) -> float:

@@ -351,3 +351,30 @@ def test_both_engines_write_the_same(denoise: Denoise, scans: Path, tmp_path: Pa
     for name in tree(scans):
         first, second = (pixels(tmp_path / engine / name).astype(int) for engine in ("numpy", "keras"))
         assert np.abs(first - second).max() <= 1  # 1e-4 before rounding can tip it over
+
+
+@pytest.mark.slow
+def test_bfloat16_is_said_and_part_of_what_makes_a_file_up_to_date(
+    denoise: Denoise, scans: Path, tmp_path: Path
+) -> None:
+    common = (scans, "--model", "general", "--stride", 14, "--device", "cpu", "--out")
+    assert denoise(*common, tmp_path / "exact").code == 0
+    rounded = (*common, tmp_path / "rounded", "--precision", "bfloat16")
+    outcome = denoise(*rounded)
+    assert outcome.code == 0, outcome.err
+    assert "keras on cpu in bfloat16" in outcome.err
+    for name in tree(scans):
+        first, second = (pixels(tmp_path / way / name).astype(int) for way in ("exact", "rounded"))
+        top = 257 if first.max() > 255 else 1
+        assert np.abs(first - second).max() <= 4 * top
+        assert np.abs(first - second).mean() < 1 * top
+    assert "up to date" in denoise(*rounded, "--dry-run").err
+    assert "would be cleaned" in denoise(*common, tmp_path / "rounded", "--dry-run").err
+    assert "in float32" in denoise(*common, tmp_path / "auto", "--precision", "auto").err
+
+
+def test_the_precisions_of_help_are_those_of_the_engines() -> None:
+    from denoiser.commands import run_options
+    from denoiser.inference import precision
+
+    assert run_options.PRECISIONS == precision.PRECISIONS

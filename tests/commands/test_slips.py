@@ -132,6 +132,8 @@ SLIPS: list[tuple[str, int, str]] = [
     (f"{S} --jobs 0", 2, r"0 is not in the range x>=1"),
     (f"{S} --batch-size 8 --engine numpy", 2, r"--batch-size is for the keras engine."),
     (f"{S} --batch-size 8 --device cpu", 0, r"Note: --batch-size has no effect"),
+    (f"{S} --precision bfloat16 --engine numpy", 2, r"The numpy engine computes in float32 only."),
+    (f"{S} --precision auto --device cpu", 0, r"Note: --precision auto has no effect"),
     (f"{S} --device gpu", 3, r"no GPU"),
     (f"{S} --device gpu --engine numpy", 2, r"numpy"),
     (f"{S} --quiet --verbose", 2, r"--quiet and --verbose exclude each other."),

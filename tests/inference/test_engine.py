@@ -27,9 +27,12 @@ class Choice:
         class Fake:
             name = "keras"
 
-            def __init__(self, model: ModelFile, *, device: str, batch_size: int | None) -> None:
+            def __init__(
+                self, model: ModelFile, *, device: str, batch_size: int | None, precision: str
+            ) -> None:
                 choice.imported = True
                 self.model, self.device, self.batch_size = model, device, batch_size
+                self.precision = precision
 
         module.KerasEngine, module.gpu = Fake, lambda: "A GPU" if usable else None
         monkeypatch.setitem(sys.modules, "denoiser.inference.keras_engine", module)
@@ -68,6 +71,14 @@ class TestChoosing:
         assert choice.open(engine="keras", device="cpu").device == "cpu"
         assert choice.open(engine="keras").name == "keras"
 
+    def test_bfloat16_is_for_keras(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        choice = Choice(monkeypatch, driver=False, usable=False)
+        assert choice.open(precision="bfloat16").precision == "bfloat16"
+        assert choice.open(precision="bfloat16", device="cpu").name == "keras"
+        assert choice.open(precision="auto").name == "numpy"
+        assert choice.open(precision="auto").precision == "float32"
+        assert choice.open(precision="auto", engine="keras").precision == "auto"
+
     def test_a_gpu_that_is_not_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
         choice = Choice(monkeypatch, driver=False, usable=False)
         for engine in (None, "keras"):
@@ -84,6 +95,8 @@ class TestChoosing:
             ({"device": "tpu"}, "no device 'tpu'"),
             ({"jobs": 0}, "jobs must be at least 1"),
             ({"batch_size": -1}, "batch size must be at least 1"),
+            ({"precision": "half"}, "no precision 'half'"),
+            ({"precision": "bfloat16", "engine": "numpy"}, "float32 only"),
         ],
     )
     def test_what_cannot_be(self, options: Any, words: str, monkeypatch: pytest.MonkeyPatch) -> None:

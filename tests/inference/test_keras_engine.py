@@ -73,6 +73,48 @@ class TestKerasEngine:
         monkeypatch.setattr(keras_engine, "compiled", lambda model, place: compute)
         return seen
 
+    def test_bfloat16_is_near_float32(self) -> None:
+        exact, rounded = (
+            open_engine(ALONE["PatchAutoencoder"], engine="keras", device="cpu", precision=precision)
+            for precision in ("float32", "bfloat16")
+        )
+        assert (exact.precision, rounded.precision) == ("float32", "bfloat16")
+        difference = np.abs(exact.reconstruct(POOL[:40]) - rounded.reconstruct(POOL[:40]))
+        assert 0 < difference.max() < 0.05
+        assert difference.mean() < 0.005
+
+    def test_auto_measures_and_takes_the_faster(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from denoiser.inference import keras_engine, precision
+
+        asked: list[str] = []
+        monkeypatch.setattr(precision, "may_be_faster", lambda: True)
+        monkeypatch.setattr(keras_engine.KerasEngine, "_compiled", lambda _self, name: asked.append(name))
+        monkeypatch.setattr(keras_engine, "_seconds", lambda *_: 1.0 / len(asked))
+        model = ALONE["PatchAutoencoder"]
+        assert keras_engine.KerasEngine(model, precision="auto", device="cpu").precision == "bfloat16"
+        assert asked == ["float32", "bfloat16"]
+        monkeypatch.setattr(keras_engine, "_seconds", lambda *_: float(len(asked)))
+        assert keras_engine.KerasEngine(model, precision="auto", device="cpu").precision == "float32"
+        monkeypatch.setattr(precision, "may_be_faster", lambda: False)
+        assert keras_engine.KerasEngine(model, precision="auto", device="cpu").precision == "float32"
+        assert len(asked) == 4
+
+    def test_an_autoencoder_computes_in_float32(self) -> None:
+        for precision in ("auto", "bfloat16"):
+            engine = open_engine(ALONE["Autoencoder"], engine="keras", device="cpu", precision=precision)
+            assert engine.precision == "float32"
+
+    def test_a_backend_without_bfloat16_says_so(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        keras = pytest.importorskip("keras")
+
+        def fail(*_: Any, **__: Any) -> Any:
+            raise TypeError("no such type")
+
+        monkeypatch.setattr(keras.ops, "matmul", fail)
+        with pytest.raises(DeviceError, match="can't multiply bfloat16 here") as caught:
+            open_engine(ALONE["PatchAutoencoder"], device="cpu", precision="bfloat16")
+        assert "--precision float32" in str(caught.value.hint)
+
     @pytest.mark.parametrize(
         ("error", "expected"),
         [
@@ -107,6 +149,7 @@ class TestKerasEngine:
             return fail if jit_compile else original(forward, jit_compile=False, **options)
 
         monkeypatch.setattr(tf, "function", function)
+        monkeypatch.setattr("denoiser.inference.keras_engine._FUSED", ("cpu",))
         engine = open_engine(ALONE["PatchAutoencoder"], engine="keras", device="cpu", batch_size=16)
         for _ in range(2):
             result = engine.reconstruct(POOL[:20])

@@ -26,8 +26,8 @@ def choose(asked: str, **more: Any) -> tuple[str, str]:
 def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Rates that stand for a measurement, on a machine that has instructions for bfloat16."""
     rates = {"float32": 1000.0, "mixed_bfloat16": 1400.0}
-    monkeypatch.setattr(precision, "_may_be_faster", lambda: True)
-    monkeypatch.setattr(precision, "_require_bfloat16", lambda: None)
+    monkeypatch.setattr(precision, "may_be_faster", lambda: True)
+    monkeypatch.setattr(precision, "require_bfloat16", lambda: None)
     monkeypatch.setattr(precision, "_rate", lambda policy, batch: rates[policy])
     return rates
 
@@ -60,7 +60,7 @@ def test_an_unfinished_training_keeps_its_precision(measured: dict[str, float]) 
 
 
 def test_auto_without_instructions_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_may_be_faster", lambda: False)
+    monkeypatch.setattr(precision, "may_be_faster", lambda: False)
     chosen, why = choose("auto")
     assert (chosen, why) == ("float32", "nothing here multiplies bfloat16 faster")
 
