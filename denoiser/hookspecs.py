@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from denoiser._types import Floats
     from denoiser.noise import Register
     from denoiser.page import Page
+    from denoiser.storage.base import Storage
 
 PROJECT = "denoiser"
-HOOKS = ("preprocess", "postprocess", "register_noise", "read_pages", "write_pages")
+HOOKS = ("preprocess", "postprocess", "register_noise", "read_pages", "write_pages", "open_storage")
+IMAGE_HOOKS = frozenset(HOOKS) - {"register_noise", "open_storage"}
+"""The hooks that see images: should one crash its process, another must be left."""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -100,6 +103,19 @@ def write_pages(path: Path, pages: Iterator[tuple[Floats, Page]], options: Any) 
     True. None declines the file before any page is taken: the next plugin in load order is asked, then the
     built-in formats. Called in the process that cleans the file.
     If a plugin reads a file and none writes it, the output is a TIFF.
+    """
+
+
+@hookspec(firstresult=True)
+def open_storage(url: str, options: Any) -> Storage | None:
+    """Open a storage for URLs that are named as inputs or with `--out`, such as "sftp://host/scans".
+
+    Return an object with the attribute `url` and the methods `list`, `read`, `download`, `write`, `stat` and
+    `delete` of `denoiser.storage.base.Storage`, which says what each must do; they are called from several
+    threads at once, and raise `denoiser.storage.base.StorageError`. Credentials are for the plugin to find,
+    never in the URL.
+    None declines the URL: the next plugin in load order is asked, then the built-in forms (S3, Google Cloud
+    Storage, Azure). Called in the process that the user started, once for each URL.
     """
 
 

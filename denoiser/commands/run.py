@@ -21,6 +21,7 @@ from denoiser.commands.config import OPTIONS, Configured
 from denoiser.commands.log_file import logged
 from denoiser.commands.run_options import Request
 from denoiser.errors import ExitCode, UsageError, on_one_line
+from denoiser.storage.base import scheme_of
 from denoiser.system.stderr import only_python
 from denoiser.system.stdout import stdout_for_data
 
@@ -43,7 +44,9 @@ def run(config: str | None, preset: str | None, **given: Any) -> int:  # noqa: A
     DIR, its tree mirrored; one file goes to DIR under its name; several inputs keep their names under DIR.
     Finished files are skipped next time.
     """
-    request = Request(**given)
+    out = given.pop("out")
+    url = out.text if isinstance(out, run_options.Url) else None
+    request = Request(**given, out=None if url else out, out_url=url)
     _suggest_commands(request.paths, request.out)
     request.check()
     # Pillow warns about odd metadata in words that help nobody here; damage comes as an error.
@@ -97,7 +100,7 @@ def _suggest_commands(paths: Iterable[str], out: Path | None) -> None:
     group = context.parent.command if context.parent else None
     names = list(group.commands) if isinstance(group, click.Group) else []
     for path in paths:
-        if path and not os.path.lexists(path):
+        if path and scheme_of(path) is None and not os.path.lexists(path):
             import difflib
 
             near = difflib.get_close_matches(path, names, 1, _ALIKE)
@@ -160,6 +163,10 @@ def _batch(request: Request) -> int:
     keep_freed()
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(stdout_for_data()) if request.as_json else None
+        if request.remote:
+            from denoiser.commands.run_storage import Remote
+
+            return Remote(request, data).run()
         if request.watch is not None:
             return _watch(request, data)
         job = one_file(request)

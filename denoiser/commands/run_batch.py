@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import click
 
@@ -20,15 +19,15 @@ from denoiser.commands import run_models
 from denoiser.commands.run_options import Request
 from denoiser.commands.run_plan import Ahead, Planned
 from denoiser.commands.run_progress import RunProgress
+from denoiser.commands.telling import Telling
 from denoiser.errors import ExitCode, UsageError, on_one_line
 from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
-from denoiser.inference.document import CONCERNS
 from denoiser.pipeline.outcomes import Report, Result, Status
 from denoiser.pipeline.pipeline import HEAD_FILES, Pipeline
 from denoiser.pipeline.plan import Job, Selection, selections
 from denoiser.pipeline.record import Record
-from denoiser.progress import NullProgress, progress_for, write_above
+from denoiser.progress import NullProgress, progress_for
 from denoiser.system import atomic
 
 if TYPE_CHECKING:
@@ -73,9 +72,10 @@ class Batch:
         self._complete = False
         self._head = deque(self._first_folders())
         self._begun = time.monotonic()
-        self._record = Record(request.out, sync=request.sync, writer=request.writer) if recorded else None
+        self._record = Record(request.out, sync=request.sync) if recorded else None
         self._place = request.out if recorded else self._head[0][0].destination
         self._report = Report()
+        self._telling = Telling(request, data, self._report)
         self._working = False
         self._page = None
         if request.report is not None:
@@ -174,7 +174,7 @@ class Batch:
         """Print what was done; returns the exit code."""
         if self._record is not None:
             self._record.close()
-        self._print(self._report.as_dict())
+        self._telling.print(self._report.as_dict())
         if not self._request.quiet:
             click.echo(self._summary(), err=True)
         unfinished = self._request.dry_run or self._report.interrupted or self._report.refused
@@ -259,7 +259,6 @@ class Batch:
             f"{f'auto: digits or {model}' if denoiser.auto else model}{known}",
             f"{engine.name} on {engine.device if cluster is None else cluster}{exact}",
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
-            *(() if self._request.shard is None else (f"part {self._request.shard}",)),
         )
         click.echo(on_one_line(" | ".join(facts)), err=True)
 
@@ -379,40 +378,11 @@ class Batch:
             self._ahead.count(COUNT_SECONDS)
         return total * self._total() // max(1, sized)
 
-    def _print(self, row: dict[str, Any]) -> None:
-        """Write a JSON line, where JSON was asked for."""
-        if self._data is not None:
-            self._data.write((json.dumps(row) + "\n").encode("ascii"))
-            self._data.flush()
-
     def _tell(self, result: Result) -> None:
         """Count a result, and say what a person should hear about it."""
-        request, outcome = self._request, result.outcome
-        fresh = self._report.add(result)
         if self._page is not None:
             self._page.add(result)
-        if self._data is not None:
-            self._print(result.as_dict())
-        lines = []
-        if result.status is Status.FAILED:
-            # A sentence with a subject of its own does not go on from the file's name.
-            colon = ":" if (outcome.error or "").startswith(("plugin ", "page ")) else ""
-            lines.append(f"Error: {result.source}{colon} {outcome.error}")
-        elif request.verbose and result.status is not Status.PLANNED:
-            used = ", ".join(outcome.models)
-            by = f" by {used}" if used else ""
-            noise = "" if outcome.noise is None else f", noise about {255 * outcome.noise:.0f} of 255"
-            lines.append(
-                f"{result.source} -> {result.output}: {result.status}{by}{noise}, {outcome.seconds:.2f} s"
-            )
-        if not request.quiet:
-            for note in fresh:
-                named = (
-                    f"{result.source}: {note}" if note in CONCERNS else f"{note}, first in {result.source}"
-                )
-                lines.append(f"Note: {named}.")
-        if lines:
-            write_above("\n".join(map(on_one_line, lines)))
+        self._telling.tell(result)
 
     def _summary(self) -> str:
         text = str(self._report)
@@ -422,11 +392,11 @@ class Batch:
         text = text[:1].upper() + text[1:] + "."
         if self._report.counts[Status.DONE]:
             results = "The result is" if self._report.counts[Status.DONE] == 1 else "The results are"
-            text += f" {results} in {self._place}; it took {_duration(time.monotonic() - self._begun)}."
+            text += f" {results} in {self._place}; it took {duration(time.monotonic() - self._begun)}."
         return on_one_line(text)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Say how long something took, in the unit that fits."""
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,10 @@ import click
 from denoiser.commands import completion
 from denoiser.commands.click_parts import NamedPath, option
 from denoiser.errors import UsageError, on_one_line
+from denoiser.storage.base import scheme_of
 
 if TYPE_CHECKING:
     from denoiser.pipeline.cleaner import Output
-    from denoiser.pipeline.shard import Shard
     from denoiser.plugins.manager import Plugins
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -28,18 +27,6 @@ WORK, PLUGINS, MESSAGES = "How it is computed", "Plugins", "Messages"
 _OTHER_NAMES = {"jpg": "jpeg", "tif": "tiff", "same": "keep"}
 
 
-class _Shard(click.ParamType):  # type: ignore[type-arg]  # Click 8.1 has none
-    """Part of a job, as text or from the environment of an array's task."""
-
-    name = "shard"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
-        """Return the part. Raises UsageError."""
-        from denoiser.pipeline import shard
-
-        return value if isinstance(value, shard.Shard) else shard.parse(str(value), os.environ)
-
-
 class _Format(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has none
     """The formats, with a hint for those who write an ending instead."""
 
@@ -49,6 +36,23 @@ class _Format(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has none
         if name is not None:
             self.fail(f"{value!r} is called {name} here: --format {name}", param, ctx)
         return str(super().convert(value, param, ctx))
+
+
+@dataclass(frozen=True)
+class Url:
+    """A URL in an option's place for a path."""
+
+    text: str
+
+
+class _Place(NamedPath):
+    """A folder, or the URL of a storage, whose slashes a path would lose."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Tell the two apart."""
+        if isinstance(value, Url) or (isinstance(value, str) and scheme_of(value) is not None):
+            return value if isinstance(value, Url) else Url(value)
+        return super().convert(value, param, ctx)
 
 
 LOADING: list[click.Parameter] = [
@@ -92,25 +96,6 @@ PARAMETERS: list[click.Parameter] = [
         default=True,
         help="Do not search subfolders.",
     ),
-    option(
-        *(INPUT, "--files-from"),
-        metavar="FILE|-",
-        help="Clean the files that this list names, one a line, sorted by folder. - is stdin.",
-        shell_complete=completion.paths,
-    ),
-    option(INPUT, "--null", "-0", is_flag=True, help="NUL ends a path in the list of --files-from."),
-    option(
-        *(INPUT, "--root"),
-        type=NamedPath(path_type=Path, exists=True, file_okay=False),
-        metavar="DIR",
-        help="Folder of the list's paths that --out mirrors. [default: the one common to all]",
-    ),
-    option(
-        *(INPUT, "--shard"),
-        type=_Shard(),
-        metavar="I/N|auto[/N]",
-        help="Clean part I of N, from 0; auto: that of this task of a Slurm, Kubernetes or AWS Batch array.",
-    ),
     option(INPUT, "--follow-links", is_flag=True, help="Follow symbolic links to folders."),
     option(
         *(INPUT, "--max-megapixels"),
@@ -123,9 +108,10 @@ PARAMETERS: list[click.Parameter] = [
     option(INPUT, "--fail-fast", is_flag=True, help="Stop after the first file that fails."),
     option(
         *(OUTPUT, "--out", "-o"),
-        type=NamedPath(path_type=Path),
-        metavar="DIR",
-        help="Folder for the results; for one input file, a file name such as out.png will do.",
+        type=_Place(path_type=Path),
+        metavar="DIR|URL",
+        help="Folder for the results, or s3://BUCKET/FOLDER; for one input file, a file name such as out.png"
+        " will do.",
     ),
     option(
         *(OUTPUT, "--format"),
@@ -329,10 +315,6 @@ class Request:
     patterns: tuple[str, ...]
     recursive: bool
     follow_links: bool
-    files_from: str | None
-    null: bool
-    root: Path | None
-    shard: Shard | None
     format: str
     color: bool
     bilevel: bool
@@ -353,11 +335,11 @@ class Request:
     log_file: Path | None
     quiet: bool
     verbose: bool
+    out_url: str | None = None
 
     def check(self) -> None:
         """Refuse combinations that can't be meant."""
-        self._check_parts()
-        if not self.paths and self.files_from is None:
+        if not self.paths:
             raise UsageError("Nothing to clean.", "Name files or folders: denoise ./scans --out ./clean")
         if "" in self.paths:
             raise UsageError("An empty name stands for nothing.", "Is a variable in the command not set?")
@@ -372,7 +354,7 @@ class Request:
                 raise UsageError("- stands for stdin and can't be mixed with other inputs.", "Give it alone.")
             if self.as_json:
                 raise UsageError("- and --json would both write to stdout.", "Leave one out.")
-            if self.out is not None:
+            if self.out is not None or self.out_url is not None:
                 raise UsageError(
                     "- writes to stdout, so --out has no use.", "Leave --out away and redirect stdout."
                 )
@@ -380,7 +362,7 @@ class Request:
                 raise UsageError(
                     "- goes with none of --compare, --report, --dry-run and --watch.", "Leave them out."
                 )
-        elif self.out is None:
+        elif self.out is None and self.out_url is None:
             raise UsageError("Where should the results go?", "Add --out DIR, for example: --out ./clean")
         if self.weights is not None and self.model == "auto":
             raise UsageError(
@@ -397,27 +379,24 @@ class Request:
         if self.quiet and self.verbose:
             raise UsageError("--quiet and --verbose exclude each other.", "Leave one out.")
         self._check_cluster()
+        if self.remote:
+            self._check_remote()
 
-    def _check_parts(self) -> None:
-        """Refuse what a list or a part of a job can't be combined with."""
-        if self.files_from is not None:
-            if self.paths:
-                raise UsageError("--files-from and paths exclude each other.", "Put all paths into the list.")
-            if not self.files_from:
-                raise UsageError("--files-from is empty.", "Is a variable in the command not set?")
-        elif self.null or self.root is not None:
-            name = "--null" if self.null else "--root"
-            raise UsageError(f"{name} is for the list of --files-from.", "Leave it out.")
-        parts = "--files-from" if self.files_from is not None else "--shard" if self.shard else None
-        if parts is not None and self.watch is not None:
-            raise UsageError(f"--watch goes without {parts}.", "Leave one out.")
-        if self.shard is not None and self.paths == ("-",):
-            raise UsageError("- is one image, which has no parts.", "Leave --shard out.")
-        if self.shard is not None and self.report is not None:
-            raise UsageError(
-                "--shard goes without --report: each part would write the page of all.",
-                "Write it when all parts are done: denoise report OUT --to DIR",
-            )
+    @property
+    def remote(self) -> bool:
+        """Whether inputs or outputs lie in a storage that a URL names."""
+        return self.out_url is not None or any(scheme_of(path) is not None for path in self.paths)
+
+    def _check_remote(self) -> None:
+        """Refuse what only folders of this machine can do."""
+        for name, given, remedy in (
+            ("--compare", self.compare, "Clean a few files into a folder for that."),
+            ("--report", self.report, "Clean a few files into a folder for that."),
+            ("--watch", self.watch, "Call the command again and again instead."),
+            ("--cluster", self.cluster, "The workers need a folder that all of them see."),
+        ):
+            if given is not None:
+                raise UsageError(f"{name} works with folders, and not with URLs.", remedy)
 
     def _check_cluster(self) -> None:
         """Refuse what a cluster can't do."""
@@ -457,11 +436,6 @@ class Request:
             text = f"Note: {folder} holds results of denoise and is left out. Name it to clean it."
             click.echo(on_one_line(text), err=True)
 
-    @property
-    def writer(self) -> str | None:
-        """Name of the record's file that this run writes; None: any that is free."""
-        return None if self.shard is None else self.shard.writer
-
     def load_plugins(self) -> Plugins:
         """Load the plugins; one that can't be is an error."""
         from denoiser.plugins import manager
@@ -477,7 +451,7 @@ class Request:
 
         compare = None
         if self.compare is not None:
-            compare = Comparisons(self.compare, force=self.force, sync=self.sync, writer=self.writer)
+            compare = Comparisons(self.compare, force=self.force, sync=self.sync)
         return Output(
             format=None if self.format == "keep" else self.format,
             color=self.color,

@@ -51,7 +51,7 @@ class RunProgress:
             return
         fingerprint = result.outcome.fingerprint
         self._files += 1
-        self._bytes += _size(result.source) if fingerprint is None else max(1, fingerprint.size)
+        self._bytes += _size(Path(result.source)) if fingerprint is None else max(1, fingerprint.size)
         self._show(())
 
     def expect(self, count: int, *, final: bool) -> None:

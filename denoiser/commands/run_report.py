@@ -52,13 +52,12 @@ class RunReport:
         """Note a result."""
         if result.status not in _SHOWN:
             return
-        if result.output.is_relative_to(self._out):
-            name = result.output.relative_to(self._out).as_posix()
-        else:
-            name = result.output.name
+        source, output = Path(result.source), Path(result.output)
+        inside = output.is_relative_to(self._out)
+        name = output.relative_to(self._out).as_posix() if inside else output.name
         failed = result.status is Status.FAILED
         outcome = result.outcome
-        pair = Pair(name, result.source, result.output, failed, outcome.error, notes=outcome.notes)
+        pair = Pair(name, source, output, failed, outcome.error, notes=outcome.notes)
         self._pairs.append(pair)
 
     def describe(self, denoiser: Denoiser) -> None:

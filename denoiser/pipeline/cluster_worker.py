@@ -25,6 +25,7 @@ import PIL
 
 from denoiser import __version__
 from denoiser.errors import ClusterError, DenoiserError, reason
+from denoiser.hookspecs import IMAGE_HOOKS
 from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.cleaner import Cleaner, Output
@@ -204,7 +205,7 @@ def _build(run: _Run) -> None:
             f"{where} would compute something else, although its versions are the same.",
             "Install the same denoiser there as here.",
         )
-    if any(set(plugin.hooks) - {"register_noise"} for plugin in plugins.loaded):
+    if any(IMAGE_HOOKS.intersection(plugin.hooks) for plugin in plugins.loaded):
         run.turn = (
             threading.Lock()
         )  # plugins see one image at a time, also where a worker has several threads

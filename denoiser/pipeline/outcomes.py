@@ -59,7 +59,7 @@ class Result:
     """An input file, where its result is or would be, and how it fared.
 
     Attributes:
-        source: the input.
+        source: the input, a path or a URL.
         output: where its result is, or would be.
         status: how it fared.
         outcome: the numbers.
@@ -67,8 +67,8 @@ class Result:
 
     """
 
-    source: Path
-    output: Path
+    source: Path | str
+    output: Path | str
     status: Status
     outcome: Outcome = field(default_factory=Outcome)
     why: str | None = None

@@ -177,8 +177,11 @@ class Pipeline:
 
     def _has_plugins(self) -> bool:
         """Whether plugins see the images: should one crash its process, another process must be left."""
-        hooks = {hook for plugin in self._denoiser.plugins.loaded for hook in plugin.hooks}
-        return bool(hooks - {"register_noise"})
+        if not self._denoiser.plugins:
+            return False
+        from denoiser.hookspecs import IMAGE_HOOKS
+
+        return any(IMAGE_HOOKS.intersection(plugin.hooks) for plugin in self._denoiser.plugins.loaded)
 
     def _record_outcome(self, job: Job, outcome: Outcome) -> Result:
         """Record how a file fared; returns that with the file's names."""

