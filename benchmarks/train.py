@@ -2,6 +2,8 @@
 
     python benchmarks/train.py feeder [--network digits|general|document] [--seconds 15] [--rounds 3]
     python benchmarks/train.py digits|halftone|bars|pairs|noise-from [--minutes N] [--images N] [--json FILE]
+    python benchmarks/train.py alone|frames|lines|grain|counts|micrographs [--minutes N | --epochs N]
+                               [--images N] [--method NAME] [--json FILE]
 
 `feeder`: patches a second of a training, noise made while it learns, beside those of the bare training step
 on tensors that are ready, in one run; the goal is 85 %.
@@ -17,6 +19,17 @@ noisyoffice/). Each prints its figures, its goal and whether it was met:
   minutes. All pages share one text, and sheets of paper, so this leaks and flatters. It starts from scratch,
   as the bundled weights have seen all 18; --from FILE starts from others.
 - noise-from: five blank scans with correlated noise on uneven light; within 0.5 dB of being told the noise.
+
+The last six learn from noisy images alone (`denoise train --only-noisy`). An epoch is 100,000 patches:
+
+- alone: the twelve images of Set12 with white noise of sigma 25, and nothing else. From scratch at least
+  0.7 dB over OpenCV's non-local means at its best setting; from `general` at most 0.05 dB worse than it.
+- frames: two frames of each photograph; within 0.3 dB of learning from the same photographs clean.
+- lines, grain, counts: row gain and column offsets; grain of 2 pixels; photons of a gain and offset that
+  nobody knows, in 16-bit counts (PSNR on the scale of the counts' range). At least 3 dB over `general`, or
+  within 0.7 dB of learning from the same photographs clean with this noise. --images N measures on so many.
+- micrographs: the generator's, with Poisson-Gaussian noise of unknown gain and offset; at least 0.5 dB over
+  `general`.
 """
 
 from __future__ import annotations
@@ -41,7 +54,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from machine import describe
 
 import denoiser
-from denoiser import noise
+from denoiser import generator, noise
 from denoiser.plugins import manager
 from denoiser.training import datasets, image_folders, loop, mnist, recipes
 from denoiser.training.metrics import psnr
@@ -54,6 +67,7 @@ ROOT = Path(__file__).parent.parent
 HALFTONE, BARS = "halftone:period=3..6", "bars:number=1..3,width=1..3"
 CORRELATED = "correlated:sigma=0.08,blur=0.8"
 WARM, SEED = 100, 11
+SIGMA = 25 / 255
 
 
 def main() -> None:
@@ -66,6 +80,10 @@ def main() -> None:
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--from", dest="start", default="scratch", help="weights that `pairs` starts from")
     parser.add_argument("--images", type=int, help="measure on so many images only")
+    parser.add_argument(
+        "--epochs", type=int, help="budget of those without clean images, instead of --minutes"
+    )
+    parser.add_argument("--method", help="method of those without clean images")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     print(f"python {' '.join(sys.argv)}")
@@ -75,7 +93,9 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["DENOISER_HOME"] = f"{folder}/home"
-            more = (given.start,) if given.what == "pairs" else ()
+            more: tuple[Any, ...] = (given.start,) if given.what == "pairs" else ()
+            if given.what in ALONE:
+                more = (given.epochs, given.method)
             figures = MEASURES[given.what](Path(folder), given.minutes, given.images, *more)
     for name, value in figures.items():
         print(f"{name}: {value:,.3f}" if isinstance(value, float) else f"{name}: {value}")
@@ -315,12 +335,193 @@ def noise_from(folder: Path, minutes: float | None, limit: int | None) -> dict[s
     return {**figures, "lost, dB": lost, "met": lost <= 0.5}
 
 
+def saved(folder: Path, images: Iterable[Array], *, bits: int = 8) -> list[Array]:
+    """Save images, and return them as the files have them."""
+    folder.mkdir(parents=True)
+    top, kind, result = 2**bits - 1, np.uint8 if bits == 8 else np.uint16, []
+    for index, image in enumerate(images):
+        pixels = np.rint(top * np.clip(image, 0, 1)).astype(kind)
+        Image.fromarray(pixels).save(folder / f"{index:03}.png")
+        result.append(pixels.astype(np.float32) / np.float32(top))
+    return result
+
+
+def white(image: Array, rng: np.random.Generator) -> Array:
+    """An image with white noise of sigma 25."""
+    return image + np.float32(SIGMA) * rng.standard_normal(image.shape, np.float32)
+
+
+def budget_of(minutes: float | None, epochs: int | None, usual: float) -> tuple[object, ...]:
+    """Options for the length of a training."""
+    return ("--epochs", epochs) if epochs else ("--minutes", minutes or usual)
+
+
+def only_noisy(
+    folder: Path, name: str, budget: tuple[object, ...], method: str | None, *more: object
+) -> None:
+    """Learn from noisy images alone."""
+    asked = () if method is None else ("--method", method)
+    train("--only-noisy", folder, "--name", name, "--keep-anyway", *budget, *asked, *more)
+
+
+def alone(
+    folder: Path, minutes: float | None, limit: int | None, epochs: int | None, method: str | None
+) -> dict[str, Any]:
+    """Twelve noisy images, which are cleaned afterwards."""
+    import cv2
+
+    clean = [image_folders.read(path)[0] for path in sorted(needed("set12").glob("*.png"))][:limit]
+    rng = np.random.default_rng(SEED)
+    given = saved(folder / "noisy", (white(c, rng) for c in clean))
+    budget = budget_of(minutes, epochs, 15)
+    only_noisy(folder / "noisy", "new", budget, method, "--from", "scratch")
+    only_noisy(folder / "noisy", "tuned", budget, method)
+    figures = {f"{name}, dB": measured(name, clean, given) for name in ("general", "new", "tuned")}
+    best = -np.inf
+    for strength in range(15, 41, 2):
+        made = [
+            cv2.fastNlMeansDenoising(np.rint(255 * image).astype(np.uint8), None, strength, 7, 21)
+            for image in given
+        ]
+        found = [psnr(float(np.mean(np.square(m / 255 - c)))) for m, c in zip(made, clean, strict=True)]
+        best = max(best, float(np.mean(found)))
+    over, lost = figures["new, dB"] - best, figures["general, dB"] - figures["tuned, dB"]
+    figures |= {
+        "OpenCV's non-local means, dB": best,
+        "from scratch over it, dB": over,
+        "lost by tuning, dB": lost,
+    }
+    return {**figures, "met": over >= 0.7 and lost <= 0.05}
+
+
+def frames(
+    folder: Path, minutes: float | None, limit: int | None, epochs: int | None, method: str | None
+) -> dict[str, Any]:
+    """Two frames of each photograph, beside the clean photographs."""
+    taught, clean = photographs(folder, limit)
+    rng = np.random.default_rng(SEED)
+    for path in sorted(taught.iterdir()):
+        image = image_folders.read(path)[0]
+        saved(folder / "noisy" / path.stem, (white(image, rng) for _ in range(2)))
+    budget = (*budget_of(minutes, epochs, 10), "--from", "scratch")
+    only_noisy(folder / "noisy", "new", budget, method, "--frames")
+    train(taught, "--name", "told", "--noise", f"gaussian:sigma={SIGMA:.4f}", "--keep-anyway", *budget)
+    given = list(as_file(white(c, rng) for c in clean))
+    figures = {f"{name}, dB": measured(name, clean, given) for name in ("general", "told", "new")}
+    lost = figures["told, dB"] - figures["new, dB"]
+    return {**figures, "lost, dB": lost, "met": lost <= 0.3}
+
+
+def unlisted(
+    folder: Path, limit: int | None, budget: tuple[object, ...], method: str | None, *wish: str
+) -> dict[str, Any]:
+    """A noise of photographs that `general` never saw, beside learning it from the clean ones."""
+    taught, clean = photographs(folder, limit)
+    plugins = [str(ROOT / "plugins" / "line_noise.py")]
+    rng = np.random.default_rng(SEED)
+    with manager.load(plugins, installed=False).noises():
+        spoil = noise.parse(wish[0])
+        sources = [image_folders.read(path)[0] for path in sorted(taught.iterdir())]
+        saved(folder / "noisy", (spoil(image[None], rng)[0] for image in sources))
+        given = list(as_file(spoil(image[None], rng)[0] for image in clean))
+    only_noisy(folder / "noisy", "new", budget, method)
+    train(taught, "--name", "told", "--noise", *wish, "--keep-anyway", *budget)
+    figures = {f"{name}, dB": measured(name, clean, given) for name in ("general", "told", "new")}
+    gain, lost = (
+        figures["new, dB"] - figures["general, dB"],
+        figures["told, dB"] - figures["new, dB"],
+    )
+    return {**figures, "gain, dB": gain, "lost, dB": lost, "met": gain >= 3.0 or lost <= 0.7}
+
+
+def lines(
+    folder: Path, minutes: float | None, limit: int | None, epochs: int | None, method: str | None
+) -> dict[str, Any]:
+    """Row gain and column offsets."""
+    plugin = str(ROOT / "plugins" / "line_noise.py")
+    wish = ("lines:gain=0.1,offset=0.05", "--plugin", plugin)
+    return unlisted(folder, limit, budget_of(minutes, epochs, 10), method, *wish)
+
+
+def grain(
+    folder: Path, minutes: float | None, limit: int | None, epochs: int | None, method: str | None
+) -> dict[str, Any]:
+    """Grain of 2 pixels."""
+    return unlisted(folder, limit, budget_of(minutes, epochs, 10), method, "correlated:sigma=0.1,blur=2")
+
+
+def photons(image: Array, rng: np.random.Generator) -> Array:
+    """Counts of a camera, as a share of 65,535: 40 for each of up to 60 photons, offset, read noise."""
+    counts = rng.poisson(60.0 * image) * 40.0 + rng.normal(400.0, 30.0, image.shape)
+    return np.asarray(counts / 65535.0, dtype=np.float32)
+
+
+def in_counts(
+    folder: Path, sources: Iterable[Array], clean: list[Array], budget: tuple[object, ...], method: str | None
+) -> dict[str, Any]:
+    """Learn from counts, and measure on others, on the scale of what the camera counts without noise."""
+    rng = np.random.default_rng(SEED)
+    saved(folder / "noisy", (photons(image, rng) for image in sources), bits=16)
+    given = [np.rint(65535 * photons(image, rng)).astype(np.float32) / np.float32(65535) for image in clean]
+    only_noisy(folder / "noisy", "new", budget, method)
+    figures = {}
+    for name in ("general", "new"):
+        with denoiser.Denoiser(model=name) as cleaner:
+            made = [(image * np.float32(65535) - 400) / 2400 for image in cleaner.reconstruct(given)]
+        errors = [float(np.mean(np.square(m - c))) for m, c in zip(made, clean, strict=True)]
+        figures[f"{name}, dB"] = float(np.mean([psnr(error) for error in errors]))
+    return figures
+
+
+def counts(
+    folder: Path, minutes: float | None, limit: int | None, epochs: int | None, method: str | None
+) -> dict[str, Any]:
+    """Signal-dependent noise in 16-bit counts, beside learning it clean, in the unit that it then has."""
+    taught, clean = photographs(folder, limit)
+    budget = budget_of(minutes, epochs, 10)
+    sources = [image_folders.read(path)[0] for path in sorted(taught.iterdir())]
+    figures = in_counts(folder, sources, clean, budget, method)
+    train(
+        taught, "--name", "told", "--noise", "poisson:peak=60+gaussian:sigma=0.0125", "--keep-anyway", *budget
+    )
+    rng = np.random.default_rng(SEED)
+    noisy = [
+        (photons(image, rng) * np.float32(65535) - np.float32(400)) / np.float32(2400) for image in clean
+    ]
+    figures["told, dB"] = measured("told", clean, noisy)
+    gain, lost = (
+        figures["new, dB"] - figures["general, dB"],
+        figures["told, dB"] - figures["new, dB"],
+    )
+    return {**figures, "gain, dB": gain, "lost, dB": lost, "met": gain >= 3.0 or lost <= 0.7}
+
+
+def micrographs(
+    folder: Path, minutes: float | None, limit: int | None, epochs: int | None, method: str | None
+) -> dict[str, Any]:
+    """Generated micrographs, in counts."""
+    rng = np.random.default_rng(SEED + 2)
+    drawn = [np.clip(generator.micrograph(rng, (384, 384)), 0, 1) for _ in range(24 + (limit or 8))]
+    figures = in_counts(folder, drawn[:24], drawn[24:], budget_of(minutes, epochs, 10), method)
+    gain = figures["new, dB"] - figures["general, dB"]
+    return {**figures, "gain, dB": gain, "met": gain >= 0.5}
+
+
+ALONE: dict[str, Callable[..., dict[str, Any]]] = {
+    "alone": alone,
+    "frames": frames,
+    "lines": lines,
+    "grain": grain,
+    "counts": counts,
+    "micrographs": micrographs,
+}
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "digits": digits,
     "halftone": halftone,
     "bars": bars,
     "pairs": pairs,
     "noise-from": noise_from,
+    **ALONE,
 }
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from denoiser.noise import Corruption, NoCorruption, parse
 from denoiser.plugins.manager import Plugins
 from denoiser.training import cautions, crops, mnist
 from denoiser.training import image_folders as images
+from denoiser.training.feed import Refine
 from denoiser.training.plan import Plan
 from denoiser.training.recipes import CLEAN, DIRT, Recipe
 from denoiser.training.without_clean import HeldOut
@@ -62,6 +63,7 @@ class Dataset:
         warnings: Sentences on images that may not be meant so.
         method, why: How the training does without clean images, and the reason; empty if it has some.
         held_out: What its figures are computed from then.
+        refine: Changes the targets of `feed`, if the method needs the network for that.
     """
 
     feed: Callable[[int, np.random.Generator], Pair]
@@ -76,6 +78,7 @@ class Dataset:
     method: str = ""
     why: str = ""
     held_out: HeldOut | None = None
+    refine: Refine | None = None
 
 
 def dataset_for(plan: Plan) -> Dataset:

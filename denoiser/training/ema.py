@@ -83,6 +83,16 @@ class Averages:
         return better
 
     @contextmanager
+    def average_weights(self) -> Iterator[None]:
+        """Give the model the average within the context."""
+        current = self.current()
+        self._model.set_weights(self.average or current)
+        try:
+            yield
+        finally:
+            self._model.set_weights(current)
+
+    @contextmanager
     def best_weights(self) -> Iterator[None]:
         """Give the model the best average within the context."""
         current = self.current()

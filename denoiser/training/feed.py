@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,10 @@ from denoiser._types import Floats
 Feed = Callable[[int, np.random.Generator], tuple[Floats, Floats]]
 
 
+REFINED = "refined/"
+"""Beginning of the names in the memory of a `Refine`."""
+
+
 @dataclass(frozen=True)
 class Source:
     """State of a feed after a block: the generator's state, as plain JSON, and the feed's memory."""
@@ -30,11 +34,31 @@ class Source:
 
 @dataclass(frozen=True)
 class Block:
-    """Patches for some steps, and the state of the feed after them."""
+    """Patches for some steps, and the state of the feed before and after them."""
 
     inputs: Floats
     clean: Floats
+    before: Source
     after: Source
+
+
+class Refine(Protocol):
+    """Changes the targets of patches by what the network makes of images so far.
+
+    Attributes:
+        memory: All that it must remember to resume, as arrays.
+    """
+
+    memory: dict[str, npt.NDArray[Any]]
+
+    def refresh(self, model: Any) -> None:
+        """Use this model, with its present weights, from now on."""
+
+    def resume(self, model: Any) -> None:
+        """Restore the state that is in the memory, and leave the model's weights as they are."""
+
+    def targets(self, block: Block, fraction: float) -> Floats:
+        """Return the targets of a block, float32 (N, 28, 28), at this share of the training."""
 
 
 def _state(feed: Feed, rng: np.random.Generator) -> Source:
@@ -82,8 +106,9 @@ def ahead(feed: Feed, number: int, rng: np.random.Generator) -> Iterator[Iterato
     def work() -> None:
         try:
             while not stopped.is_set():
+                before = _state(feed, rng)
                 inputs, clean = feed(number, rng)
-                put(Block(inputs, clean, _state(feed, rng)))
+                put(Block(inputs, clean, before, _state(feed, rng)))
         except BaseException as error:  # handed to the thread that waits for the block
             put(error)
 

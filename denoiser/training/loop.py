@@ -78,6 +78,7 @@ def fit(
     resume: State | None = None,
     keep_on_interrupt: bool = False,
     keep_start: bool = False,
+    refine: feeder.Refine | None = None,
     on_progress: Callable[[Tick], None] = _ignore,
     on_better: Callable[[History], None] = _ignore,
     on_state: Callable[[State], None] = _ignore,
@@ -105,6 +106,7 @@ def fit(
         resume: State to continue from; all other arguments must be the same as before.
         keep_on_interrupt: Whether Ctrl-C ends the training early instead of raising.
         keep_start: Whether it ends with the model's first weights if no later ones validate better.
+        refine: Changes the targets of the patches; each check refreshes it with the averaged weights.
         on_progress: Called every few steps.
         on_better: Called with the history after a branch that gave the best weights so far.
         on_state: Called with the training's state after each check, and about once a minute. The arrays of
@@ -123,7 +125,9 @@ def fit(
     optimization = optimization or Optimization()
     model.compile(**losses.compile_settings(optimization))
     rng = _restore(model, feed, resume) if resume else np.random.default_rng(seed)
-    run = _Run(model, validation, optimization, minutes, steps, resume, on_progress)
+    if refine is not None:
+        _begin(refine, model, resume)
+    run = _Run(model, validation, optimization, minutes, steps, resume, on_progress, refine)
     if keep_start and resume is None:
         run.averages.keep_start()
     batch = optimization.batch_size
@@ -156,6 +160,16 @@ def _restore(model: Any, feed: Feed, state: State) -> np.random.Generator:
     return feeder.rewind(feed, state.source)
 
 
+def _begin(refine: feeder.Refine, model: Any, resume: State | None) -> None:
+    """Refresh with the model's first weights, or restore the state of an unfinished training."""
+    if resume is None:
+        refine.refresh(model)
+        return
+    kept = resume.source.memory
+    refine.memory.update({key: value for key, value in kept.items() if key.startswith(feeder.REFINED)})
+    refine.resume(model)
+
+
 @dataclass(frozen=True)
 class _Good:
     """A state to return to: copies of the model's weights, the optimizer's variables and the average."""
@@ -178,7 +192,9 @@ class _Run:
         steps: int | None,
         resume: State | None,
         on_progress: Callable[[Tick], None],
+        refine: feeder.Refine | None = None,
     ) -> None:
+        self._refine = refine
         self.averages = Averages(model, validation, optimization)
         self.history, done = History(), 0
         self._scale = 1.0  # of the learning rate; halved when a step went wrong
@@ -228,13 +244,19 @@ class _Run:
         return self.history
 
     def _check(self, fraction: float, patches: int, *, branch: bool) -> bool:
-        return self.averages.check(
+        better = self.averages.check(
             self.history, fraction, patches, self._loss, self._clock.seconds, branch=branch
         )
+        if self._refine is not None and not branch and fraction < 1.0:
+            with self.averages.average_weights():
+                self._refine.refresh(self._model)
+        return better
 
     def _learn(self, block: feeder.Block) -> None:
         """Learn from the batches of a block until the budget is spent."""
         clock, loss = self._clock, math.nan
+        if self._refine is not None:
+            block = replace(block, clean=self._refine.targets(block, clock.fraction))
         for batch in _batches(block, self._optimization):
             rate = share(self._optimization.schedule, clock.done, clock.fraction)
             loss = self._step(*batch, rate, first=clock.done % _BLOCK == 0)
@@ -332,6 +354,8 @@ class _Run:
     def _state(self, source: feeder.Source) -> State:
         """Return all that is needed to resume; its arrays are valid until the next step."""
         self.history.seconds = self._clock.seconds
+        if self._refine is not None:
+            source = replace(source, memory={**source.memory, **self._refine.memory})
         return State(
             step=self._clock.done,
             fraction=self._clock.fraction,

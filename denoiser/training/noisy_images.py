@@ -23,14 +23,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from denoiser._types import PATCH, Context, Floats
 from denoiser.errors import ImagesError
+from denoiser.inference import patches
 from denoiser.inference.noise_level import noise_of
 from denoiser.training import crops, frames, image_folders, noise_measures, without_clean
+from denoiser.training import feed as feeder
 from denoiser.training.datasets import EPOCH, Dataset, Pair
+from denoiser.training.feed import Feed
+from denoiser.training.metrics import restored
 from denoiser.training.noise_measures import Measured, Sampler
 from denoiser.training.plan import Plan
 from denoiser.training.without_clean import ALPHA, HeldOut
@@ -50,6 +56,9 @@ _WEAK = 1.2 / 255
 _DIFFERENT = 1.6
 _MUCH_SATURATED = 0.2
 _MASKED = 1 / 16
+_REGULARIZE = 2.0
+_REGULARIZED = 4_000_000
+_STRIDE = 13
 _VISIBLE = 0.3
 _SHRINK = (2, 3, 4)
 _LEFT = 0.35
@@ -201,7 +210,7 @@ def noisy_dataset(plan: Plan, folder: Path) -> Dataset:
     elif method == "flat":
         make = NoiseAgain(measured, side)
     elif method == "neighbours":
-        make, side = neighbours, max(side // 2, PATCH)
+        make, side = neighbours, int(np.clip(found.smallest // 2, PATCH, side))
         span = 2 * side
     else:
         make = masked
@@ -215,6 +224,9 @@ def noisy_dataset(plan: Plan, folder: Path) -> Dataset:
     def feed(number: int, rng: np.random.Generator) -> Pair:
         return cut(*source(-(-number // per_tile), rng), number, rng)
 
+    refine = None
+    if method == "neighbours":
+        refine = Regularizer(found.shots, context, lambda shots: _feed_of(shots, side, cut, measured))
     held = held_out(
         found.held,
         measured,
@@ -243,7 +255,72 @@ def noisy_dataset(plan: Plan, folder: Path) -> Dataset:
         method=method,
         why=why,
         held_out=held,
+        refine=refine,
     )
+
+
+def _feed_of(shots: Sequence[Shot], side: int, cut: Callable[..., Pair], measured: Measured) -> Feed:
+    """Return the feed of the method neighbours for these shots."""
+    source = Tiles(shots, side, neighbours, span=2 * side, turned=measured.turned)
+    per_tile = max(1, side**2 // _PER_TILE)
+
+    def feed(number: int, rng: np.random.Generator) -> Pair:
+        return cut(*source(-(-number // per_tile), rng), number, rng)
+
+    return feed
+
+
+class Regularizer:
+    """The regulariser of Neighbor2Neighbor, which keeps neighbouring pixels of the clean image different.
+
+    To the error (f(g1) - g2)^2 of a network f it adds w (f(g1) - g2 - (d1 - d2))^2, where d1 and d2 are the
+    pixels that g1 and g2 have in the denoised image, which is no variable. Up to a factor and a constant that
+    is the error to one target, g2 + w / (1 + w) (d1 - d2). The weight w grows from 0 to 2.
+
+    Args:
+        shots: The images of the feed.
+        context: Context of the network.
+        feed_of: Returns the feed for other images of the same sizes, which draws the same pixels from them.
+    """
+
+    def __init__(
+        self, shots: Sequence[Shot], context: Context, feed_of: Callable[[list[Shot]], Feed]
+    ) -> None:
+        self.memory: dict[str, npt.NDArray[Any]] = {}
+        self._shots, self._context, self._feed_of = list(shots), context, feed_of
+        self._feed: Feed | None = None
+
+    def refresh(self, model: Any) -> None:
+        """See `denoiser.training.feed.Refine`."""
+        weights = [np.array(value, dtype=np.float32) for value in model.get_weights()]
+        self.memory = {f"{feeder.REFINED}{number}": value for number, value in enumerate(weights)}
+        left, made = _REGULARIZED, []
+        for shot in self._shots:
+            left -= shot.image.size
+            # Where there is too much to denoise, no difference of neighbours is taken for known.
+            clean = self._denoised(model, shot.image) if left >= 0 else np.zeros_like(shot.image)
+            made.append(Shot(clean, clean, shot.number))
+        self._feed = self._feed_of(made)
+
+    def _denoised(self, model: Any, image: Floats) -> Floats:
+        grid = patches.grid(image.shape, _STRIDE)
+        return patches.tile(image, grid, lambda given: restored(model, given), self._context)
+
+    def resume(self, model: Any) -> None:
+        """See `denoiser.training.feed.Refine`."""
+        current = model.get_weights()
+        model.set_weights([self.memory[f"{feeder.REFINED}{number}"] for number in range(len(current))])
+        self.refresh(model)
+        model.set_weights(current)
+
+    def targets(self, block: feeder.Block, fraction: float) -> Floats:
+        """See `denoiser.training.feed.Refine`."""
+        weight = _REGULARIZE * fraction
+        if self._feed is None or weight <= 0.0:
+            return block.clean
+        rng = feeder.rewind(self._feed, block.before)
+        first, second = self._feed(len(block.clean), rng)
+        return block.clean + np.float32(weight / (1.0 + weight)) * (crops.own(first) - second)
 
 
 def _no_levels() -> Iterator[tuple[str, Floats, Floats]]:
@@ -318,8 +395,9 @@ def _read(plan: Plan, folder: Path) -> _Found:
         names = [scene.name for scene in scenes]
     else:
         groups, names = [[page] for _, page in pages], [str(path) for path, _ in pages]
+    unit = ""
     if equivariant(plan):
-        groups = scaled(groups)
+        groups, unit = scaled(groups)
     measured = noise_measures.measure([frame for group in groups for frame in group][:: _every(groups)])
     measured = _by_group(measured, groups)
     weak = measured.enough and measured.typical < _WEAK and not measured.impulsive
@@ -347,6 +425,7 @@ def _read(plan: Plan, folder: Path) -> _Found:
     about = f"{count:,} noisy {what if count > 1 else what[:-1]} of the user's own"
     if plan.data.frames:
         about += f", {sum(map(len, groups)):,} frames"
+    about += unit
     smallest = min(min(frame.shape) for group in groups for frame in group)
     return _Found(taught, held, measured, about, kept, number, texts, smallest, plan.data.frames)
 
@@ -372,21 +451,23 @@ def equivariant(plan: Plan) -> bool:
     return isinstance(config, MixerConfig) and config.center and config.residual and not config.use_bias
 
 
-def scaled(groups: Sequence[Sequence[Floats]]) -> list[list[Floats]]:
+def scaled(groups: Sequence[Sequence[Floats]]) -> tuple[list[list[Floats]], str]:
     """Bring images of any unit to a usual range, all by one factor and offset, for an equivariant network.
 
     The weights learnt are the same at every scale, but the settings of the training are made for this one.
-    Images that use most of the range 0..1 stay as they are.
+    Images that use most of the range 0..1 stay as they are. Returns the images, and what was done in words, as
+    all figures are on the new scale.
     """
     ends = [np.percentile(frame, (0.1, 99.9)) for group in groups for frame in group]
     low, high = min(float(end[0]) for end in ends), max(float(end[1]) for end in ends)
     if (low >= -0.5 and high <= 1.5 and high - low > 0.4) or high <= low:
-        return [list(group) for group in groups]
+        return [list(group) for group in groups], ""
     gain = (_RANGE[1] - _RANGE[0]) / (high - low)
-    return [
+    result = [
         [np.asarray((frame - low) * gain + _RANGE[0], dtype=np.float32) for frame in group]
         for group in groups
     ]
+    return result, f", whose values {low:.4g} to {high:.4g} count as {_RANGE[0]} to {_RANGE[1]}"
 
 
 def _shots(group: Sequence[Floats], measured: Measured, number: int, *, single: bool) -> list[Shot]:

@@ -328,6 +328,7 @@ def _fit(run: _Run, network: _Network, progress: Progress, *, keep_on_interrupt:
         resume=run.resume,
         keep_on_interrupt=keep_on_interrupt,
         keep_start=bool(dataset.method) and plan.start is not None,
+        refine=dataset.refine,
         on_progress=lambda tick: progress.update(100.0 * tick.fraction, _line(tick)),
         on_better=publish_better,
         on_state=lambda state: run.checkpoint.save(state, run.fingerprint),

@@ -111,6 +111,18 @@ def test_halftone_is_a_noise_that_keeps_the_tone() -> None:
     assert made.std(axis=(1, 2)).min() > 0.2
 
 
+def test_lines_run_along_rows_and_columns() -> None:
+    chain = manager.load([str(PLUGINS / "line_noise.py")], installed=False)
+    clean = np.full((20, 64, 64), 0.5, np.float32)
+    with chain.noises():
+        rows = noise.parse("lines:gain=0.2,offset=0")(clean, np.random.default_rng(2))
+        columns = noise.parse("lines:gain=0,offset=0.1")(clean, np.random.default_rng(2))
+    assert np.ptp(rows, axis=2).max() < 1e-6
+    assert rows.std() == pytest.approx(0.1, rel=0.1)
+    assert np.ptp(columns, axis=1).max() < 1e-6
+    assert columns.std() == pytest.approx(0.1, rel=0.1)
+
+
 def test_bars_hide_columns_and_leave_the_rest() -> None:
     chain = manager.load([str(PLUGINS / "bars_noise.py")], installed=False)
     clean = np.full((400, 28, 28), 0.25, np.float32)

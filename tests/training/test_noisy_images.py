@@ -12,7 +12,7 @@ from denoiser import generator, noise
 from denoiser._types import Floats
 from denoiser.errors import ImagesError
 from denoiser.plugins.manager import load
-from denoiser.training import noisy_images
+from denoiser.training import feed, noisy_images
 from denoiser.training.datasets import Dataset, dataset_for
 from denoiser.training.noise_measures import Measured, measure
 from denoiser.training.plan import DataRequest, Plan
@@ -145,6 +145,7 @@ def test_counts_of_16_bits_are_learnt_from_at_a_usual_scale(tmp_path: Path) -> N
     counts = [(rng.poisson(image * 90) * 20 + rng.normal(300, 10, image.shape)) / 65535 for image in scenes()]
     found = dataset(write(tmp_path / "n", [np.asarray(each, np.float32) for each in counts], bits=16))
     given, _ = found.feed(256, np.random.default_rng(0))
+    assert " count as 0.1 to 0.9" in found.data
     assert 0.3 < np.percentile(given, 99) - np.percentile(given, 1) < 1.2
     assert found.held_out is not None
     assert found.held_out.variance > 0.02**2
@@ -207,6 +208,48 @@ def test_a_stack_in_one_file_is_frames_too(tmp_path: Path) -> None:
     found = dataset(tmp_path / "stack.tif", frames=True)
     assert found.held == "a quarter of the one scene"
     assert found.data == "1 noisy scene of the user's own, 4 frames"
+
+
+class Restorer:
+    """Stands for a Keras model: it subtracts what `weights` says, and counts the patches that it saw."""
+
+    def __init__(self, amount: float) -> None:
+        self.weights = [np.array([amount], np.float32)]
+
+    def get_weights(self) -> list[Floats]:
+        return self.weights
+
+    def set_weights(self, weights: list[Floats]) -> None:
+        self.weights = weights
+
+    def predict_on_batch(self, patches: Floats) -> Floats:
+        return np.asarray(np.clip(patches - self.weights[0], 0, 1), np.float32)
+
+
+def test_the_regulariser_keeps_the_difference_of_neighbours_and_is_resumed(tmp_path: Path) -> None:
+    """With the clean image for what the network makes, all of the difference is restored by and by."""
+    image = np.tile(np.linspace(0.2, 0.6, 200, dtype=np.float32), (200, 1))
+    noisy = np.asarray(image + np.random.default_rng(0).normal(0, 0.05, image.shape), np.float32)
+    found = dataset(write(tmp_path / "n", [noisy] * 3), method="neighbours")
+    assert found.refine is not None
+    begun = np.random.default_rng(5)
+    before = feed.Source(dict(begun.bit_generator.state), {})
+    given, target = found.feed(64, begun)
+    block = feed.Block(given, target, before, before)
+    model = Restorer(0.0)
+    found.refine.refresh(model)
+    assert np.array_equal(found.refine.targets(block, 0.0), target)
+    # What the network makes is the noisy image itself: two thirds of the way from the target to the input.
+    changed = found.refine.targets(block, 1.0)
+    assert np.abs(changed - (target + (given - target) * 2 / 3)).max() < 0.003
+    memory = dict(found.refine.memory)
+    found.refine.refresh(Restorer(1.0))
+    assert np.abs(found.refine.targets(block, 1.0) - target).max() < 1e-6  # black has no differences
+    found.refine.memory.update(memory)
+    other = Restorer(0.3)
+    found.refine.resume(other)
+    assert np.array_equal(found.refine.targets(block, 1.0), changed)
+    assert other.weights[0] == np.float32(0.3)
 
 
 def test_the_context_of_a_start_is_fed_too(tmp_path: Path) -> None:
