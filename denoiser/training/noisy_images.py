@@ -455,8 +455,8 @@ def scaled(groups: Sequence[Sequence[Floats]]) -> tuple[list[list[Floats]], str]
     """Bring images of any unit to a usual range, all by one factor and offset, for an equivariant network.
 
     The weights learnt are the same at every scale, but the settings of the training are made for this one.
-    Images that use most of the range 0..1 stay as they are. Returns the images, and what was done in words, as
-    all figures are on the new scale.
+    Images that use most of the range 0..1 stay as they are. Returns the images, and what was done in words,
+    as all figures are on the new scale.
     """
     ends = [np.percentile(frame, (0.1, 99.9)) for group in groups for frame in group]
     low, high = min(float(end[0]) for end in ends), max(float(end[1]) for end in ends)
