@@ -1,6 +1,7 @@
 """Whether the report's order puts what was harmed first.
 
     python benchmarks/report.py [--seed N] [--sets N]
+    python benchmarks/report.py --cost [--images N] [--digits N]
 
 Draws sets of 200 images with noise, 20 of which lose content when they are cleaned: faint text is erased,
 engravings are smoothed, regular textures are lost, and characters of another script are changed. The others
@@ -9,6 +10,9 @@ white, film grain, of counted light, salt and pepper. Every image is known witho
 checked: a harmed one has lost more than half of its detail somewhere, all others have kept it everywhere.
 What was lost could be seen: it was at least as high as the noise's deviation. The goal: 18 of the 20 are
 among the first 20. Beside it, the same for simpler measures.
+
+With --cost: the CPU time of `denoise` over a folder, with the page and without, for images of a megapixel and
+for digits; and, where there is a Chromium, how long a page of 10,000 rows takes until it can be used.
 """
 
 from __future__ import annotations
@@ -16,8 +20,13 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import resource
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "2")
 
@@ -28,7 +37,8 @@ from PIL import Image, ImageDraw
 
 from denoiser import Denoiser, generator
 from denoiser.generator import canvas
-from denoiser.report import harm
+from denoiser.report import build, harm
+from denoiser.report.page import Table, render
 
 Array = npt.NDArray[np.float32]
 Random = np.random.Generator
@@ -52,7 +62,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seed", type=int, default=100)
     parser.add_argument("--sets", type=int, default=5)
+    parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--digits", type=int, default=2000)
     given = parser.parse_args()
+    if given.cost:
+        cost(given.seed, given.images, given.digits)
+        return
     print(f"python benchmarks/report.py --seed {given.seed} --sets {given.sets}")
     print(describe())
     print(f"\n| set | {' | '.join(MEASURES)} |\n| --- |{' --- |' * len(MEASURES)}")
@@ -319,6 +335,70 @@ def patterns(rng: Random) -> Array:
 def shapes(rng: Random) -> Array:
     """Shapes."""
     return np.asarray(generator.shapes(rng, shape(rng)), np.float32)
+
+
+# --- cost ---
+
+
+def cost(seed: int, images: int, digits: int) -> None:
+    """Measure what a page costs, and print it."""
+    print(f"python benchmarks/report.py --cost --seed {seed} --images {images} --digits {digits}")
+    print(describe())
+    print("\n| folder | without | with --report | more |\n| --- | --- | --- | --- |")
+    rng = np.random.default_rng(seed)
+    pages = [noisy(rng, page(rng, (1000, 1000)))[1] for _ in range(images)]
+    glyphs = [noisy(rng, digit(rng))[1] for _ in range(digits)]
+    for name, drawn, options in (
+        (f"{images} pages of 1 megapixel, `balanced`", pages, ("--model", "general")),
+        (f"{digits} digits of 28x28", glyphs, ("--model", "digits")),
+    ):
+        with tempfile.TemporaryDirectory() as folder:
+            scans = Path(folder, "scans")
+            scans.mkdir()
+            for index, image in enumerate(drawn):
+                Image.fromarray(np.rint(255 * image).astype(np.uint8)).save(scans / f"{index}.png")
+            plain, looked = [], []
+            for turn in range(3):
+                plain.append(_seconds(scans, Path(folder, f"a{turn}"), *options))
+                look = ("--report", str(Path(folder, f"look{turn}")))
+                looked.append(_seconds(scans, Path(folder, f"b{turn}"), *options, *look))
+        before, after = min(plain), min(looked)
+        print(f"| {name} | {before:.1f} s | {after:.1f} s | {after / before - 1:.0%} |", flush=True)
+    _page_of_many(Path(__file__).resolve().parents[1])
+
+
+def _seconds(scans: Path, out: Path, *options: str) -> float:
+    """CPU time of a run and of its processes."""
+    command = [sys.executable, "-m", "denoiser", str(scans), "--out", str(out), "--quiet", *options]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _page_of_many(root: Path) -> None:
+    """Time a page of 10,000 rows in a browser, from its opening until its script has run."""
+    sys.path.append(str(root))
+    from tests.helpers import browser
+
+    if browser.missing():
+        print(f"\nNo page was opened: {browser.missing()}.")
+        return
+    names = [column.field for column in build.COLUMNS]
+    rows = [
+        [f"scans/box/scan{index:05}.png", "done", index / 1e4, 12.3, 4.5, 1.2, 1, 1.0, ""]
+        for index in range(build.MOST_ROWS)
+    ]
+    table = Table(build.COLUMNS, (*names, "views"), [[*row, []] for row in rows])
+    with tempfile.TemporaryDirectory() as folder, browser.started(Path(folder)) as window:
+        path = Path(folder, "index.html")
+        path.write_text(render("Many", {}, [], table), "utf-8")
+        found = []
+        for _ in range(5):
+            window.open(path)
+            times = "const t = performance.timing; return t.domContentLoadedEventEnd - t.navigationStart"
+            found.append(int(window.run(times)))
+    print(f"\nA page of {len(rows):,} rows can be used after {min(found)} ms.")
 
 
 if __name__ == "__main__":

@@ -47,6 +47,8 @@ def report(*, out: Path, to: Path, quiet: bool = False) -> None:
     found = from_record.recorded(out)
     sources = [Path(each.source) for each in found if each.source]
     build.check(target, out, build.input_folders(out, sources))
+    if text := build.space(target, len(found)):
+        click.echo(on_one_line(f"Note: {text}."), err=True)
     with only_python():
         rows = build.build(
             from_record.pairs(out, found),

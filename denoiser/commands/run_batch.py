@@ -9,6 +9,7 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from denoiser.progress import NullProgress, progress_for
 from denoiser.system import atomic
 
 if TYPE_CHECKING:
+    from denoiser.pipeline.cleaner import Output
     from denoiser.pipeline.cluster import Cluster
 
 COUNT_SECONDS = 0.2
@@ -113,7 +115,7 @@ class Batch:
         else:
             with run_models.denoiser(request, self._plugins, pixels=self._pixels()) as denoiser:
                 try:
-                    self._clean(Pipeline(denoiser, request.output(), self._record), denoiser)
+                    self._clean(Pipeline(denoiser, self._output(), self._record), denoiser)
                 except UsageError:
                     if self._working:  # what was done before is told, too
                         self._report.refused = True
@@ -122,6 +124,13 @@ class Batch:
                 if self._page is not None:
                     self._page.describe(denoiser)
         return self._end()
+
+    def _output(self) -> Output:
+        """Say what to write; a report is made of the pages in memory, where they are in this machine's."""
+        output = self._request.output()
+        if self._page is None or self._request.cluster is not None:
+            return output
+        return replace(output, examiner=self._page.examiner)
 
     def _tell_unlisted(self) -> bool:
         """Tell of folders that can't be listed; returns whether that ends the run."""
@@ -178,6 +187,8 @@ class Batch:
         if not self._request.quiet:
             click.echo(self._summary(), err=True)
         unfinished = self._request.dry_run or self._report.interrupted or self._report.refused
+        if unfinished and self._page is not None:
+            self._page.drop()
         page = None if unfinished else self._page
         if page is not None and not page.write():
             return self._report.exit_code or ExitCode.SOME_FAILED
@@ -323,6 +334,8 @@ class Batch:
             return
         with self._connected() as cluster:
             self._facts(denoiser, stale, cluster)
+            if self._page is not None:
+                self._page.space(self._left() if stale is None else stale)
             self._make_folders()
             if cluster is not None:
                 self._prepare(cluster, denoiser, pipeline.made_with, first)

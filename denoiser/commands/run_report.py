@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,9 @@ from denoiser.errors import DenoiserError, on_one_line
 from denoiser.pipeline.outcomes import Result, Status
 from denoiser.progress import progress_for
 from denoiser.report import build
+from denoiser.report.entry import Entry
 from denoiser.report.examine import Pair
+from denoiser.report.live import Live
 
 if TYPE_CHECKING:
     from denoiser.commands.run_options import Request
@@ -44,13 +47,29 @@ class RunReport:
         self._out = request.out
         self._target = build.Target(request.report)
         self._pairs: list[Pair] = []
+        self._rows = build.rows_for(self._target)
         self._facts: dict[str, str] = {}
         self._started = time.monotonic()
         build.check(self._target, results, [Path(path) for path in request.paths if Path(path).is_dir()])
 
+    @property
+    def examiner(self) -> Live:
+        """Makes the rows of files while they are cleaned."""
+        return Live(self._target.pictures)
+
+    def space(self, count: int) -> None:
+        """Say how much disk the report of so many files may take; raises UsageError if it is not free."""
+        text = build.space(self._target, count)
+        if text and not self._request.quiet:
+            click.echo(on_one_line(f"Note: {text}."), err=True)
+
     def add(self, result: Result) -> None:
         """Note a result."""
         if result.status not in _SHOWN:
+            return
+        seen = result.outcome.seen
+        if isinstance(seen, Entry) and result.status is Status.DONE:
+            self._rows.add(replace(seen, notes=tuple(dict.fromkeys((*result.outcome.notes, *seen.notes)))))
             return
         source, output = Path(result.source), Path(result.output)
         inside = output.is_relative_to(self._out)
@@ -76,6 +95,10 @@ class RunReport:
             "Plugins": ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "none",
         }
 
+    def drop(self) -> None:
+        """Remove what was drawn already: there will be no page."""
+        self._rows.discard()
+
     def write(self) -> bool:
         """Write the page; returns whether that went well. What goes wrong is said in one line."""
         seconds = time.monotonic() - self._started
@@ -84,7 +107,12 @@ class RunReport:
         progress = progress_for(quiet=request.quiet or request.verbose)
         try:
             build.build(
-                self._pairs, self._target, facts=facts, progress=progress, limit=request.max_megapixels
+                self._pairs,
+                self._target,
+                rows=self._rows,
+                facts=facts,
+                progress=progress,
+                limit=request.max_megapixels,
             )
         except DenoiserError as error:
             text = str(error)

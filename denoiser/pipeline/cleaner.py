@@ -12,13 +12,13 @@ import io
 import itertools
 import logging
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -45,12 +45,23 @@ AHEAD_PIXELS = 32_000_000
 _Saved = tuple[Written, list[str]]
 
 
+class Examiner(Protocol):
+    """Looks at each page before and after it is cleaned, while both are in memory."""
+
+    def page(self, job: Job, before: Picture, after: Picture, seen: Any) -> Any:
+        """Return what is to be known of a file: of this page and, in `seen`, of those before it.
+
+        The result is sent between processes. Raises nothing: no file fails for being looked at.
+        """
+
+
 @dataclass(frozen=True)
 class Output:
     """What to write, apart from the pixels: the format (None: as the input), colour, guards, comparison.
 
     strip_metadata: whether to leave out EXIF, XMP and the like; resolution and colour profile stay.
     bilevel: whether pages of 1 bit stay such, cut at 0.5.
+    examiner: looks at each page before and after.
     estimate: whether to estimate how noisy each image is.
     sync: whether to wait for each file to be on the disk.
     """
@@ -61,6 +72,7 @@ class Output:
     bilevel: bool = False
     max_megapixels: float = 500.0
     compare: Comparisons | None = None
+    examiner: Examiner | None = None
     estimate: bool = False
     sync: bool = False
 
@@ -91,6 +103,8 @@ class _Work:
     models: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     noise: list[float] = field(default_factory=list)
+    before: deque[Picture] = field(default_factory=deque)
+    seen: Any = None
 
     def outcome(self, written: Written | None, notes: Iterable[str]) -> Outcome:
         """Return the outcome of a file that was saved, with the notes of its saving."""
@@ -102,6 +116,7 @@ class _Work:
             seconds=time.perf_counter() - self.started,
             fingerprint=self.source.fingerprint,
             written=written,
+            seen=self.seen,
         )
 
 
@@ -239,6 +254,8 @@ class Cleaner:
         if self._output.estimate:
             levels = map(noise_level.noise, channels_of(picture.pixels))
             work.noise.extend(level for level in levels if level is not None)
+        if self._output.examiner is not None:
+            work.before.append(picture)
         if self._output.compare is not None:
             page = picture.page
             self._output.compare.write(work.job.relative, page.index, page.count, picture.pixels, done.pixels)
@@ -250,7 +267,18 @@ class Cleaner:
         named = self._output.format
         return formats.FORMATS[named][0] if named else source.format
 
+    def _examined(self, work: _Work, pages: Iterator[Picture]) -> Iterator[Picture]:
+        """Look at pages on their way to the file: on the thread that encodes, while the next is computed."""
+        examiner = self._output.examiner
+        assert examiner is not None  # noqa: S101 - asked before
+        for done in pages:
+            work.seen = examiner.page(work.job, work.before.popleft(), done, work.seen)
+            yield done
+            del done  # or a page would stay in memory while the next is computed
+
     def _save(self, work: _Work, pages: Iterator[Picture]) -> _Saved:
+        if self._output.examiner is not None:
+            pages = self._examined(work, pages)
         return writer.save(
             work.job.destination,
             pages,

@@ -41,6 +41,7 @@ class Outcome:
         seconds: time spent on it; files that shared a batch share its time.
         fingerprint: state of the input that was cleaned.
         written: size and time of the output, where a file was written.
+        seen: what an `Examiner` makes of its pages.
 
     """
 
@@ -52,6 +53,7 @@ class Outcome:
     seconds: float = 0.0
     fingerprint: Fingerprint | None = None
     written: Written | None = None
+    seen: Any = None
 
 
 @dataclass(frozen=True)

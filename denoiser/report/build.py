@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
+import shutil
 import time
-from collections import Counter
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,9 +22,10 @@ from denoiser.errors import FileError, UsageError, reason
 from denoiser.imaging.formats import SUFFIXES
 from denoiser.progress import NullProgress, Progress
 from denoiser.report import charts
-from denoiser.report.entry import DONE, Entry, View, rounded, shown
+from denoiser.report.entry import DONE, FAILED, Entry, View, rounded, shown
 from denoiser.report.examine import Pair, examine
 from denoiser.report.page import MARK, Column, Table, data_url, render
+from denoiser.report.rows import Rows
 from denoiser.report.views import Size
 from denoiser.system import atomic
 from denoiser.system.hardware import cores
@@ -39,6 +40,9 @@ _ALONE_SIZES = (Size(512, 384, 75), Size(384, 256, 60), Size(256, 192, 50))
 
 PAGE, ALL, PICTURES = "index.html", "results.jsonl", "img"
 _PICTURE = re.compile(r"[0-9a-f]{24}\.(webp|png)")
+_ROW_BYTES, _LITTLE_BYTES = 400_000, 500_000_000
+"""Most that the pictures of a file take, whole and detail before and after; and what is not worth a word."""
+
 _LARGE_BYTES = 16 << 20
 """Larger files are read one at a time, for the sake of memory."""
 
@@ -71,6 +75,11 @@ class Target:
     def folder(self) -> Path:
         """The folder that links start from."""
         return self.path.parent if self.alone else self.path
+
+    @property
+    def pictures(self) -> Path | None:
+        """The folder of the pictures; None where they stand in the page."""
+        return None if self.alone else self.path / PICTURES
 
     @property
     def page(self) -> Path:
@@ -121,8 +130,20 @@ def _check_foreign(target: Target) -> None:
             raise UsageError(f"{page} can't be read: {reason(error)}.") from error
         if not ours:
             raise UsageError(f"{page} exists and is no report of denoise.", "Choose another place for it.")
-    elif not target.alone and target.path.is_dir() and any(target.path.iterdir()):
+    elif not target.alone and target.path.is_dir() and not _is_begun(target):
         raise UsageError(f"The folder {target.path} holds other files.", "Name a new folder for the report.")
+
+
+def _is_begun(target: Target) -> bool:
+    """Whether a folder holds nothing, or no more than the pictures of a report that a killed run began."""
+    names = {path.name for path in target.path.iterdir()}
+    if names - {PICTURES}:
+        return not names
+    pictures = target.path / PICTURES
+    if not pictures.exists():
+        return True
+    atomic.sweep([pictures])
+    return all(_PICTURE.fullmatch(path.name) for path in pictures.iterdir())
 
 
 def _real(path: Path) -> Path:
@@ -149,10 +170,16 @@ def input_folders(out: Path, sources: Iterable[Path]) -> set[Path]:
     return found
 
 
+def rows_for(target: Target) -> Rows:
+    """Return where rows are collected for a report."""
+    return Rows(ALONE_ROWS if target.alone else MOST_ROWS, target.pictures)
+
+
 def build(
     pairs: Sequence[Pair],
     target: Target,
     *,
+    rows: Rows | None = None,
     facts: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     limit: float = 500.0,
@@ -160,8 +187,9 @@ def build(
     """Write a report; returns how many rows it has.
 
     Args:
-        pairs: inputs and outputs.
+        pairs: inputs and outputs that are to be read.
         target: where it goes.
+        rows: rows that there are already.
         facts: names and values for the summary beside those that follow from the files.
         progress: shows how far it is.
         limit: largest page to read, in millions of pixels.
@@ -170,44 +198,72 @@ def build(
         FileError: it can't be written.
 
     """
-    most = ALONE_ROWS if target.alone else MOST_ROWS
-    at_once = Size() if not target.alone and len(pairs) <= most else None
+    rows = rows or rows_for(target)
+    at_once = Size() if not target.alone and len(pairs) <= MOST_ROWS else None
     bar = progress or NullProgress()
     bar.start(len(pairs), "images", "report")
     writing = Pictures(target)
     try:
-        entries = []
         for done, entry in enumerate(_examined(pairs, at_once, writing, limit), 1):
-            entries.append(entry)
+            rows.add(entry)
             bar.update(done)
     finally:
         bar.finish()
-    by_name = {pair.name: pair for pair in pairs}
-    entries.sort(key=lambda entry: entry.order)
-    kept = entries[:most]
+    kept = rows.worst()
     try:
         if target.alone:
-            content = _alone(kept, entries, by_name, target, facts or {}, limit)
+            content = _alone(kept, rows, target, facts or {}, limit)
         else:
             if at_once is None:
-                again = [by_name[entry.name] for entry in kept]
+                read = {pair.name for pair in pairs}
+                again = [_pair(entry) for entry in kept if entry.name in read and not entry.views]
                 drawn = {entry.name: entry.views for entry in _examined(again, Size(), writing, limit)}
-                kept = [replace(entry, views=drawn[entry.name]) for entry in kept]
-            content = _page(kept, entries, target, facts or {})
-            rows = "".join(json.dumps(entry.as_dict()) + "\n" for entry in entries)
-            atomic.write(target.path / ALL, rows.encode("ascii"))
+                kept = [replace(entry, views=drawn.get(entry.name, entry.views)) for entry in kept]
+            content = _page(kept, rows, target, facts or {})
+            with atomic.replacing(target.path / ALL) as file:
+                rows.write_lines(file)
         atomic.write(target.page, content.encode("utf-8"))
     except OSError as error:
         raise FileError(f"The report {target.path} can't be written: {reason(error)}.") from error
-    writing.remove_others()
+    finally:
+        rows.close()
+    writing.remove_others(kept)
     return len(kept)
+
+
+def _pair(entry: Entry) -> Pair:
+    """Return the files of a row, to be read again for its pictures."""
+    failed = entry.status == FAILED
+    return Pair(entry.name, entry.source, entry.output or Path(), failed, entry.error)
+
+
+def space(target: Target, count: int) -> str | None:
+    """Say how much disk a report of so many files may take; None where that is little.
+
+    Raises:
+        UsageError: so much is not free.
+
+    """
+    files = 0 if target.alone else min(count, MOST_ROWS)
+    needed = files * _ROW_BYTES
+    if needed < _LITTLE_BYTES:
+        return None
+    place = next(folder for folder in (target.path, *_real(target.path).parents) if folder.is_dir())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise UsageError(
+            f"The report of {files:,} files may take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free "
+            f"for {target.path}.",
+            "Choose another place, or one file: --report worst.html",
+        )
+    return f"the pictures of the report may take up to {needed / 1e9:.1f} GB in {target.path}"
 
 
 class Pictures:
     """Writes the pictures beside a page, named after their content."""
 
     def __init__(self, target: Target) -> None:
-        self._folder = None if target.alone else target.path / PICTURES
+        self._folder = target.pictures
         self._names: set[str] = set()
 
     def stored(self, entry: Entry) -> Entry:
@@ -235,12 +291,15 @@ class Pictures:
                     ) from error
         return path
 
-    def remove_others(self) -> None:
-        """Remove pictures of an earlier report in this place."""
+    def remove_others(self, kept: Iterable[Entry]) -> None:
+        """Remove pictures of an earlier report in this place, and those of rows that are not shown."""
         if self._folder is None or not self._folder.is_dir():
             return
+        views = [view for entry in kept for view in entry.views]
+        contents = (content for view in views for content in (view.before, view.after))
+        shown = {content.name for content in contents if isinstance(content, Path)}
         for path in self._folder.iterdir():
-            if _PICTURE.fullmatch(path.name) and path.name not in self._names:
+            if _PICTURE.fullmatch(path.name) and path.name not in shown:
                 with contextlib.suppress(OSError):
                     path.unlink()
 
@@ -276,56 +335,55 @@ def _is_large(pair: Pair) -> bool:
 
 def _alone(
     kept: Sequence[Entry],
-    entries: Sequence[Entry],
-    pairs: Mapping[str, Pair],
+    rows: Rows,
     target: Target,
     facts: Mapping[str, str],
     limit: float,
 ) -> str:
     """Return a page that holds its pictures, as large ones as there is room for."""
     for size in _ALONE_SIZES:
-        draw: Callable[[Entry], Entry] = partial(_drawn, pairs=pairs, size=size, limit=limit)
+        draw: Callable[[Entry], Entry] = partial(_drawn, size=size, limit=limit)
         with ThreadPoolExecutor(max(1, cores())) as threads:
             drawn = list(threads.map(draw, kept))
-        content = _page(drawn, entries, target, facts)
+        content = _page(drawn, rows, target, facts)
         if len(content) <= ALONE_BYTES:
             return content
     while len(content) > ALONE_BYTES and any(entry.views for entry in drawn):
         last = max(index for index, entry in enumerate(drawn) if entry.views)
         for index in range(max(0, last - 4), last + 1):
             drawn[index] = replace(drawn[index], views=())
-        content = _page(drawn, entries, target, facts)
+        content = _page(drawn, rows, target, facts)
     return content
 
 
-def _drawn(entry: Entry, pairs: Mapping[str, Pair], size: Size, limit: float) -> Entry:
-    return replace(entry, views=examine(pairs[entry.name], size=size, inline=True, limit=limit).views)
+def _drawn(entry: Entry, size: Size, limit: float) -> Entry:
+    return replace(entry, views=examine(_pair(entry), size=size, inline=True, limit=limit).views)
 
 
-def _page(kept: Sequence[Entry], entries: Sequence[Entry], target: Target, facts: Mapping[str, str]) -> str:
-    left = len(entries) - len(kept)
-    hint = f"The {len(kept):,} worst of {len(entries):,} are listed." if left else ""
+def _page(kept: Sequence[Entry], rows: Rows, target: Target, facts: Mapping[str, str]) -> str:
+    left = rows.count - len(kept)
+    hint = f"The {len(kept):,} worst of {rows.count:,} are listed." if left else ""
     if left and not target.alone:
         hint += f" {ALL} has all of them."
     drawings = [
-        charts.histogram("Noise of the inputs, of 255", _levels(entries, "noise")),
-        charts.histogram("Change, of 255", _levels(entries, "change")),
-        charts.histogram("Likely harm", [entry.harm for entry in entries if entry.harm is not None]),
+        charts.histogram("Noise of the inputs, of 255", _levels(rows.noise)),
+        charts.histogram("Change, of 255", _levels(rows.change)),
+        charts.histogram("Likely harm", rows.harm),
     ]
     table = Table(COLUMNS, _FIELDS, [_row(entry, target) for entry in kept])
-    return render("What denoise did", {**_summary(entries), **facts}, drawings, table, hint)
+    return render("What denoise did", {**_summary(rows), **facts}, drawings, table, hint)
 
 
-def _levels(entries: Iterable[Entry], field: str) -> list[float]:
-    return [255.0 * value for entry in entries if (value := getattr(entry, field)) is not None]
+def _levels(values: array[float]) -> array[float]:
+    return array("f", (255.0 * value for value in values))
 
 
-def _summary(entries: Sequence[Entry]) -> dict[str, str]:
-    counts = Counter(entry.status for entry in entries)
+def _summary(rows: Rows) -> dict[str, str]:
+    counts = rows.statuses
     rest = "".join(f", {number:,} {status}" for status, number in counts.items() if status != DONE)
     return {
         "Files": f"{counts[DONE]:,} done{rest}",
-        "Pages": f"{sum(entry.pages for entry in entries):,}",
+        "Pages": f"{rows.pages:,}",
         "Report": f"denoise {__version__}, {time.strftime('%Y-%m-%d %H:%M')}",
     }
 

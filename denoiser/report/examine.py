@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,50 +88,83 @@ def _failed(pair: Pair, entry: Entry, size: Size | None, limit: float) -> Entry:
         with pair.source.open("rb") as file:
             picture = next(iter(open_builtin(file, pair.source, color=True, max_megapixels=limit).pages()))
             span = span_for_the_eye(picture.pixels, picture.page.depth)
-            drawn = views(picture.pixels, None, (0, 0), span=span, size=size)
+            pictures = views(picture.pixels, None, (0, 0), span=span, size=size)
     except (FileError, OSError, MemoryError):
         return entry  # which may be just why it failed
-    return _with(entry, **_facts(picture), views=drawn)
+    return _with(entry, **_facts(picture), views=pictures)
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The page of a file that is shown: before, after, and the place where most was lost."""
+
+    picture: Picture
+    result: Floats
+    place: tuple[int, int]
+
+
+def compared(entry: Entry, index: int, picture: Picture, result: Floats) -> tuple[Entry, Worst | None]:
+    """Compare a page before and after; returns the row of the worst page so far, and this one if that is it.
+
+    Args:
+        entry: the row, with the figures of the pages before; `pages` is 0 before the first.
+        index: number of the page, from 0.
+        picture: the page before.
+        result: its pixels after, (H, W) or (H, W, C) in 0..1.
+
+    """
+    found = _measured(picture.pixels, result)
+    value = _UNKNOWN if found is None else harm.of(found)
+    highest = -1.0 if not entry.pages else _UNKNOWN if entry.harm is None else entry.harm
+    if value <= highest:
+        return entry, None
+    middle = (picture.pixels.shape[0] // 2, picture.pixels.shape[1] // 2)
+    entry = _with(entry, page=index + 1, pages=max(1, entry.pages), **_facts(picture), **_figures(found))
+    return entry, Worst(picture, result, middle if found is None else found.place)
+
+
+_UNKNOWN = -0.5
+"""Takes the place of the harm of pages that can't be measured."""
+
+
+def drawn(entry: Entry, worst: Worst, size: Size, files: Sequence[Path]) -> Entry:
+    """Return the row with pictures of its worst page.
+
+    `files` are the input and the output where a browser may show them as they are, if they are small.
+    """
+    span = span_for_the_eye(worst.picture.pixels, worst.picture.page.depth)
+    if span != (0.0, 1.0):
+        top = 2.0 ** min(16, worst.picture.page.depth) - 1.0
+        low, high = (f"{each * top:,.0f}" for each in span)
+        note = f"shown scaled for the eye: {low} of {top:,.0f} is black, {high} white"
+        entry = _with(entry, notes=(*entry.notes, note))
+    pictures = views(worst.picture.pixels, worst.result, worst.place, span=span, size=size, files=files)
+    return _with(entry, views=pictures)
 
 
 def _compared(pair: Pair, entry: Entry, size: Size | None, limit: float, *, inline: bool) -> Entry:
     """Compare page by page; the worst one is shown."""
     assert pair.source is not None  # noqa: S101 - looked at before
-    worst: tuple[Picture, Floats, tuple[int, int]] | None = None
-    highest = -1.0
+    worst: Worst | None = None
     with pair.source.open("rb") as first, pair.output.open("rb") as second:
         before = open_builtin(first, pair.source, color=True, max_megapixels=limit)
         after = open_builtin(second, pair.output, color=True, max_megapixels=limit)
         for index, (picture, result) in enumerate(zip(before.pages(), after.pages(), strict=False)):
-            found = _measured(picture.pixels, result.pixels)
-            value = -0.5 if found is None else harm.of(found)
-            if value <= highest:
-                continue
-            highest = value
-            middle = (picture.pixels.shape[0] // 2, picture.pixels.shape[1] // 2)
-            worst = picture, result.pixels, middle if found is None else found.place
-            entry = _with(entry, page=index + 1, **_facts(picture), **_figures(found))
+            entry, worse = compared(entry, index, picture, result.pixels)
+            worst = worse or worst
         pages, results = before.count, after.count
     entry = _with(
-        entry, pages=pages, notes=tuple(dict.fromkeys((*entry.notes, *_notes(worst, pages, results))))
+        entry, pages=pages, notes=tuple(dict.fromkeys((*entry.notes, *notes(worst, pages, results))))
     )
     if size is None or worst is None:
         return entry
-    picture, result_pixels, place = worst
-    span = span_for_the_eye(picture.pixels, picture.page.depth)
-    if span != (0.0, 1.0):
-        top = 2.0 ** min(16, picture.page.depth) - 1.0
-        low, high = (f"{each * top:,.0f}" for each in span)
-        note = f"shown scaled for the eye: {low} of {top:,.0f} is black, {high} white"
-        entry = _with(entry, notes=(*entry.notes, note))
-    files = (pair.source, pair.output) if not inline and _plain(pair, picture, pages) else ()
-    return _with(entry, views=views(picture.pixels, result_pixels, place, span=span, size=size, files=files))
+    files = (pair.source, pair.output)
+    return drawn(entry, worst, size, () if inline or not plain(files, worst.picture, pages) else files)
 
 
-def _plain(pair: Pair, picture: Picture, pages: int) -> bool:
-    """Return True if a browser shows both files itself as they were read."""
-    assert pair.source is not None  # noqa: S101 - looked at before
-    known = all(path.suffix.lower() in SHOWN_BY_BROWSERS for path in (pair.source, pair.output))
+def plain(files: Iterable[Path], picture: Picture, pages: int) -> bool:
+    """Return True if a browser shows the files itself as they were read."""
+    known = all(path.suffix.lower() in SHOWN_BY_BROWSERS for path in files)
     return known and pages == 1 and picture.page.depth <= 8 and max(picture.pixels.shape[:2]) <= SMALL
 
 
@@ -167,15 +201,16 @@ def _as_the_network_saw(image: Floats) -> Floats:
     return whole[0] if image.ndim == 2 else np.stack(whole, axis=-1)
 
 
-def _notes(worst: tuple[Picture, Floats, tuple[int, int]] | None, pages: int, results: int) -> list[str]:
-    notes = []
+def notes(worst: Worst | None, pages: int, results: int) -> list[str]:
+    """Return what there is to say of the output's pages, size and colours."""
+    found = []
     if pages != results:
-        notes.append(f"it has {pages} pages, and its output {results}")
+        found.append(f"it has {pages} pages, and its output {results}")
     if worst is not None:
-        picture, result, _ = worst
+        picture, result = worst.picture, worst.result
         if picture.pixels.ndim == 3 and result.ndim == 2:
-            notes.append(BECAME_GRAY)
+            found.append(BECAME_GRAY)
         if picture.pixels.shape[:2] != result.shape[:2]:
             (height, width), (rows, columns) = picture.pixels.shape[:2], result.shape[:2]
-            notes.append(f"its size was {width}x{height} and is {columns}x{rows}")
-    return notes
+            found.append(f"its size was {width}x{height} and is {columns}x{rows}")
+    return found

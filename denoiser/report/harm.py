@@ -142,7 +142,7 @@ def _unexplained(before: Floats, after: Floats, gain: float) -> Floats:
 
 def _gain(before: Floats, after: Floats) -> float:
     """Contrast of the input beside the result's, where the result has most of it."""
-    count = _sums(np.ones_like(after))
+    count = _counts(after.shape)
     own, shared = (
         np.maximum(_sums(image * after) / count - _sums(image) * _sums(after) / count**2, 0.0)
         for image in (after, before)
@@ -153,15 +153,23 @@ def _gain(before: Floats, after: Floats) -> float:
 
 def _windows(image: Floats) -> Floats:
     """Mean over the square window around each pixel, float32 (H, W); windows are cut at the border."""
-    for axis in (0, 1):
-        length = image.shape[axis]
-        total = np.cumsum(image, axis=axis, dtype=np.float64)
-        padded = np.concatenate([np.zeros_like(total.take([0], axis)), total], axis=axis)
-        ends = np.minimum(np.arange(length) + _REACH + 1, length)
-        starts = np.maximum(np.arange(length) - _REACH, 0)
-        count = (ends - starts).reshape((-1, 1) if axis == 0 else (1, -1))
-        image = np.asarray((padded.take(ends, axis) - padded.take(starts, axis)) / count, np.float32)
-    return image
+    rows, columns = image.shape
+    down, across = (
+        np.minimum(np.arange(length) + _REACH + 1, length) - np.maximum(np.arange(length) - _REACH, 0)
+        for length in image.shape
+    )
+    total = np.zeros((rows + 2 * _REACH, columns + 2 * _REACH), np.float32)
+    total[_REACH : _REACH + rows, _REACH : _REACH + columns] = image
+    # Sums of 2, 4, 8 and 16, each of two of the one before, and one pixel more.
+    last = total[2 * _REACH :]
+    for size in (1, 2, 4, _REACH):
+        total = total[:-size] + total[size:]
+    total = total[: len(last)] + last
+    last = total[:, 2 * _REACH :]
+    for size in (1, 2, 4, _REACH):
+        total = total[:, :-size] + total[:, size:]
+    total = total[:, : last.shape[1]] + last
+    return np.asarray(total / np.outer(down, across).astype(np.float32), np.float32)
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,7 @@ def _structure(rest: Floats, before: Floats, after: Floats) -> _Structure:
     usual = _usual(rest)
     if not usual:
         return _Structure(0.0, (rest.shape[0] // 2, rest.shape[1] // 2), 0.0)
-    count = _sums(np.ones_like(rest))
+    count = _counts(rest.shape)
     # Single pixels, as those of salt and pepper, would decide how alike all of a block is.
     rest = _balanced(np.clip(rest, -3.0 * usual - _FAINT, 3.0 * usual + _FAINT), count)
     amplitude = _content(rest, count, _bounds(rest, before))
@@ -248,7 +256,7 @@ def _quietest(image: Floats, *, balanced: bool = False) -> Floats:
 
 def _usual(rest: Floats) -> float:
     """Root mean square of the quieter blocks of a difference."""
-    count, energy = _sums(np.ones_like(rest), _SMALL), _sums(rest * rest, _SMALL)
+    count, energy = _counts(rest.shape, _SMALL), _sums(rest * rest, _SMALL)
     level = np.sqrt(energy / count)[energy > count * _LEAST**2]
     return float(np.quantile(level, _QUIET)) if level.size else 0.0
 
@@ -273,13 +281,15 @@ def _alike(blocks: Floats, distance: int, *, diagonal: bool) -> float:
 def _shared(rest: Floats, distance: int, step: tuple[int, int]) -> Floats:
     """Sum over each block of its product with itself `distance` pixels on, where the image goes on."""
     down, right = distance * step[0], distance * step[1]
-    product = np.zeros_like(rest)
     rows, columns = rest.shape
     if down >= rows or abs(right) >= columns:
-        return _sums(product)
+        return np.zeros_like(_counts(rest.shape))
+    product = np.empty_like(rest)
+    product[rows - down :] = 0.0
+    product[:, (slice(columns - right, columns) if right > 0 else slice(0, -right))] = 0.0
     here = (slice(0, rows - down), slice(max(0, -right), columns - max(0, right)))
     there = (slice(down, rows), slice(max(0, right), columns - max(0, -right)))
-    product[here] = rest[here] * rest[there]
+    np.multiply(rest[here], rest[there], out=product[here])
     return _sums(product)
 
 
@@ -299,8 +309,22 @@ def _around(blocks: Floats) -> Floats:
 
 def _sums(image: Floats, side: int = BLOCK) -> Floats:
     """Sum of each block, float32; blocks at the border are smaller."""
-    rows, columns = (np.arange(0, length, side) for length in image.shape)
-    return np.add.reduceat(np.add.reduceat(image, columns, axis=1), rows, axis=0)
+    rows, columns = image.shape
+    whole = rows // side
+    bands = np.empty((-(-rows // side), columns), np.float32)
+    # `reduceat` along the rows takes ten times as long.
+    np.sum(image[: whole * side].reshape(whole, side, columns), axis=1, out=bands[:whole])
+    if whole < len(bands):
+        np.sum(image[whole * side :], axis=0, out=bands[whole])
+    return np.asarray(np.add.reduceat(bands, np.arange(0, columns, side), axis=1), np.float32)
+
+
+def _counts(shape: tuple[int, ...], side: int = BLOCK) -> Floats:
+    """How many pixels each block has, float32."""
+    down, across = (
+        np.minimum(side, length - np.arange(0, length, side)).astype(np.float32) for length in shape
+    )
+    return np.asarray(np.outer(down, across), np.float32)
 
 
 def of(found: Measures) -> float:
