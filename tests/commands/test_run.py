@@ -305,7 +305,7 @@ def test_comparison_shows_before_after_and_difference(
 
 def test_which_files(denoise: Denoise, scans: Path, identity: Path, tmp_path: Path) -> None:
     def run(*options: object) -> list[str]:
-        out = tmp_path / "".join(map(str, options)).replace("/", "_")
+        out = tmp_path / "".join(map(str, options)).translate(str.maketrans("./", "__"))
         assert denoise(scans, "--out", out, "--model", identity, *options).code == 0
         return tree(out)
 

@@ -11,7 +11,7 @@ import pytest
 import denoiser
 from denoiser import generator
 from denoiser.errors import FileError, ModelError, UsageError
-from denoiser.inference.denoiser import Denoiser
+from denoiser.inference.denoiser import QUALITIES, Denoiser
 from denoiser.inference.patches import grid
 
 RNG = np.random.default_rng(11)
@@ -146,7 +146,7 @@ def test_odd_shapes_work(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
 def test_no_seams(quality: str) -> None:
     """On a gradient with noise, differences across the patches' borders are those of anywhere else, +-5 %."""
-    stride = {"fast": 21, "balanced": 11, "best": 5}[quality]
+    stride = QUALITIES[quality]
     rows, columns = np.mgrid[0:384, 0:384].astype(np.float32) / 384
     on, off = [], []
     with Denoiser("general", quality=quality) as d:
