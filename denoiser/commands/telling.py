@@ -45,7 +45,7 @@ class Telling:
         elif request.verbose and result.status is not Status.PLANNED:
             used = ", ".join(outcome.models)
             by = f" by {used}" if used else ""
-            noise = "" if outcome.noise is None else f", noise about {255 * outcome.noise:.0f} of 255"
+            noise = "" if outcome.noise is None else f", noise about {_level(outcome.noise)} of 255"
             lines.append(
                 f"{result.source} -> {result.output}: {result.status}{by}{noise}, {outcome.seconds:.2f} s"
             )
@@ -57,3 +57,11 @@ class Telling:
                 lines.append(f"Note: {named}.")
         if lines:
             write_above("\n".join(map(on_one_line, lines)))
+
+
+def _level(noise: float) -> str:
+    """Return a level of noise on the scale of 255: deep images have noise of less than 1."""
+    level = 255.0 * noise
+    return (
+        f"{level:.0f}" if level >= 10 else f"{level:.1f}" if level >= 1 or level < 0.005 else f"{level:.2g}"
+    )

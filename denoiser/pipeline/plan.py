@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Protocol, overload
 
 from denoiser.errors import UsageError
+from denoiser.pipeline.repeats import without_repeats
 from denoiser.pipeline.walk import Number, Part, Tree, Walk, below, natural_key, number_of, suffix_of
 
 
@@ -253,6 +254,8 @@ def plan(
     check_folder(out)
     roots = [root for text in inputs for root in _expand(text)]
     several = len(roots) > 1
+    aside = tuple(aside)
+    roots = without_repeats(roots, walk, (out, *aside))
     unlisted: list[Path] = []
 
     def fail(prefix: str, folder: str, place: str, error: OSError) -> None:

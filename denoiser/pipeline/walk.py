@@ -136,7 +136,7 @@ class Tree:
     def __init__(self, roots: Sequence[Path], walk: Walk, hidden: Iterable[Path]) -> None:
         self._roots = tuple(map(str, roots))
         self._walk = walk
-        self._matches = _matcher(walk)
+        self._matches = matcher(walk)
         self._hidden: dict[Path, Number | None] = dict.fromkeys(hidden)
 
     def folders(self, fail: Fail, left_out: Callable[[Path], object]) -> Iterator[tuple[str, list[Part]]]:
@@ -251,7 +251,8 @@ def suffix_of(name: str) -> str:
     return name[dot:] if 0 < dot < len(name) - 1 else ""
 
 
-def _matcher(walk: Walk) -> Callable[[str, str], bool]:
+def matcher(walk: Walk) -> Callable[[str, str], bool]:
+    """Return what says whether a file is wanted: by the path of its folder below the root, and its name."""
     if not walk.patterns:
         return lambda _, name: suffix_of(name).lower() in walk.suffixes
 
