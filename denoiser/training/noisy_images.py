@@ -52,7 +52,9 @@ _SEED = 12345
 _TILES = 96
 _PER_TILE = 1100
 _RANGE = (0.1, 0.9)
-_WEAK = 1.2 / 255
+_WEAK, _WEAK_GRAIN = 1.2 / 255, 2.5 / 255
+"""Noise that is too weak to learn from; if it is correlated, texture may well be taken for it."""
+
 _DIFFERENT = 1.6
 _MUCH_SATURATED = 0.2
 _MASKED = 1 / 16
@@ -400,8 +402,8 @@ def _read(plan: Plan, folder: Path) -> _Found:
         groups, unit = scaled(groups)
     measured = noise_measures.measure([frame for group in groups for frame in group][:: _every(groups)])
     measured = _by_group(measured, groups)
-    weak = measured.enough and measured.typical < _WEAK and not measured.impulsive
-    if weak and not plan.data.frames:
+    least = _WEAK if measured.independent else _WEAK_GRAIN
+    if measured.enough and measured.typical < least and not (measured.impulsive or plan.data.frames):
         raise ImagesError(
             f"The noise in {folder} is too weak to learn from: {measured.typical:.4f} of 0..1.",
             "These images are nearly clean: use them as clean images, with --noise.",

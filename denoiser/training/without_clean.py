@@ -27,7 +27,9 @@ KEPT, WARNED = -0.05, 0.05
 """Gains in dB over the start: below the first a network is worse, below the second it is hardly better."""
 
 _SPACING, _WIDE = 7, 14
-_FLOOR = 0.02
+_FLOOR = 0.1
+"""Least error, as a share of the noise: below it, differences rather than ratios of errors are known."""
+
 _NOTHING = 1e-4
 _SUBTRACTED = 0.95
 """Share of the noise that is subtracted: it is known to 5 %, and too much of it would flatter a gain."""
@@ -41,7 +43,7 @@ class Figures:
         masked: Root mean square error at pixels that were hidden from the network, against their noisy
             values, 0..1: it has the noise in it, and can't fall below it.
         residual: Correlation between neighbouring pixels of what the network removes.
-        error: Estimated mean squared error against the clean images; see `HeldOut`.
+        error: Estimated mean squared error against the clean images, perhaps below 0; see `HeldOut`.
     """
 
     masked: float
@@ -99,7 +101,7 @@ class HeldOut:
             error = float(np.nanmean(np.square(restored - self.targets))) - variance
         else:
             error = masked - variance
-        return Figures(math.sqrt(masked), neighbouring(residual), max(error, _FLOOR * self.variance, 1e-9))
+        return Figures(math.sqrt(masked), neighbouring(residual), error)
 
     @property
     def _own(self) -> Floats:
@@ -157,6 +159,9 @@ def described(
 
     Errors are on the 0..1 scale. `start` names what the training is compared with.
     """
+    # Both are raised alike, so that neither their order nor the size of their difference changes.
+    raised = max(0.0, max(_FLOOR * held.variance, 1e-9) - min(before.error, after.error))
+    was, now = psnr(before.error + raised), psnr(after.error + raised)
     return {
         "method": method,
         "why": why,
@@ -168,9 +173,9 @@ def described(
         "noise_correlation": round(held.correlation, 3),
         "noise": round(math.sqrt(held.variance), 5),
         "estimated_from": held.basis,
-        "estimated_db": round(psnr(after.error), 2),
-        "estimated_db_before": round(psnr(before.error), 2),
-        "gain_db": round(psnr(after.error) - psnr(before.error), 3),
+        "estimated_db": round(now, 2),
+        "estimated_db_before": round(was, 2),
+        "gain_db": round(now - was, 3),
     }
 
 

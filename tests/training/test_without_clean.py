@@ -74,8 +74,8 @@ def test_hidden_pixels_do_not_show_through() -> None:
 def found(gain: float = 0.2, residual: float = 0.0) -> dict[str, object]:
     none = np.zeros((1, 28, 28), np.float32)
     held = without_clean.HeldOut(none, none, none, none, None, None, 0.01, 0.0, "masked pixels")
-    before = without_clean.Figures(0.1, 0.0, 0.001)
-    after = without_clean.Figures(0.1, residual, 0.001 * 10 ** (-gain / 10))
+    before = without_clean.Figures(0.1, 0.0, 0.01)
+    after = without_clean.Figures(0.1, residual, 0.01 * 10 ** (-gain / 10))
     return without_clean.described("masked", "so", held, before, after, "general")
 
 
@@ -85,6 +85,18 @@ def test_within_a_twentieth_of_a_decibel_it_is_kept_with_a_warning(gain: float) 
     assert (without_clean.refused(figures) is not None) == (gain < -0.05)
     warned = any("no better than general" in text for text in without_clean.cautions(figures))
     assert warned == (gain < 0.05)
+
+
+def test_errors_that_come_out_too_small_still_show_which_is_smaller() -> None:
+    none = np.zeros((1, 28, 28), np.float32)
+    held = without_clean.HeldOut(none, none, none, none, None, None, 0.01, 0.0, "masked pixels")
+    worse, better = (without_clean.Figures(0.1, 0.0, error) for error in (-0.0004, -0.0006))
+    up, down = (
+        without_clean.described("masked", "so", held, *pair, "general")["gain_db"]
+        for pair in ((worse, better), (better, worse))
+    )
+    assert up == -down
+    assert 0.5 < up < 1.0
 
 
 def test_a_residual_unlike_the_noise_is_warned_of() -> None:
