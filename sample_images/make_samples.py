@@ -71,7 +71,7 @@ SAMPLES = (
     Sample("digits/form-field.png", 19, glyph(2, height=48, width=40, dark=True), "gaussian:sigma=0.3"),
     Sample("digits/tall-crop.png", 9, glyph(7, height=56, width=40), "salt_pepper:amount=0.2"),
     Sample("dirty-page.png", 120, page(800, 600), "gaussian:sigma=0.04", dirty=True, dpi=100),
-    Sample("letter-3-pages.tiff", 255, page(480, 360), "gaussian:sigma=0.1", pages=3, dpi=150),
+    Sample("letter-3-pages.tiff", 340, page(480, 360), "gaussian:sigma=0.1", pages=3, dpi=150),
     Sample(
         "micrograph.png", 41, picture(generator.micrograph, 512, 512), "poisson:peak=25+gaussian:sigma=0.03"
     ),

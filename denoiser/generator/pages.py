@@ -47,14 +47,14 @@ def _faint(drawn: Floats, rng: Random, body: int) -> Floats:
     """Make a page faint, or a part of it, or add faint notes; float32 (H, W), a new array or the same."""
     kind = rng.random()
     height, width = drawn.shape
-    if kind < 0.12:
+    if kind < 0.2:
         drawn = 1.0 - _depth(rng) * (1.0 - drawn)
-    elif kind < 0.3:
+    elif kind < 0.42:
         top, left = (int(rng.integers(0, side)) for side in (height, width))
         high, wide = (int(side * rng.uniform(0.2, 1.0)) for side in (height, width))
         part = np.s_[max(0, top - high // 2) : top + high // 2, max(0, left - wide // 2) : left + wide // 2]
         drawn[part] = 1.0 - _depth(rng) * (1.0 - drawn[part])
-    if rng.random() < 0.2:
+    if rng.random() < 0.25:
         layer = furniture.notes(rng, (height, width), max(6, body))
         drawn = drawn * (1.0 - _depth(rng) * (1.0 - layer))
     return np.asarray(drawn, dtype=np.float32)

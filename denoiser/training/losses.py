@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from denoiser.training.recipes import Optimization
 
 _WHITE = 0.998
-_OVER_WHITE = 0.05
+_OVER_WHITE = 0.025
 
 
 def compile_settings(optimization: Optimization) -> dict[str, Any]:
