@@ -74,7 +74,7 @@ class Batch:
         self._complete = False
         self._head = deque(self._first_folders())
         self._begun = time.monotonic()
-        self._record = Record(request.out, sync=request.sync) if recorded else None
+        self._record = Record(request.out, sync=request.sync, writer=request.writer) if recorded else None
         self._place = request.out if recorded else self._head[0][0].destination
         self._report = Report()
         self._telling = Telling(request, data, self._report)
@@ -272,6 +272,7 @@ class Batch:
             f"{f'auto: digits or {model}' if denoiser.auto else model}{known}",
             f"{engine.name} on {engine.device if cluster is None else cluster}{exact}",
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
+            *(() if self._request.shard is None else (f"part {self._request.shard}",)),
         )
         click.echo(on_one_line(" | ".join(facts)), err=True)
 

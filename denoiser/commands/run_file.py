@@ -20,7 +20,7 @@ def one_file(request: Request) -> Job | None:
     out = request.out
     if out is None or out.suffix.lower() not in SUFFIXES or out.is_dir():
         return None
-    several = len(request.paths) > 1
+    several = len(request.paths) != 1  # or a list of them
     if several or not os.path.isfile(request.paths[0]):  # noqa: PTH113 - it may be empty
         if several or os.path.isdir(request.paths[0]):  # noqa: PTH112 - as above
             what = "there are several inputs" if several else f"{request.paths[0]} is a folder"
@@ -28,6 +28,8 @@ def one_file(request: Request) -> Job | None:
                 f"--out {out} names a file, and {what}.", f"Name a folder: --out {out.with_suffix('')}"
             )
         return None
+    if request.shard is not None:
+        raise UsageError(f"{request.paths[0]} is one image, which has no parts.", "Leave --shard out.")
     source = Path(request.paths[0])
     if os.path.realpath(source) == os.path.realpath(out):
         raise UsageError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from denoiser.storage.base import scheme_of
 
 if TYPE_CHECKING:
     from denoiser.pipeline.cleaner import Output
+    from denoiser.pipeline.shard import Shard
     from denoiser.plugins.manager import Plugins
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -25,6 +27,18 @@ MODEL, INPUT, OUTPUT = "Model", "Which files", "What is written"
 WORK, PLUGINS, MESSAGES = "How it is computed", "Plugins", "Messages"
 
 _OTHER_NAMES = {"jpg": "jpeg", "tif": "tiff", "same": "keep"}
+
+
+class _Shard(click.ParamType):  # type: ignore[type-arg]  # Click 8.1 has none
+    """Part of a job, as text or from the environment of an array's task."""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
+        """Return the part. Raises UsageError."""
+        from denoiser.pipeline import shard
+
+        return value if isinstance(value, shard.Shard) else shard.parse(str(value), os.environ)
 
 
 class _Format(click.Choice):  # type: ignore[type-arg]  # Click 8.1 has none
@@ -95,6 +109,25 @@ PARAMETERS: list[click.Parameter] = [
         flag_value=False,
         default=True,
         help="Do not search subfolders.",
+    ),
+    option(
+        *(INPUT, "--files-from"),
+        metavar="FILE|-",
+        help="Clean the files that this list names, one a line, sorted by folder. - is stdin.",
+        shell_complete=completion.paths,
+    ),
+    option(INPUT, "--null", "-0", is_flag=True, help="NUL ends a path in the list of --files-from."),
+    option(
+        *(INPUT, "--root"),
+        type=NamedPath(path_type=Path, exists=True, file_okay=False),
+        metavar="DIR",
+        help="Folder of the list's paths that --out mirrors. [default: the one common to all]",
+    ),
+    option(
+        *(INPUT, "--shard"),
+        type=_Shard(),
+        metavar="I/N|auto[/N]",
+        help="Clean part I of N, from 0; auto: that of this task of a Slurm, Kubernetes or AWS Batch array.",
     ),
     option(INPUT, "--follow-links", is_flag=True, help="Follow symbolic links to folders."),
     option(
@@ -315,6 +348,10 @@ class Request:
     patterns: tuple[str, ...]
     recursive: bool
     follow_links: bool
+    files_from: str | None
+    null: bool
+    root: Path | None
+    shard: Shard | None
     format: str
     color: bool
     bilevel: bool
@@ -339,7 +376,8 @@ class Request:
 
     def check(self) -> None:
         """Refuse combinations that can't be meant."""
-        if not self.paths:
+        self._check_parts()
+        if not self.paths and self.files_from is None:
             raise UsageError("Nothing to clean.", "Name files or folders: denoise ./scans --out ./clean")
         if "" in self.paths:
             raise UsageError("An empty name stands for nothing.", "Is a variable in the command not set?")
@@ -398,6 +436,27 @@ class Request:
             if given is not None:
                 raise UsageError(f"{name} works with folders, and not with URLs.", remedy)
 
+    def _check_parts(self) -> None:
+        """Refuse what a list or a part of a job can't be combined with."""
+        if self.files_from is not None:
+            if self.paths:
+                raise UsageError("--files-from and paths exclude each other.", "Put all paths into the list.")
+            if not self.files_from:
+                raise UsageError("--files-from is empty.", "Is a variable in the command not set?")
+        elif self.null or self.root is not None:
+            name = "--null" if self.null else "--root"
+            raise UsageError(f"{name} is for the list of --files-from.", "Leave it out.")
+        parts = "--files-from" if self.files_from is not None else "--shard" if self.shard else None
+        if parts is not None and self.watch is not None:
+            raise UsageError(f"--watch goes without {parts}.", "Leave one out.")
+        if self.shard is not None and self.paths == ("-",):
+            raise UsageError("- is one image, which has no parts.", "Leave --shard out.")
+        if self.shard is not None and self.report is not None:
+            raise UsageError(
+                "--shard goes without --report: each part would write the page of all.",
+                "Write it when all parts are done: denoise report OUT --to DIR",
+            )
+
     def _check_cluster(self) -> None:
         """Refuse what a cluster can't do."""
         if self.cluster is None:
@@ -436,6 +495,11 @@ class Request:
             text = f"Note: {folder} holds results of denoise and is left out. Name it to clean it."
             click.echo(on_one_line(text), err=True)
 
+    @property
+    def writer(self) -> str | None:
+        """Name of the record's file that this run writes; None: any that is free."""
+        return None if self.shard is None else self.shard.writer
+
     def load_plugins(self) -> Plugins:
         """Load the plugins; one that can't be is an error."""
         from denoiser.plugins import manager
@@ -451,7 +515,7 @@ class Request:
 
         compare = None
         if self.compare is not None:
-            compare = Comparisons(self.compare, force=self.force, sync=self.sync)
+            compare = Comparisons(self.compare, force=self.force, sync=self.sync, writer=self.writer)
         return Output(
             format=None if self.format == "keep" else self.format,
             color=self.color,

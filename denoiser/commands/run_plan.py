@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from denoiser.commands.run_options import Request
 from denoiser.errors import UsageError, reason
 from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
 from denoiser.pipeline.outcomes import Outcome, Result, Status
-from denoiser.pipeline.plan import Folder, Job, Plan, Selection, is_in, plan, real
+from denoiser.pipeline.plan import Folder, Job, Plan, Selection, is_in, plan, real, renamer
 from denoiser.pipeline.walk import Walk
 from denoiser.plugins.manager import Plugins
 
@@ -33,6 +34,7 @@ class Planned:
         self._compare = request.compare
         if request.compare is not None:
             _refuse_nested(request.compare, request.out)
+        self._shard = request.shard
         self._plan = _plan(request, request.out, plugins, unlisted)
 
     def __iter__(self) -> Iterator[Selection]:
@@ -40,16 +42,20 @@ class Planned:
         for folder in self._plan:
             if self._compare is not None:
                 _refuse_compared(self._compare, folder)
-            if folder:
-                yield Selection(folder, folder.destination, folder.relative)
-            del folder  # the next one is listed meanwhile
+            jobs = Selection(folder, folder.destination, folder.relative)
+            if self._shard is not None:
+                part = self._shard.indices(folder.first, len(folder))
+                jobs = jobs.only(itertools.chain.from_iterable(part))
+            if jobs:
+                yield jobs
+            del folder, jobs  # the next one is listed meanwhile
 
     def count(self) -> Iterator[int]:
         """Yield the numbers of files found so far; the last one is about how many there are."""
         found = 0
         for number in self._plan.count():
             found += number
-            yield found
+            yield found if self._shard is None else self._shard.share(found)
 
 
 def _plan(request: Request, out: Path, plugins: Plugins, unlisted: list[Result]) -> Plan:
@@ -60,14 +66,21 @@ def _plan(request: Request, out: Path, plugins: Plugins, unlisted: list[Result])
         text = f"can't be read: {reason(error)}."
         unlisted.append(Result(folder.source, folder.destination, Status.FAILED, Outcome(error=text)))
 
+    suffixes = None if request.format == "keep" else FORMATS[request.format][1]
+    renamed = dict.fromkeys(unwritten, UNWRITTEN)
+    if request.files_from is not None:
+        from denoiser.pipeline.listed import FileList, plan_list
+
+        files = FileList(request.files_from, null=request.null, root=request.root)
+        return plan_list(files, out, renamer(suffixes, renamed))
     return plan(
         request.paths,
         out,
         walk=Walk(
             request.patterns, request.recursive, request.follow_links, SUFFIXES | read, request.say_left_out
         ),
-        suffixes=None if request.format == "keep" else FORMATS[request.format][1],
-        renamed=dict.fromkeys(unwritten, UNWRITTEN),
+        suffixes=suffixes,
+        renamed=renamed,
         aside=[folder for folder in (request.compare, request.report) if folder is not None],
         onerror=onerror,
     )

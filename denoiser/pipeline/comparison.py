@@ -23,11 +23,13 @@ _GAIN, _MOST = 4.0, 95.0
 class Comparisons:
     """Writes comparisons below a folder; a file there that is not ours stays, unless `force` is set."""
 
-    def __init__(self, folder: Path, *, force: bool = False, sync: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, force: bool = False, sync: bool = False, writer: str | None = None
+    ) -> None:
         self._folder = folder
         self._force = force
         self._sync = sync
-        self._record = Record(folder, sync=sync)
+        self._record = Record(folder, sync=sync, writer=writer)
         self._written: dict[str, list[tuple[str, Written]]] = {}
 
     def up_to_date(self, relative: str, source: Path, made_with: str) -> bool:
