@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from denoiser.pipeline import shard
 from tests.helpers import fakes
 from tests.helpers.command import Denoise
 from tests.helpers.files import recorded, tree
@@ -187,9 +186,8 @@ def test_an_output_that_the_list_names_as_an_input_is_refused(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kills groups of processes")
 def test_parts_at_the_same_time_that_are_killed_and_repeated_do_what_is_left(
-    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(shard, "BLOCK", 64)
     model = fakes.flattener(tmp_path / "m.keras")
     slow = tmp_path / "slow.py"
     slow.write_text(
