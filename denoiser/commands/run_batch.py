@@ -173,11 +173,11 @@ class Batch:
 
     def _jobs(self, folders: Iterable[Selection]) -> Iterator[Job]:
         """Yield the jobs of folders; what killed runs left there is removed first, even if there are none."""
-        compare = self._request.compare
+        compare, alone = self._request.compare, self._request.shard is None
         for folder in folders:
-            atomic.sweep([Path(folder.destination)])
+            atomic.sweep([Path(folder.destination)], alone=alone)
             if compare is not None:
-                atomic.sweep([compare / folder.relative])
+                atomic.sweep([compare / folder.relative], alone=alone)
             yield from folder
             del folder  # the next one is listed meanwhile
 

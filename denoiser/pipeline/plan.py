@@ -73,7 +73,7 @@ class Folder(Sequence[Job]):
     def __getitem__(self, index: int | slice) -> Job | list[Job]:
         if isinstance(index, slice):
             return [self[each] for each in range(*index.indices(len(self)))]
-        folder, name = self._input(range(len(self))[index])
+        folder, name = self._input(index)
         output = self._renamed(name)
         return Job(
             Path(os.path.join(folder, name)),  # noqa: PTH118 - half the time of joining paths
@@ -82,8 +82,12 @@ class Folder(Sequence[Job]):
         )
 
     def _input(self, index: int) -> tuple[str, str]:
-        part = bisect.bisect_right(self._starts, index) - 1
-        return self.parts[part].folder, self.parts[part].names[index - self._starts[part]]
+        index += len(self) if index < 0 else 0
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = bisect.bisect_right(self._starts, index) - 1
+        part = self.parts[number]
+        return part.folder, part.names[index - self._starts[number]]
 
     def outputs(self) -> Iterator[str]:
         """Yield the names of the outputs in this folder."""

@@ -147,7 +147,7 @@ class ProcessPool:
         self._workers.remove(worker)
         worker.end()
         unfinished, later = worker.unfinished(), list(worker.chunks)[1:]
-        atomic.sweep({job.destination.parent for _, job in unfinished})
+        atomic.sweep({job.destination.parent for _, job in unfinished}, own=True)
         alone = []
         for number, job in unfinished:
             if number in self._retried:

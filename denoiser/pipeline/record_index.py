@@ -156,14 +156,14 @@ class Index:
         return opened
 
     def lines(self, output: str) -> Lines:
-        """Return the lines of one output. Raises FileNotFoundError if a file is gone."""
+        """Return one output's lines, and perhaps others. Raises FileNotFoundError if a file is gone."""
         table = self._table(hash(output.rpartition("/")[0]) % GROUPS)
         digest = hash(output) & _MASK
         first = bisect.bisect_left(table.digests, digest)
         last = bisect.bisect_right(table.digests, digest, first)
         found = Lines()
         places = sorted([*table.places[first:last], *table.recent.get(digest, ())])
-        self._take(found, places, lambda line: _output(line) == output)
+        self._take(found, places)
         return found
 
     def pieces(self) -> Iterator[Lines]:
@@ -176,18 +176,16 @@ class Index:
                 last = min(first + PIECE, len(table.digests))
                 last = bisect.bisect_right(table.digests, table.digests[last - 1])
                 found = Lines()
-                self._take(found, sorted(table.places[first:last]), lambda _: True)
+                self._take(found, sorted(table.places[first:last]))
                 yield found
                 first = last
 
-    def _take(self, lines: Lines, places: list[int], wanted: Callable[[bytes], bool]) -> None:
+    def _take(self, lines: Lines, places: list[int]) -> None:
         """Read the lines at places, which are sorted, file by file."""
         by_file: dict[int, list[bytes]] = {}
         for place in places:
             number, offset = place >> _OFFSET_BITS, place & ((1 << _OFFSET_BITS) - 1)
-            line = self._line(number, offset)
-            if wanted(line):
-                by_file.setdefault(number, []).append(line)
+            by_file.setdefault(number, []).append(self._line(number, offset))
         for number, found in by_file.items():
             lines.read(found, self._files[number].changed_ns)
 

@@ -22,6 +22,8 @@ Number = tuple[int, int]
 Fail = Callable[[str, str, OSError], None]
 """Told of a folder that can't be listed: its path, its path below the root, and the error."""
 
+_NUMBERS = re.compile(r"([0-9]+)")
+
 COUNTED = 1_000
 """Files between two numbers of a count, which thus never takes long."""
 
@@ -49,7 +51,7 @@ class Walk:
 
 def natural_key(text: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key by which page9 comes before page10, whatever the case."""
-    parts = re.split(r"([0-9]+)", text.casefold())
+    parts = _NUMBERS.split(text.casefold())
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
 
 
@@ -60,7 +62,7 @@ def sort_key(name: str) -> bytes:
     its zeros in front, if any. `name_of` is the inverse.
     """
     key = bytearray()
-    for part in re.split(r"([0-9]+)", name.casefold()):
+    for part in _NUMBERS.split(name.casefold()):
         if part.isdecimal():
             digits = str(int(part))
             longer, rest = divmod(len(digits), 255)

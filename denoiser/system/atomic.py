@@ -248,22 +248,30 @@ def marker(folder: Path, content: str) -> Iterator[Path]:
             os.unlink(path)  # noqa: PTH108 - a string already
 
 
-def sweep(folders: Iterable[Path]) -> int:
+def sweep(folders: Iterable[Path], *, own: bool = False, alone: bool = True) -> int:
     """Remove the temporary files of killed runs in these folders (not below them); returns their number.
 
     Without locks, files that are a day old are removed.
+
+    Args:
+        folders: The folders.
+        own: Whether only files of this run are removed, of processes that it has lost.
+        alone: Whether all runs at work there are on this machine. Some network file systems tell no other
+            machine of a lock, so where they may not be, a file must also be a day old.
     """
     removed = 0
     for folder in folders:
         try:
-            names = [name for name in os.listdir(folder) if _TEMPORARY.fullmatch(name)]  # noqa: PTH208 - faster
+            with os.scandir(folder) as listing:  # one by one: there may be millions
+                found = (_TEMPORARY.fullmatch(entry.name) for entry in listing)
+                names = [each[0] for each in found if each and (not own or each[1] == f"{_RUN}-")]
         except OSError:
             continue
         for name in names:
             with contextlib.suppress(OSError), (folder / name).open("r+b") as file:
                 locked = lock(file.fileno())
                 old = time.time() - os.fstat(file.fileno()).st_mtime > _DAY
-                if locked or (locked is None and old):
+                if (locked and (alone or old)) or (locked is None and old):
                     (folder / name).unlink()
                     removed += 1
     return removed

@@ -101,3 +101,14 @@ def test_sweeping_takes_the_dead_and_spares_the_living(tmp_path: Path) -> None:
         file.write(b"living")
         assert atomic.sweep([tmp_path, tmp_path / "nowhere"]) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png"]
+
+
+def test_what_may_be_another_machines_is_kept_for_a_day(tmp_path: Path) -> None:
+    left = tmp_path / f".a.png.01234567-0123456789ab{atomic.SUFFIX}"
+    left.write_bytes(b"half")
+    assert atomic.sweep([tmp_path], own=True) == atomic.sweep([tmp_path], alone=False) == 0
+    os.utime(left, (1, 1))
+    assert atomic.sweep([tmp_path], own=True) == 0
+    assert atomic.sweep([tmp_path], alone=False) == 1
+    left.write_bytes(b"half")
+    assert atomic.sweep([tmp_path]) == 1
