@@ -55,7 +55,7 @@ _RANGE = (0.1, 0.9)
 _WEAK, _WEAK_GRAIN = 1.2 / 255, 2.5 / 255
 """Noise that is too weak to learn from; if it is correlated, texture may well be taken for it."""
 
-_DIFFERENT = 1.6
+_DIFFERENT = 2.0
 _MUCH_SATURATED = 0.2
 _MASKED = 1 / 16
 _REGULARIZE = 2.0

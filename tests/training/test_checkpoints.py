@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from denoiser._types import Floats
 from denoiser.errors import TrainingError
-from denoiser.training import checkpoints, datasets, loop, recipes, run
+from denoiser.training import checkpoints, datasets, feed, loop, recipes, run
 from denoiser.training.checkpoints import State
 from denoiser.training.feed import Source
 from denoiser.training.plan import Plan
@@ -83,6 +84,43 @@ def test_a_killed_training_ends_with_the_weights_of_one_that_was_not(tmp_path: P
         (point.patches, point.db) for point in told.points
     ]
     assert ticks[0].fraction > 50 / 120
+
+
+class Nudge:
+    """Changes targets by a number that it takes from the network's weights at each check."""
+
+    def __init__(self) -> None:
+        self.memory: dict[str, Any] = {}
+
+    def refresh(self, model: Any) -> None:
+        self.memory = {f"{feed.REFINED}sum": np.array([sum(float(np.sum(w)) for w in model.get_weights())])}
+
+    def resume(self, model: Any) -> None:
+        assert list(self.memory) == [f"{feed.REFINED}sum"]
+
+    def targets(self, block: feed.Block, fraction: float) -> Floats:
+        number = np.float32(0.1 * fraction * np.sin(self.memory[f"{feed.REFINED}sum"][0]))
+        return block.clean + number
+
+
+@pytest.mark.slow
+def test_targets_that_come_from_the_network_are_resumed_too(tmp_path: Path) -> None:
+    path = tmp_path / "x.training"
+
+    def die(tick: loop.Tick) -> None:
+        if tick.fraction > 0.5:
+            raise KilledError
+
+    whole, _ = fitted(refine=Nudge())
+    plain, _ = fitted()
+    with pytest.raises(KilledError):
+        fitted(on_state=lambda state: checkpoints.write(path, state, {}), on_progress=die, refine=Nudge())
+    rest, _ = fitted(resume=checkpoints.read(path)[0], refine=Nudge())
+    for first, second in zip(whole.get_weights(), rest.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert any(
+        not np.array_equal(*pair) for pair in zip(whole.get_weights(), plain.get_weights(), strict=True)
+    )
 
 
 @pytest.mark.slow
