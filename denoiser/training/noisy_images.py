@@ -409,10 +409,12 @@ def _read(plan: Plan, folder: Path) -> _Found:
             "These images are nearly clean: use them as clean images, with --noise.",
         )
     texts += _different(measured, names)
+    paired = plan.data.method in (None, "frames")
     count, what = len(groups), "scenes" if plan.data.frames else "images"
     if count == 1:
         taught, held = (
-            _part(_shots(groups[0], measured, 0, single=last), last=last) for last in (False, True)
+            _part(_shots(groups[0], measured, 0, paired=paired, single=last), last=last)
+            for last in (False, True)
         )
         kept, number = f"a quarter of the one {what[:-1]}", 1
         texts.append(f"There is one {what[:-1]} only: a quarter of it is held out for the figures.")
@@ -421,7 +423,7 @@ def _read(plan: Plan, folder: Path) -> _Found:
         parts: tuple[list[Shot], list[Shot]] = ([], [])
         for index, group in enumerate(groups):
             last = index in chosen
-            parts[last].extend(_shots(group, measured, index, single=last))
+            parts[last].extend(_shots(group, measured, index, paired=paired, single=last))
         taught, held = parts
         kept, number = f"{len(chosen):,} of {count:,} noisy {what}", len(chosen)
     about = f"{count:,} noisy {what if count > 1 else what[:-1]} of the user's own"
@@ -472,14 +474,16 @@ def scaled(groups: Sequence[Sequence[Floats]]) -> tuple[list[list[Floats]], str]
     return result, f", whose values {low:.4g} to {high:.4g} count as {_RANGE[0]} to {_RANGE[1]}"
 
 
-def _shots(group: Sequence[Floats], measured: Measured, number: int, *, single: bool) -> list[Shot]:
+def _shots(
+    group: Sequence[Floats], measured: Measured, number: int, *, paired: bool, single: bool
+) -> list[Shot]:
     """Return the shots of one image, or of the frames of one scene.
 
-    The target of a frame is the mean of the others, or, if `single`, one of them.
+    The target of a frame is the mean of the others, or, if `single`, one of them; itself if not `paired`.
     """
     known = [np.where(measured.limits.unusable(frame), np.float32(np.nan), frame) for frame in group]
-    if len(group) == 1:
-        return [Shot(group[0], known[0], number)]
+    if len(group) == 1 or not paired:
+        return [Shot(frame, own, number) for frame, own in zip(group, known, strict=True)]
     if single:
         return [Shot(frame, known[index - 1], number) for index, frame in enumerate(group)]
     total = np.sum(known, axis=0, dtype=np.float64)

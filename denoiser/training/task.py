@@ -141,10 +141,6 @@ class Task:
                 )
         if self.method not in (None, *METHODS):
             raise UsageError(f"There is no method {self.method!r}.", f"Known: {', '.join(METHODS)}.")
-        if self.frames and self.method not in (None, "frames"):
-            raise UsageError(
-                f"The method {self.method} is not for frames of one scene.", "Leave out --method."
-            )
         if self.method == "frames" and not self.frames:
             raise UsageError(
                 "The method frames needs frames of one scene.", "Add --frames if these are frames."

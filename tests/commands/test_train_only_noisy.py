@@ -96,7 +96,6 @@ def test_from_scratch_it_is_compared_with_doing_nothing_in_python_too(store: Pat
         (("--recipe", "general"), "--recipe goes with them"),
         (("--model", "digits"), "can't teach digits"),
         (("--method", "frames"), "needs frames of one scene"),
-        (("--frames", "--method", "flat"), "not for frames"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

@@ -196,6 +196,20 @@ def test_frames_are_each_others_targets(tmp_path: Path) -> None:
     assert found.held_out.basis == "another frame"
 
 
+def test_another_method_takes_each_frame_for_itself_and_holds_out_whole_scenes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    for number, image in enumerate(scenes(3)):
+        shots = [np.asarray(image + rng.normal(0, 0.08, image.shape), np.float32) for _ in range(2)]
+        write(tmp_path / "n" / str(number), shots)
+    found = dataset(tmp_path / "n", frames=True, method="masked")
+    assert (found.method, found.held) == ("masked", "1 of 3 noisy scenes")
+    _, target = found.feed(500, np.random.default_rng(0))
+    known = np.isfinite(target)
+    assert known.mean() == pytest.approx(1 / 16, rel=0.2)
+    assert found.held_out is not None
+    assert np.array_equal(found.held_out.inputs, found.held_out.targets)
+
+
 def test_a_stack_in_one_file_is_frames_too(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     pages = [
