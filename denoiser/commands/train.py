@@ -159,9 +159,9 @@ PARAMETERS: list[click.Parameter] = [
 def train(**given: Any) -> None:
     """Teach a network a noise, and keep it under a name.
 
-    IMAGES is a folder of clean images. Without it, the network learns from MNIST (digits) or from what the
-    built-in generator draws. Ctrl-C keeps the best weights so far. Repeat the command of a killed training
-    to resume it.
+    IMAGES is a folder of clean images. Without it and --only-noisy, the network learns from MNIST (digits) or
+    from what the built-in generator draws. Ctrl-C keeps the best weights so far. Repeat the command of a
+    killed training to resume it.
     """
     with _errors_only() if given["quiet"] else contextlib.nullcontext():
         _train(given)
