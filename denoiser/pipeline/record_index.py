@@ -33,7 +33,7 @@ RECENT = 10_000
 
 _LOADED = 8
 _OPEN = 32
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 _START = b'{"output":"'
 _OFFSET_BITS = 44
 _MASK = (1 << 64) - 1
