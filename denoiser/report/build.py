@@ -35,12 +35,13 @@ ALONE_ROWS = 100
 ALONE_BYTES = 10_000_000
 """Largest size of a page that stands alone, in bytes."""
 
-_ALONE_SIZES = (Size(512, 384, 75), Size(384, 256, 60), Size(256, 192, 50))
+_WEBP = "image/webp"
+_ALONE_SIZES = (Size(512, 384, 75, _WEBP), Size(384, 256, 60, _WEBP), Size(256, 192, 50, _WEBP))
 """How large pictures are in a page that stands alone; the first with which it is small enough."""
 
 PAGE, ALL, PICTURES = "index.html", "results.jsonl", "img"
-_PICTURE = re.compile(r"[0-9a-f]{24}\.(webp|png)")
-_ROW_BYTES, _LITTLE_BYTES = 400_000, 500_000_000
+_PICTURE = re.compile(r"[0-9a-f]{24}\.(jpg|webp|png)")
+_ROW_BYTES, _LITTLE_BYTES = 500_000, 500_000_000
 """Most that the pictures of a file take, whole and detail before and after; and what is not worth a word."""
 
 _LARGE_BYTES = 16 << 20
@@ -279,7 +280,7 @@ class Pictures:
         if not isinstance(content, bytes) or view.kind == "image/png":
             return content  # small ones stand in the page
         assert self._folder is not None  # noqa: S101 - asked before
-        path = self._folder / f"{hashlib.sha256(content).hexdigest()[:24]}.webp"
+        path = self._folder / f"{hashlib.sha256(content).hexdigest()[:24]}{view.ending}"
         if path.name not in self._names:
             self._names.add(path.name)
             if not path.exists():

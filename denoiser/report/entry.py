@@ -30,7 +30,12 @@ class View:
     height: int
     before: bytes | Path | None
     after: bytes | Path | None
-    kind: str = "image/webp"
+    kind: str = "image/jpeg"
+
+    @property
+    def ending(self) -> str:
+        """The ending of a file with an image of this kind."""
+        return {"image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png"}[self.kind]
 
 
 @dataclass(frozen=True)

@@ -207,19 +207,15 @@ def _content(rest: Floats, count: Floats, bounds: _Bounds) -> Floats:
     """
     spread = _CHANCE * math.sqrt(1.0 + sum(_RING[each] * high**2 for each, (_, high) in bounds.items()))
     energy = _sums(rest * rest)
-    scales = [(count, energy), (_around(count), _around(energy))]
-    excess = [np.zeros_like(energy) for _ in scales]
-    for (distance, diagonal), (low, high) in bounds.items():
-        for step in _DIRECTIONS[diagonal]:
-            shared = _shared(rest, distance, step)
-            for index, (number, power) in enumerate(scales):
-                here = (shared, _around(shared))[index] / np.maximum(power, _TINY)
-                chance = spread / np.sqrt(number)
-                np.maximum(excess[index], np.maximum(here - high, low - here) - chance, out=excess[index])
-    parts = [
-        np.sqrt(power / number * np.minimum(off, 1.0))
-        for (number, power), off in zip(scales, excess, strict=True)
-    ]
+    steps = [(each, step) for each in bounds for step in _DIRECTIONS[each[1]]]
+    # All directions at once: of a small image, each call takes longer than its numbers.
+    shared = np.stack([_shared(rest, distance, step) for (distance, _), step in steps])
+    low, high = np.array([bounds[each] for each, _ in steps], np.float32).T[:, :, None, None]
+    parts = []
+    for number, power, products in ((count, energy, shared), tuple(map(_around, (count, energy, shared)))):
+        here = products / np.maximum(power, _TINY)
+        off = np.maximum(here - high, low - here).max(axis=0) - spread / np.sqrt(number)
+        parts.append(np.sqrt(power / number * np.clip(off, 0.0, 1.0)))
     return np.asarray(np.where(energy > count * _LEAST**2, np.maximum(*parts), 0.0), np.float32)
 
 
@@ -232,7 +228,10 @@ def _bounds(rest: Floats, image: Floats) -> _Bounds:
     A denoiser may take away all of the noise or only the fine part of it, but nothing that is not alike in
     all directions: the bounds are those of the quietest blocks of both the difference and the image.
     """
-    parts = [_quietest(rest, balanced=True), _quietest(image)]
+    parts = []
+    for blocks in (_quietest(rest, balanced=True), _quietest(image)):
+        own = np.mean(np.square(blocks), axis=(1, 2), keepdims=True)
+        parts.append(np.asarray(blocks / np.sqrt(own), np.float32))  # so that a product is a correlation
     found = {}
     for distance in _DISTANCES:
         for diagonal in (False, True):
@@ -262,7 +261,10 @@ def _usual(rest: Floats) -> float:
 
 
 def _alike(blocks: Floats, distance: int, *, diagonal: bool) -> float:
-    """Correlation of blocks with themselves `distance` pixels on, the same in all directions; 0 of none."""
+    """Correlation of blocks with themselves `distance` pixels on, the same in all directions; 0 of none.
+
+    The blocks have a root mean square of 1.
+    """
     if not len(blocks):
         return 0.0
     keep = _SMALL - distance
@@ -274,8 +276,8 @@ def _alike(blocks: Floats, distance: int, *, diagonal: bool) -> float:
         )
     else:
         pairs = ((blocks[:, first], blocks[:, last]), (blocks[:, :, first], blocks[:, :, last]))
-    own = np.mean(np.square(blocks), axis=(1, 2))
-    return float(np.median([np.mean(here * there, axis=(1, 2)) / own for here, there in pairs]))
+    found = np.sort([np.mean(here * there, axis=(1, 2)) for here, there in pairs], axis=None)
+    return float(found[(found.size - 1) // 2] + found[found.size // 2]) / 2.0
 
 
 def _shared(rest: Floats, distance: int, step: tuple[int, int]) -> Floats:
@@ -301,10 +303,12 @@ def _balanced(image: Floats, count: Floats) -> Floats:
 
 
 def _around(blocks: Floats) -> Floats:
-    """Sum over the 3x3 blocks around each."""
-    wide = np.pad(blocks, 1)
-    rows = wide[:-2] + wide[1:-1] + wide[2:]
-    return np.asarray(rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:], np.float32)
+    """Sum over the 3x3 blocks around each, (..., rows, columns)."""
+    *many, rows, columns = blocks.shape
+    wide = np.zeros((*many, rows + 2, columns + 2), np.float32)
+    wide[..., 1:-1, 1:-1] = blocks
+    tall = wide[..., :-2, :] + wide[..., 1:-1, :] + wide[..., 2:, :]
+    return np.asarray(tall[..., :-2] + tall[..., 1:-1] + tall[..., 2:], np.float32)
 
 
 def _sums(image: Floats, side: int = BLOCK) -> Floats:

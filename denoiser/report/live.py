@@ -68,18 +68,17 @@ class Live:
         if view.kind == "image/png":
             return view  # small ones stand in the page
         before, after = (
-            self._write(f"{name}\0{view.name}\0{which}", content)
+            self._write(f"{name}\0{view.name}\0{which}", content, view.ending)
             for which, content in (("before", view.before), ("after", view.after))
         )
         return replace(view, before=before, after=after)
 
-    def _write(self, key: str, content: bytes | Path | None) -> bytes | Path | None:
+    def _write(self, key: str, content: bytes | Path | None, ending: str) -> bytes | Path | None:
         if not isinstance(content, bytes):
             return content
         assert self._pictures is not None  # noqa: S101 - asked before
-        path = (
-            self._pictures / f"{hashlib.sha256(key.encode(errors='surrogateescape')).hexdigest()[:24]}.webp"
-        )
+        digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
+        path = self._pictures / f"{digest[:24]}{ending}"
         atomic.write(path, content)
         return path
 
