@@ -60,6 +60,18 @@ def rows(outcome: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in outcome.stdout.splitlines()]
 
 
+def test_rows_of_a_report_come_from_the_processes(digits: Path, model: Path) -> None:
+    look = digits.parent / "look"
+    outcome = run(digits, "--out", digits.parent / "out", "--model", model, "--jobs", 2, "--report", look)
+    assert outcome.returncode == 0, outcome.stderr
+    lines = [json.loads(line) for line in (look / "results.jsonl").read_text().splitlines()]
+    assert len(lines) == FILES
+    assert all(line["harm"] is not None and line["pages"] == 1 for line in lines)
+    (large,) = [line for line in lines if line["width"] == 400]
+    assert large["name"] == "100.png"
+    assert len(list((look / "img").iterdir())) == 2
+
+
 def plugin(folder: Path, body: str) -> Path:
     path = folder / "odd.py"
     path.write_text(f"import os, sys, time\nfrom denoiser import hookimpl\nparent = os.getpid()\n{body}")
