@@ -128,7 +128,7 @@ def test_a_list_that_is_not_sorted_is_refused_with_a_command_that_sorts_it(
 SLIPS = {
     "both": (("scans", "--files-from", "list"), "exclude each other"),
     "alone": (("scans", "--root", "scans"), "--root is for the list"),
-    "no end": (("scans", "-0"), "--null is for the list"),
+    "no end": (("scans", "--null"), "--null is for the list"),
     "empty": (("--files-from", "empty"), "names no files"),
     "missing": (("--files-from", "missing"), "The list missing can't be read: No such file"),
     "a folder": (("--files-from", "scans"), "The list scans can't be read: Is a directory"),
