@@ -1,8 +1,8 @@
 """The record of an output folder in a storage: segments that are written once, and held as digests.
 
 A bucket can't append, so each wave of files is one object of lines, below `.denoise/`. Their names sort by
-time: of two lines on one output, the later counts. In memory there are three numbers for an output, 24 bytes,
-as there may be millions. What lies in the storage decides: a line counts as long as the object that it
+time: of two lines on one output, the later counts. In memory there are three numbers for an output, each
+beside one for its name, as there may be millions. What lies in the storage decides: a line counts as long as the object that it
 describes is there.
 """
 
@@ -36,7 +36,7 @@ def number(text: str) -> int:
 
 
 class Index:
-    """Numbers by texts, in 16 bytes each; the last of several counts."""
+    """Numbers by texts, in 16 bytes each and as many once they are sorted; the last of several counts."""
 
     def __init__(self) -> None:
         self._keys, self._values = array("Q"), array("Q")
