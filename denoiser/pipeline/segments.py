@@ -2,8 +2,8 @@
 
 A bucket can't append, so each wave of files is one object of lines, below `.denoise/`. Their names sort by
 time: of two lines on one output, the later counts. In memory there are three numbers for an output, each
-beside one for its name, as there may be millions. What lies in the storage decides: a line counts as long as the object that it
-describes is there.
+beside one for its name, as there may be millions. What lies in the storage decides: a line counts as long as
+the object that it describes is there.
 """
 
 from __future__ import annotations
