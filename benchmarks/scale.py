@@ -15,11 +15,15 @@ included, for each number of files, in processes of their own:
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
@@ -42,9 +46,14 @@ print(made_with(Denoiser(sys.argv[1]), Output()))
 """
 
 
-def make(folder: Path, count: int, each: int) -> list[str]:
-    """Make so many images, and return their paths below the folder."""
-    names = []
+def names(count: int, each: int) -> Iterator[str]:
+    """Yield the paths of so many images below their folder."""
+    for number in range(count):
+        yield f"box{number // each:06d}/scan_{number % each:06d}.png"
+
+
+def make(folder: Path, count: int, each: int) -> None:
+    """Make so many images."""
     for first in range(0, count, each):
         box = folder / f"box{first // each:06d}"
         box.mkdir(parents=True)
@@ -57,16 +66,13 @@ def make(folder: Path, count: int, each: int) -> list[str]:
                 Image.new("L", (28, 28), 40).save(original)
             elif index:
                 os.link(original, box / name)
-            names.append(f"{box.name}/{name}")
-    return names
 
 
-def record(out: Path, source: Path, names: list[str], made_with: str) -> None:
+def record(out: Path, source: Path, outputs: Iterator[str], made_with: str) -> None:
     """Write the record of a run that cleaned all of them, in its order."""
     (out / ".denoise").mkdir()
     with (out / ".denoise/00000000.jsonl").open("w", encoding="ascii") as file:
-        for first in range(0, len(names), 64):
-            chunk = names[first : first + 64]
+        while chunk := list(itertools.islice(outputs, 64)):
             for name in chunk:
                 file.write(json.dumps({"output": name, "begun": 1}, separators=(",", ":")) + "\n")
             for name in chunk:
@@ -90,13 +96,26 @@ def measure(command: list[str], wanted: str) -> tuple[float, float]:
         tempfile.TemporaryFile() as output,
         subprocess.Popen(command, stdout=output, stderr=output) as process,
     ):
-        _, status, usage = os.wait4(process.pid, 0)
+        memory, ended = 0, 0
+        while not ended:
+            memory = _most(process.pid) or memory
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            time.sleep(0.02)
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(max(0, output.seek(0, os.SEEK_END) - 1000))
         text = output.read().decode()
     if process.returncode or wanted not in text:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}: {text}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6
+    return usage.ru_utime + usage.ru_stime, memory * 1024 / 1e6
+
+
+def _most(process: int) -> int:
+    """KiB that a process had at most (Linux). What `wait4` tells may be of the process that started it."""
+    try:
+        found = re.search(r"VmHWM:\s*(\d+)", Path(f"/proc/{process}/status").read_text())
+    except OSError:
+        found = None
+    return int(found[1]) if found else 0
 
 
 def main() -> None:
@@ -105,15 +124,16 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--most", type=int, default=1_000_000, help="files, at most")
+    parser.add_argument("--least", type=int, default=1_000, help="files, at least")
     parser.add_argument("--flat", action="store_true", help="all files in one folder")
     parser.add_argument("--folder", type=Path, help="where the files are made")
     arguments = parser.parse_args()
     print("| files | plan | dry run | finished |", "| --- | --- | --- | --- |", sep="\n")
-    for count in [count for count in COUNTS if count <= arguments.most]:
+    for count in [count for count in COUNTS if arguments.least <= count <= arguments.most]:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
             scans, clean = Path(place, "scans"), Path(place, "clean")
             each = count if arguments.flat else EACH
-            names = make(scans, count, each)
+            make(scans, count, each)
             python = [sys.executable, "-c"]
             run = [
                 sys.executable,
@@ -125,16 +145,20 @@ def main() -> None:
                 "--dry-run",
                 "--no-plugins",
             ]
-            results = [
-                measure([*python, PLAN, str(scans), str(clean)], f"{count}"),
-                measure([*run, "--out", str(clean)], f"{count} would be cleaned"),
-            ]
+            print(f"| {count:,} |", end="", flush=True)
+            show(measure([*python, PLAN, str(scans), str(clean)], f"{count}"), count)
+            show(measure([*run, "--out", str(clean)], f"{count} would be cleaned"), count)
             make(clean, count, each)
             made_with = subprocess.check_output([*python, MADE_WITH, "general"], text=True).strip()
-            record(clean, scans, names, made_with)
-            results.append(measure([*run, "--out", str(clean)], f"{count} up to date"))
-            cells = [f"{memory:.0f} MB, {count / seconds:,.0f} /s" for seconds, memory in results]
-            print(f"| {count:,} | {' | '.join(cells)} |", flush=True)
+            record(clean, scans, names(count, each), made_with)
+            show(measure([*run, "--out", str(clean)], f"{count} up to date"), count)
+            print(flush=True)
+
+
+def show(result: tuple[float, float], count: int) -> None:
+    """Print a cell of the table."""
+    seconds, memory = result
+    print(f" {memory:.0f} MB, {count / seconds:,.0f} /s |", end="", flush=True)
 
 
 if __name__ == "__main__":
