@@ -4,9 +4,10 @@
     python benchmarks/explore.py --judge general FILE.keras ...
 
 Every shape starts from scratch by the recipe of `general` (bsds400/ in DENOISER_DATA). Shapes and models are
-judged alike: by 2,048 patches of photographs that training leaves out, under every noise of `NOISES`, which
-the networks see patch by patch; nothing is merged. `--judge` trains nothing. Short trainings favour what
-learns fast: they say which shapes deserve a long one. The last digit of a figure is not certain.
+judged alike: by 2,048 patches of photographs that training leaves out, a tenth of them drawn instead, under
+every noise of `NOISES`, which the networks see patch by patch; nothing is merged. `--judge` trains nothing.
+Short trainings favour what learns fast: they say which shapes deserve a long one. The last digit of a figure
+is not certain.
 """
 
 from __future__ import annotations

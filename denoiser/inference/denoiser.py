@@ -38,7 +38,7 @@ Tick = Callable[[int, int], object]
 PIXELS = 4
 """Version of the computation from input to output. An output made by another version is not up to date."""
 
-QUALITIES: Mapping[str, int] = {"fast": 25, "balanced": 13, "best": 7}
+QUALITIES: Mapping[str, int] = {"fast": 21, "balanced": 11, "best": 5}
 """Pixels between patches, by quality.
 
 None is a multiple of 4: there the borders of all patches' tokens coincide. See `benchmarks/strides.py`.

@@ -149,7 +149,7 @@ def test_larger_files_come_out_in_order_with_bad_ones_between_them(
     assert names == [*(f"{index}.png" for index in range(10)), "10.tif"]
     assert "5.png can't be decoded" in outcome.err
     assert "7.png is not an image" in outcome.err
-    assert "9 cleaned, 2 failed" in outcome.err
+    assert "9 cleaned (13 pages), 2 failed" in outcome.err
     for name in tree(out):
         with Image.open(out / name) as after, Image.open(pages / name) as before:
             count = getattr(before, "n_frames", 1)
