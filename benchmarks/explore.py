@@ -1,11 +1,13 @@
 """Which shape of `general` learns most from equally many patches, and how trained models compare.
 
     python benchmarks/explore.py [--patches 300000] [--only NAME ...] [--precision bfloat16] [--json FILE]
-    python benchmarks/explore.py --judge general FILE.keras ...
+    python benchmarks/explore.py --judge general FILE.keras ... [--merged]
 
 Every shape starts from scratch by the recipe of `general` (bsds400/ in DENOISER_DATA). Shapes and models are
 judged alike: by 2,048 patches of photographs that training leaves out, a tenth of them drawn instead, under
 every noise of `NOISES`, which the networks see patch by patch; nothing is merged. `--judge` trains nothing.
+With `--merged` it cleans the middles of the photographs that training leaves out instead, as the command does
+at balanced quality: a network whose patches err alike gains less from their mean.
 Short trainings favour what learns fast: they say which shapes deserve a long one. The last digit of a figure
 is not certain.
 """
@@ -20,8 +22,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import strides
 from machine import describe
 
+from denoiser.noise import parse
 from denoiser.training import recipes
 from denoiser.training.datasets import EPOCH, dataset_for
 from denoiser.training.evaluation import figure, look
@@ -68,6 +73,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--judge", nargs="+", metavar="MODEL", help="judge these instead of training")
+    parser.add_argument("--merged", action="store_true", help="judge whole images")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     given = parser.parse_args()
     folder = os.environ.get("DENOISER_DATA")
@@ -79,7 +85,8 @@ def main() -> None:
     print(f"| what | multiply-adds | weights | patches | all | {' | '.join(names)} |")
     print("| --- |" + " --- |" * (4 + len(names)), flush=True)
     if given.judge:
-        rows = [_judged(name, photographs) for name in given.judge]
+        judged = _merged if given.merged else _judged
+        rows = [judged(name, photographs) for name in given.judge]
     else:
         rows = [_trained(name, photographs, given.patches, given.precision) for name in given.only]
     if given.json:
@@ -98,6 +105,23 @@ def _judged(name: str, photographs: Path) -> dict[str, Any]:
     everything = figure("all", look(network, *dataset.validation))["output_db"]
     each = [figure(noise, look(network, *pair))["output_db"] for noise, *pair in dataset.levels()]
     return _row(name, model.config, int(model.card.get("patches", 0)), everything, each)
+
+
+def _merged(name: str, photographs: Path) -> dict[str, Any]:
+    from denoiser import Denoiser
+
+    model = modelfile.read(store.find(name) or Path(name), name=name)
+    clean = np.stack(strides.middles(photographs)) / np.float32(255)
+    each = []
+    with Denoiser(model) as denoiser:
+        for noise in NOISES:
+            noisy = clean
+            if noise != recipes.CLEAN:
+                noisy = parse(noise)(clean, np.random.default_rng(7))
+            noisy = np.asarray(np.rint(255 * np.clip(noisy, 0, 1)), np.uint8)
+            errors = denoiser.reconstruct(list(noisy)) - 255 * clean
+            each.append(float(np.mean(10 * np.log10(255**2 / np.mean(np.square(errors), axis=(1, 2))))))
+    return _row(name, model.config, int(model.card.get("patches", 0)), float(np.mean(each)), each)
 
 
 def _trained(name: str, photographs: Path, patches: int, precision: str) -> dict[str, Any]:

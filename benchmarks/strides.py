@@ -30,16 +30,16 @@ SIGMAS = (15, 25, 50)
 STRIDES = (5, 6, 7, 9, 10, 11, 13, 14, 15, 17, 18, 19, 21, 22, 23, 25, 26)
 
 
-def photographs() -> list[Floats]:
+def middles(photographs: Path) -> list[Floats]:
     """Return the middles of the photographs that training leaves out, float32 (SIDE, SIDE) in 0..255."""
-    paths = sorted(Path(os.environ["DENOISER_DATA"], "bsds400").glob("*.jpg"))
-    middles = []
+    paths = sorted(photographs.glob("*.jpg"))
+    found = []
     for index in image_folders.held_out(len(paths), 0.1):
         with Image.open(paths[index]) as image:
             gray = np.asarray(image.convert("L"), np.float32)
         top, left = ((length - SIDE) // 2 for length in gray.shape)
-        middles.append(gray[top : top + SIDE, left : left + SIDE])
-    return middles
+        found.append(gray[top : top + SIDE, left : left + SIDE])
+    return found
 
 
 def borders(stride: int) -> np.ndarray:
@@ -94,7 +94,7 @@ def main() -> None:
     model = modelfile.read(store.find(given.model) or Path(given.model), name=given.model)
     print(f"{describe()}\n{given.model}: {model.config.multiply_adds / 1e6:.1f} M multiply-adds a patch\n")
     print("| stride | patches | sigma 15 | sigma 25 | sigma 50 | borders |\n|" + " --- |" * 6, flush=True)
-    clean, rows = photographs(), {}
+    clean, rows = middles(Path(os.environ["DENOISER_DATA"], "bsds400")), {}
     for stride in given.strides:
         rows[stride] = figures = row(given.model, stride, clean)
         each = " | ".join(f"{figures[f'sigma {sigma}']:.2f}" for sigma in SIGMAS)
