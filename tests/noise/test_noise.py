@@ -135,10 +135,11 @@ def blank(*shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("name", sorted(set(PAPER) - {"fade"}))
 def test_paper_noises_hit_patches_as_hard_as_pages(name: str) -> None:
-    # So many that the means say something: a page may be nearly empty, and patches are cut from few sheets.
-    rng = np.random.default_rng(0)
-    pages = 1.0 - noise.parse(name)(blank(32, 300, 240), rng)
-    patches = 1.0 - noise.parse(name)(blank(12_000, 28, 28), rng)
+    # So many that the means say something: a page may be nearly empty, and the patches of a call are cut from
+    # few sheets.
+    spoil, rng = noise.parse(name), np.random.default_rng(0)
+    pages = 1.0 - np.concatenate([spoil(blank(32, 300, 240), rng) for _ in range(4)])
+    patches = 1.0 - np.concatenate([spoil(blank(6_000, 28, 28), rng) for _ in range(4)])
     assert patches.mean() == pytest.approx(pages.mean(), rel=0.5)
     # A patch shows a piece of an effect: most differ from each other, and from pages in their mean.
     assert len(np.unique(patches.mean(axis=(1, 2)))) > 200
