@@ -91,6 +91,7 @@ def test_pictures_are_whole_or_not_there_and_the_training_goes_on(
     assert "can't be written: the disk is full" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_training_without_room_for_its_model_ends_before_its_first_step(
     denoise: Denoise, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
