@@ -18,12 +18,23 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 
 def _terminated(*_: object) -> NoReturn:
     # SIGTERM is handled like Ctrl-C: finished files stay, and half-written ones are removed.
     raise KeyboardInterrupt
+
+
+def _again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Repeat an interruption that came where Python ignores exceptions, as in a weak reference's callback."""
+    signals: Any = sys.modules["_signal"]
+    if unraisable.exc_type is not KeyboardInterrupt or not hasattr(signals, "setitimer"):
+        sys.__unraisablehook__(unraisable)
+        return
+    # Not at once: exceptions in this function are ignored, too.
+    signals.signal(signals.SIGALRM, _terminated)
+    signals.setitimer(signals.ITIMER_REAL, 0.01)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
@@ -109,6 +120,7 @@ def main() -> NoReturn:
         # SIGTERM meanwhile would end the process without a word.
         early = sys.modules["_signal"]
         early.signal(early.SIGTERM, _terminated)
+        sys.unraisablehook = _again
         _repair_streams()
         code = run()
         _ignore_signals()
@@ -125,8 +137,9 @@ def _ignore_signals() -> None:
     """Ignore signals while Python's exit handlers run: the work is done, and they would print a traceback."""
     import signal
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGALRM"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 if __name__ == "__main__":
