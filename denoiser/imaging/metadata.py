@@ -45,6 +45,7 @@ _NOT_CARRIED = frozenset(
         *(34665, 34853, 40965),  # places of further directories in the old file
         *(34908, 34909, 34910, 34911, 37439, 50674),  # libtiff has a form of its own for these
         37724,  # Photoshop's layers, which are the picture as it was
+        *range(45056, 45582),  # the other views of a file of several (CIPA DC-007)
         *range(50706, 50838),  # raw photographs (DNG)
         *range(50844, 52600),
     )

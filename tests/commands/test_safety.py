@@ -204,7 +204,9 @@ def test_an_interrupted_run_loses_nothing_and_goes_on(tmp_path: Path, identity: 
     for name in finished:
         assert pixels(out / name).shape == (200, 200)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"{8 - len(finished)} cleaned, {len(finished)} up to date" in done.stderr
+    # The process that has just finished a file may end before it can tell: that one file is cleaned again.
+    known = (len(finished), len(finished) - 1)
+    assert any(f"{8 - count} cleaned, {count} up to date" in done.stderr for count in known)
 
 
 def test_a_killed_run_leaves_no_half_file_that_counts(tmp_path: Path, identity: Path) -> None:
