@@ -12,7 +12,7 @@ from denoiser import generator, noise
 from denoiser._types import Floats
 from denoiser.errors import ImagesError
 from denoiser.plugins.manager import load
-from denoiser.training import feed, noisy_images
+from denoiser.training import feed, noisy_pairs
 from denoiser.training.datasets import Dataset, dataset_for
 from denoiser.training.noise_measures import Measured, measure
 from denoiser.training.plan import DataRequest, Plan
@@ -79,11 +79,11 @@ def test_the_noise_of_input_and_target_is_independent(method: str) -> None:
     """Over many draws, what the target adds to the clean image is not like what the input adds."""
     rng = np.random.default_rng(3)
     clean = np.tile(np.linspace(0.3, 0.6, 128, dtype=np.float32), (128, 1))
-    again = noisy_images.NoiseAgain(measured(), 128)
-    makes: dict[str, noisy_images.Make] = {
+    again = noisy_pairs.NoiseAgain(measured(), 128)
+    makes: dict[str, noisy_pairs.Make] = {
         "flat": again,
-        "neighbours": noisy_images.neighbours,
-        "masked": noisy_images.masked,
+        "neighbours": noisy_pairs.neighbours,
+        "masked": noisy_pairs.masked,
     }
     make = makes[method]
     products, sizes, means = [], [], []
@@ -102,7 +102,7 @@ def test_the_noise_of_input_and_target_is_independent(method: str) -> None:
 
 
 def test_where_no_noise_shows_the_image_itself_is_the_target() -> None:
-    again = noisy_images.NoiseAgain(measured(), 64)
+    again = noisy_pairs.NoiseAgain(measured(), 64)
     clean = np.full((64, 64), 0.4, np.float32)
     given, target = again(clean, clean, 0, np.random.default_rng(0))
     assert target is clean
@@ -111,7 +111,7 @@ def test_where_no_noise_shows_the_image_itself_is_the_target() -> None:
 
 def test_masked_pixels_alone_are_targets_and_come_from_near_by() -> None:
     image = np.arange(64 * 64, dtype=np.float32).reshape(64, 64)
-    given, target = noisy_images.masked(image, image, 0, np.random.default_rng(0))
+    given, target = noisy_pairs.masked(image, image, 0, np.random.default_rng(0))
     changed = given != image
     assert np.array_equal(np.isfinite(target), changed)
     rows, columns = np.divmod(given[changed], 64)

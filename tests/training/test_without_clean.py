@@ -13,7 +13,7 @@ from denoiser import generator
 from denoiser._types import Floats
 from denoiser.training import noisy_images, without_clean
 from denoiser.training.noise_measures import measure
-from denoiser.training.noisy_images import Shot
+from denoiser.training.noisy_pairs import Shot
 
 SIGMA = 0.07
 
