@@ -211,8 +211,6 @@ class Denoiser:
     def signature(self) -> dict[str, Any]:
         """Everything that decides the pixels, for telling whether an output is up to date."""
         names = auto.NETWORKS if self.auto else (self._main,)
-        # Without the usual one, so that what earlier versions cleaned is still up to date.
-        precision = {} if self._precision == "float32" else {"precision": self._precision}
         return {
             "pixels": PIXELS,
             "models": [self._load(name).digest for name in names],
@@ -220,8 +218,8 @@ class Denoiser:
             "size": self._size,
             "stride": self._stride,
             "strength": self._strength,
+            "precision": self._precision,
             "plugins": self.plugins.signature,
-            **precision,
         }
 
     @overload
