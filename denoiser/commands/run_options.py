@@ -449,8 +449,8 @@ class Request:
         parts = "--files-from" if self.files_from is not None else "--shard" if self.shard else None
         if parts is not None and self.watch is not None:
             raise UsageError(f"--watch goes without {parts}.", "Leave one out.")
-        if parts is not None and self.remote:
-            raise UsageError(f"{parts} is for files that need no URL.", "Leave it out.")
+        if self.files_from is not None and self.remote:
+            raise UsageError("--files-from is for files that need no URL.", "Name the URL of their folder.")
         if self.shard is not None and self.paths == ("-",):
             raise UsageError("- is one image, which has no parts.", "Leave --shard out.")
         if self.shard is not None and self.report is not None:

@@ -78,6 +78,7 @@ class Remote:
             tell=self._telling.tell,
             force=request.force,
             keep=request.keep,
+            shard=request.shard,
             left_out=self._say_left_out,
         )
 
@@ -116,6 +117,7 @@ class Remote:
             f"auto (digits, or {auto.PICTURES})" if denoiser.auto else engine.model.name,
             f"{engine.name} on {engine.device}",
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
+            *(() if self._request.shard is None else (f"part {self._request.shard}",)),
         )
         click.echo(on_one_line(" | ".join(facts)), err=True)
 

@@ -1,26 +1,31 @@
 """The record of an output folder in a storage: segments that are written once, and held as digests.
 
 A bucket can't append, so each wave of files is one object of lines, below `.denoise/`. Their names sort by
-time: of two lines on one output, the later counts. In memory there are three numbers for an output, each
-beside one for its name, as there may be millions. What lies in the storage decides: a line counts as long as
-the object that it describes is there.
+time, and have the token of the run that wrote them, so that several may write at once. In memory there are
+three numbers for an output, each beside one for its name, as there may be millions. What lies in the storage
+decides: a line counts as long as the object that it describes is there, whoever wrote it and when.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from denoiser.pipeline.record import FOLDER
-from denoiser.storage.base import Entry, MissingError, Storage
+from denoiser.storage.base import Entry, MissingError, Storage, StorageError
+
+if TYPE_CHECKING:
+    from denoiser.pipeline.shard import Shard
 
 MOST_SEGMENTS = 64
 MERGED_BYTES = 16 << 20
@@ -28,6 +33,8 @@ MERGED_BYTES = 16 << 20
 
 _READ_ATTEMPTS = 5
 _ENDING = ".jsonl"
+_AFTER = f"{FOLDER}0"  # "0" follows "/"
+_OF_PART = re.compile(r"[0-9]+-(shard-[0-9]+-of-([0-9]+))-[0-9a-f]+-[0-9]+\.jsonl")
 
 
 def number(text: str) -> int:
@@ -36,28 +43,48 @@ def number(text: str) -> int:
 
 
 class Index:
-    """Numbers by texts, in 16 bytes each and as many once they are sorted; the last of several counts."""
+    """Numbers by texts, in 16 bytes each and as many while they are sorted."""
 
     def __init__(self) -> None:
         self._keys, self._values = array("Q"), array("Q")
-        self._sorted: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None
+        self._sorted: tuple[npt.NDArray[Any], npt.NDArray[Any]] = (
+            np.zeros(0, np.uint64),
+            np.zeros(0, np.uint64),
+        )
 
     def add(self, text: str, value: int) -> None:
         """Add a number."""
         self._keys.append(number(text))
         self._values.append(value)
-        self._sorted = None
 
     def get(self, text: str) -> int | None:
-        """Return the number of a text."""
-        if self._sorted is None:
-            keys, values = (np.frombuffer(each, np.uint64) for each in (self._keys, self._values))
-            order = np.argsort(keys, kind="stable")
-            self._sorted = keys[order], values[order]
+        """Return the number of a text, the last that was added; None if there is none."""
+        values = self._of(text)
+        return int(values[-1]) if len(values) else None
+
+    def has(self, text: str, value: int) -> bool:
+        """Return True if this number was added for a text, whichever came later."""
+        return bool((self._of(text) == np.uint64(value)).any())
+
+    def _of(self, text: str) -> npt.NDArray[Any]:
+        if self._keys:
+            self._sort()
         keys, values = self._sorted
         wanted = np.uint64(number(text))
-        place = int(np.searchsorted(keys, wanted, side="right")) - 1
-        return int(values[place]) if place >= 0 and keys[place] == wanted else None
+        first = int(np.searchsorted(keys, wanted))
+        if first == len(keys) or keys[first] != wanted:
+            return values[:0]
+        return values[first : int(np.searchsorted(keys, wanted, side="right"))]
+
+    def _sort(self) -> None:
+        """Sort what was added into what is sorted; equal texts stay in their order."""
+        keys, values = (
+            np.concatenate((old, np.frombuffer(new, np.uint64)))
+            for old, new in zip(self._sorted, (self._keys, self._values), strict=True)
+        )
+        self._keys, self._values = array("Q"), array("Q")
+        order = np.argsort(keys, kind="stable")
+        self._sorted = keys[order], values[order]
 
 
 def identity(output: Entry) -> int:
@@ -71,29 +98,72 @@ def _state(source: Entry, made_with: str, output: int) -> int:
 
 
 class Segments:
-    """The record in a storage; see the module."""
+    """The record in a storage; see the module.
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
-        self._run = os.urandom(4).hex()
+    Args:
+        storage: the output.
+        shard: the part of a job that is done, if it is one. The segments of the other parts are read only if
+            an output is there that no other segment knows, and none are put together: others are at work.
+
+    """
+
+    def __init__(self, storage: Storage, shard: Shard | None = None) -> None:
+        self._storage, self._shard = storage, shard
+        writer = "" if shard is None else f"{shard.writer}-"
+        self._run = f"{writer}{os.urandom(4).hex()}"
         self._written = 0
+        self._forget()
+
+    def _forget(self) -> None:
         self._states, self._identities, self._begun = Index(), Index(), Index()
+        self._seen: set[str] = set()
+        self._complete = False
 
     def read(self, names: Iterable[Entry]) -> None:
         """Read the segments, some of the storage's objects; puts small ones together where there are many."""
         segments = [each for each in names if is_segment(each.key)]
-        for _ in range(_READ_ATTEMPTS):
-            try:
-                self._read(segments)
-                break
-            except MissingError:  # another run has put them together meanwhile
-                segments = [each for each in self._storage.list() if is_segment(each.key)]
-        if len(segments) > MOST_SEGMENTS:
+        self._read(lambda: segments, lambda each: not self._is_of_another(each))
+        if len(segments) > MOST_SEGMENTS and self._shard is None:
             self._merge(segments)
 
-    def _read(self, segments: Iterable[Entry]) -> None:
-        self._states, self._identities, self._begun = Index(), Index(), Index()
+    def _read(self, listed: Callable[[], Iterable[Entry]], wanted: Callable[[Entry], bool]) -> None:
+        """Read wanted segments; all of them once more where another run puts them together meanwhile."""
+        for _ in range(_READ_ATTEMPTS):
+            try:
+                self._add_all(filter(wanted, listed()))
+                return
+            except MissingError:
+                self._forget()
+                listed = partial(_segments, self._storage)
+        raise StorageError(f"The record of {self._storage.url} changes all the time.", "Try again later.")
+
+    def _is_of_another(self, segment: Entry) -> bool:
+        """Return True for a segment of another of the parts, whose outputs are not those of this one."""
+        match = _OF_PART.fullmatch(segment.key.rpartition("/")[2])
+        return (
+            match is not None
+            and self._shard is not None
+            and int(match[2]) == self._shard.count
+            and match[1] != self._shard.writer
+        )
+
+    def _knows(self, key: str, output: int) -> bool:
+        """Return True if an output is known to be ours, or to have been begun.
+
+        One that seems not to be is asked for in all segments that there are by now. Another run may have
+        written it while the outputs were listed; and where inputs came or went, another part.
+        """
+        if not self._complete and not self._has(key, output):
+            self._complete = True
+            self._read(partial(_segments, self._storage), lambda each: each.key not in self._seen)
+        return self._has(key, output)
+
+    def _has(self, key: str, output: int) -> bool:
+        return bool(self._begun.get(key)) or self._identities.has(key, output)
+
+    def _add_all(self, segments: Iterable[Entry]) -> None:
         for segment in sorted(segments):
+            self._seen.add(segment.key)
             for line in self._storage.read(segment.key).splitlines():
                 try:
                     self._add(json.loads(line))
@@ -119,22 +189,29 @@ class Segments:
         group: list[Entry] = []
         for segment in [*sorted(segments), None]:
             if segment is None or sum(each.size for each in group) + segment.size > MERGED_BYTES:
-                if len(group) > 1:
-                    content = b"".join(self._storage.read(each.key).rstrip(b"\n") + b"\n" for each in group)
-                    self._storage.write(f"{group[-1].key.removesuffix(_ENDING)}-merged{_ENDING}", content)
-                    for each in group:
-                        self._storage.delete(each.key)
+                try:
+                    self._merge_group(group)
+                except MissingError:
+                    return  # another run does the same
                 group = []
             if segment is not None:
                 group.append(segment)
 
+    def _merge_group(self, group: list[Entry]) -> None:
+        if len(group) < 2:
+            return
+        content = b"".join(self._storage.read(each.key).rstrip(b"\n") + b"\n" for each in group)
+        self._storage.write(f"{group[-1].key.removesuffix(_ENDING)}-merged{_ENDING}", content)
+        for each in group:
+            self._storage.delete(each.key)
+
     def is_up_to_date(self, key: str, output: int, source: Entry, made_with: str) -> bool:
         """Return True if an output of this identity was made of this input with these settings."""
-        return self._states.get(key) == _state(source, made_with, output)
+        return self._knows(key, output) and self._states.has(key, _state(source, made_with, output))
 
     def is_ours(self, key: str, output: int) -> bool:
         """Return True if an output of this identity was written here, or may be what a kill left."""
-        return bool(self._begun.get(key)) or self._identities.get(key) == output
+        return self._knows(key, output)
 
     def is_recorded(self, key: str) -> bool:
         """Return True if an output was written, or begun, by this program."""
@@ -182,6 +259,15 @@ def failure(output: str, url: str, error: str | None) -> dict[str, Any]:
 def _time(entry: Entry) -> int | None:
     """Return the modification time in nanoseconds that the tag of a file is."""
     return int(entry.tag) if entry.tag.isdecimal() and 15 < len(entry.tag) < 20 else None
+
+
+def _segments(storage: Storage) -> Iterator[Entry]:
+    """Yield the parts of the record, which any storage lists before nearly all else."""
+    for entry in storage.list():
+        if is_segment(entry.key):
+            yield entry
+        elif entry.key > _AFTER:
+            return
 
 
 def is_segment(key: str) -> bool:

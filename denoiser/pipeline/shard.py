@@ -50,6 +50,10 @@ class Shard:
             block += self.count
         return found
 
+    def has(self, number: int) -> bool:
+        """Return True if this part has the file of this number, from 0, in the plan."""
+        return number // BLOCK % self.count == self.index
+
     def share(self, files: int) -> int:
         """Return how many of so many files are in this part."""
         whole, rest = divmod(files, BLOCK * self.count)

