@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from denoiser import __version__
-from denoiser.commands import run_models
+from denoiser.commands import run_cluster, run_models
 from denoiser.commands.run_options import Request
 from denoiser.commands.run_plan import Ahead, Planned
 from denoiser.commands.run_progress import RunProgress
@@ -292,37 +292,6 @@ class Batch:
         """How many files there are, as far as that is known."""
         return self._planned if self._complete else max(self._planned, self._ahead.found)
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[Cluster | None]:
-        """Connect to the cluster, whose workers must fit; None without one."""
-        request = self._request
-        if request.cluster is None:
-            yield None
-            return
-        from denoiser.pipeline.cluster import Cluster
-
-        path_map = dict(text.split("=", 1) for text in request.path_map)
-        with Cluster(request.cluster, path_map) as cluster:
-            yield cluster
-
-    def _prepare(self, cluster: Cluster, denoiser: Denoiser, made_with: str, first: Job) -> None:
-        """Bring all that the workers need to them, and have them show that they can work."""
-        from denoiser.pipeline import cluster as clusters
-
-        request = self._request
-        setup = clusters.setup(
-            denoiser,
-            request.output(),
-            settings=run_models.settings(request),
-            plugins=request.plugins,
-            installed_plugins=request.installed_plugins,
-            plugin_options=request.plugin_options,
-            made_with=made_with,
-            source=first.source,
-        )
-        assert request.out is not None  # noqa: S101 - checked already
-        cluster.prepare(setup, request.out)
-
     def _work(
         self,
         pipeline: Pipeline,
@@ -335,13 +304,17 @@ class Batch:
         first = next(jobs, None)
         if first is None:
             return
-        with self._connected() as cluster:
+        with run_cluster.connected(self._request) as cluster:
             self._facts(denoiser, stale, cluster)
             if self._page is not None:
                 self._page.space(self._left() if stale is None else stale)
             self._make_folders()
             if cluster is not None:
-                self._prepare(cluster, denoiser, pipeline.made_with, first)
+                assert self._request.out is not None  # noqa: S101 - checked already
+                run_cluster.prepare(
+                    *(cluster, self._request, denoiser, pipeline.made_with, self._request.out),
+                    source=first.source,
+                )
             self._run(pipeline, itertools.chain((first,), jobs), stale, sample, cluster)
 
     def _make_folders(self) -> None:

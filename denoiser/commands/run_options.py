@@ -431,7 +431,6 @@ class Request:
             ("--compare", self.compare, "Clean a few files into a folder for that."),
             ("--report", self.report, "Clean a few files into a folder for that."),
             ("--watch", self.watch, "Call the command again and again instead."),
-            ("--cluster", self.cluster, "The workers need a folder that all of them see."),
         ):
             if given is not None:
                 raise UsageError(f"{name} works with folders, and not with URLs.", remedy)

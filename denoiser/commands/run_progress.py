@@ -23,18 +23,27 @@ class RunProgress:
 
     Args:
         progress: draws it.
-        sources: the files to clean, or the first of them.
+        sources: the files to clean, or the first of them; or their sizes.
         count: how many they are, as far as that is known; None: just these.
         final: whether there are no more.
 
     """
 
     def __init__(
-        self, progress: Progress, sources: Iterable[Path], count: int | None = None, *, final: bool = True
+        self,
+        progress: Progress,
+        sources: Iterable[Path] | Iterable[int],
+        count: int | None = None,
+        *,
+        final: bool = True,
     ) -> None:
         self._progress = progress
         # Asking for sizes takes time that is lost where nothing is drawn.
-        sizes = [] if isinstance(progress, NullProgress) else [_size(source) for source in sources]
+        sizes = (
+            []
+            if isinstance(progress, NullProgress)
+            else [_size(each) if isinstance(each, Path) else max(1, each) for each in sources]
+        )
         self._sized, self._mean = len(sizes), sum(sizes) / max(1, len(sizes))
         self._shows = not isinstance(progress, NullProgress) and bool(count is None or count)
         self._count = len(sizes) if count is None else count

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from typing import IO
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from denoiser import __version__
-from denoiser.commands import run_models
-from denoiser.commands.run_batch import duration
+from denoiser.commands import run_cluster, run_models
+from denoiser.commands.run_batch import COUNT_EVERY, COUNT_SECONDS, COUNT_SLICE, duration
 from denoiser.commands.run_options import Request
+from denoiser.commands.run_plan import Ahead
+from denoiser.commands.run_progress import RunProgress
 from denoiser.commands.telling import Telling
 from denoiser.errors import UsageError, on_one_line
 from denoiser.imaging.formats import FORMATS, SUFFIXES, UNWRITTEN
 from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
+from denoiser.pipeline.cleaner import Cleaner
+from denoiser.pipeline.objects import ObjectCleaner, Places
 from denoiser.pipeline.outcomes import Report, Result, Status
-from denoiser.pipeline.pipeline import Pipeline
-from denoiser.pipeline.plan import renamer
+from denoiser.pipeline.pipeline import HEAD_FILES, Done, Pipeline
+from denoiser.pipeline.plan import Job, renamer
 from denoiser.pipeline.transfer import Item, Root, Transfer
 from denoiser.pipeline.walk import Walk
 from denoiser.plugins.manager import Plugins
-from denoiser.storage.base import name_of, scheme_of
+from denoiser.progress import NullProgress, progress_for
+from denoiser.storage.base import Storage, name_of, scheme_of
+from denoiser.storage.local import LocalStorage
 from denoiser.storage.opening import open_storage
+
+if TYPE_CHECKING:
+    from denoiser.pipeline.apart import Apart
+    from denoiser.pipeline.cluster import Cluster
 
 
 class Remote:
@@ -37,14 +51,20 @@ class Remote:
         self._report = Report()
         self._telling = Telling(request, data, self._report)
         self._begun = time.monotonic()
+        self._told: Callable[[Result], object] = lambda _: None
         for path in request.paths:
             if scheme_of(path) is None and not os.path.exists(path):  # noqa: PTH110 - text
                 raise UsageError(f"{path}: no such file or folder.")
         place = request.out_url if request.out_url is not None else str(request.out)
-        self._out = open_storage(place, self._plugins.open_storage)
-        storages = [open_storage(path, self._plugins.open_storage) for path in request.paths]
+        self._out = self._opened(place)
+        storages = [self._opened(path) for path in request.paths]
         several = len(storages) > 1
         self._roots = [Root(each, name_of(each.url) if several else "") for each in storages]
+        inputs = tuple(map(_reopened, request.paths, storages))
+        self._places = Places(inputs, _reopened(place, self._out))
+
+    def _opened(self, text: str) -> Storage:
+        return open_storage(text, self._plugins.open_storage)
 
     def run(self) -> int:
         """Do what is not up to date; returns the exit code."""
@@ -55,27 +75,47 @@ class Remote:
                 f"The model has to be trained first: {run_models.durations(untrained)}.",
                 "Do that, then try again.",
             )
-        with run_models.denoiser(request, self._plugins) as denoiser:
-            transfer = self._transfer(denoiser)
-            if request.dry_run:
-                self._dry_run(transfer)
-            else:
-                self._work(transfer, denoiser)
+        with (
+            run_models.denoiser(request, self._plugins) as denoiser,
+            tempfile.TemporaryDirectory(prefix="denoiser-", ignore_cleanup_errors=True) as scratch,
+        ):
+            cleaner = Cleaner(denoiser, request.output())
+            objects = ObjectCleaner(cleaner, self._places, self._opened, Path(scratch))
+            pipeline = Pipeline(denoiser, request.output(), cleaner=objects)
+            with self._pipeline(pipeline) as working:
+                transfer = self._transfer(pipeline)
+                if request.dry_run:
+                    self._dry_run(transfer)
+                else:
+                    self._work(transfer, working, denoiser, pipeline.made_with)
         self._telling.print(self._report.as_dict())
         if not request.quiet:
             click.echo(self._summary(), err=True)
         return self._report.exit_code
 
-    def _transfer(self, denoiser: Denoiser) -> Transfer:
+    @contextlib.contextmanager
+    def _pipeline(self, pipeline: Pipeline) -> Iterator[Pipeline | Apart]:
+        """Have another process clean where this one can be forked: it will have threads soon."""
+        request = self._request
+        if request.cluster is not None or request.dry_run or not pipeline.may_fork():
+            yield pipeline
+            return
+        from denoiser.pipeline.apart import Apart
+
+        pipeline.made_with  # noqa: B018 - loads the models, which both processes then share
+        with Apart(pipeline) as apart:
+            yield apart
+
+    def _transfer(self, pipeline: Pipeline) -> Transfer:
         request = self._request
         read = self._plugins.suffixes("read_pages")
         return Transfer(
-            Pipeline(denoiser, request.output()),
+            pipeline,
             self._roots,
             self._out,
             walk=Walk(request.patterns, request.recursive, request.follow_links, SUFFIXES | read),
             renamed=_renamer(request, self._plugins),
-            tell=self._telling.tell,
+            tell=self._tell,
             force=request.force,
             keep=request.keep,
             shard=request.shard,
@@ -90,23 +130,85 @@ class Remote:
             if self._data is None:
                 click.echo(os.fsencode(on_one_line(f"{item.url} -> {url}  ({why})")))
 
-    def _work(self, transfer: Transfer, denoiser: Denoiser) -> None:
+    def _work(
+        self, transfer: Transfer, pipeline: Pipeline | Apart, denoiser: Denoiser, made_with: str
+    ) -> None:
         items = transfer.stale()
         first = next(items, None)
         if first is None:
             return
-        self._facts(denoiser)
+        with run_cluster.connected(self._request) as cluster:
+            self._facts(denoiser, cluster)
+            if cluster is not None:
+                self._prepare(cluster, denoiser, made_with, first)
+            self._run(transfer, itertools.chain((first,), items), pipeline, cluster)
 
-        def all_items() -> Iterator[Item]:
-            yield first
-            yield from items
+    def _prepare(self, cluster: Cluster, denoiser: Denoiser, made_with: str, first: Item) -> None:
+        out: Path | Storage = self._out
+        if isinstance(out, LocalStorage):
+            out = out.path("")
+            out.mkdir(parents=True, exist_ok=True)
+        run_cluster.prepare(
+            *(cluster, self._request, denoiser, made_with, out),
+            places=self._places,
+            entry=(self._roots.index(first.root), first.source),
+        )
 
+    def _run(
+        self,
+        transfer: Transfer,
+        items: Iterator[Item],
+        pipeline: Pipeline | Apart,
+        cluster: Cluster | None,
+    ) -> None:
+        request = self._request
+        bar = progress_for(quiet=request.quiet or request.verbose)
+        shown = not isinstance(bar, NullProgress)
+        head = list(itertools.islice(items, HEAD_FILES if shown else 1))
+        progress = RunProgress(
+            bar, [item.source.size for item in head], transfer.stale_found, final=transfer.complete
+        )
+        ahead, counted = Ahead(transfer.count()), time.monotonic()
+
+        def expect() -> None:
+            """Say how many there will be: all that are not yet known to be up to date."""
+            left = ahead.found - transfer.known + transfer.stale_found
+            if transfer.complete or left < transfer.stale_found:
+                left = transfer.stale_found
+            progress.expect(left, final=transfer.complete or ahead.complete)
+
+        def told(result: Result) -> None:
+            nonlocal counted
+            progress.told(result)
+            if shown and time.monotonic() > counted + COUNT_EVERY:
+                if not transfer.complete:
+                    ahead.count(COUNT_SLICE)
+                counted = time.monotonic()
+                expect()
+
+        def work(jobs: Iterable[Job], done: Done, *, fail_fast: bool) -> None:
+            watch = progress.watch if shown else None
+            if isinstance(pipeline, Pipeline):
+                pipeline.work(jobs, done, fail_fast=fail_fast, cluster=cluster, watch=watch)
+            else:
+                pipeline.work(jobs, done, fail_fast=fail_fast, watch=watch)
+
+        if shown and not transfer.complete:
+            ahead.count(COUNT_SECONDS)
+            expect()
+        self._told = told
         try:
-            transfer.run(all_items(), fail_fast=self._request.fail_fast)
+            transfer.run(itertools.chain(head, items), work, fail_fast=request.fail_fast)
         except KeyboardInterrupt:
             self._report.interrupted = True
+        finally:
+            progress.finish()
 
-    def _facts(self, denoiser: Denoiser) -> None:
+    def _tell(self, result: Result) -> None:
+        self._telling.tell(result)
+        self._told(result)
+
+    def _facts(self, denoiser: Denoiser, cluster: Cluster | None) -> None:
         """The first line: version, model, device, plugins."""
         if self._request.quiet:
             return
@@ -115,7 +217,7 @@ class Remote:
         facts = (
             f"Cleaning {inputs} into {self._out.url}: denoise {__version__}",
             f"auto (digits, or {auto.PICTURES})" if denoiser.auto else engine.model.name,
-            f"{engine.name} on {engine.device}",
+            f"{engine.name} on {engine.device if cluster is None else cluster}",
             ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "no plugins",
             *(() if self._request.shard is None else (f"part {self._request.shard}",)),
         )
@@ -144,3 +246,8 @@ def _renamer(request: Request, plugins: Plugins) -> Callable[[str], str]:
     unwritten = plugins.suffixes("read_pages") - plugins.suffixes("write_pages") - SUFFIXES
     suffixes = None if request.format == "keep" else FORMATS[request.format][1]
     return renamer(suffixes, dict.fromkeys(unwritten, UNWRITTEN)) or (lambda name: name)
+
+
+def _reopened(text: str, storage: Storage) -> str:
+    """Return the name by which other processes open a storage: they may be in another folder."""
+    return text if scheme_of(text) is not None else storage.url

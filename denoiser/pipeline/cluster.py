@@ -23,7 +23,10 @@ from typing import TYPE_CHECKING, Any
 from denoiser.errors import ClusterError, DenoiserError, UsageError, reason
 from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.cleaner import Output
+from denoiser.pipeline.objects import ObjectJob, Places
 from denoiser.pipeline.plan import Job
+from denoiser.pipeline.record import FOLDER
+from denoiser.storage.base import Entry, Storage, StorageError, scheme_of
 from denoiser.system import atomic
 
 if TYPE_CHECKING:
@@ -38,6 +41,9 @@ PATIENCE_SECONDS = 10.0
 
 LOOK_SECONDS = 2.0
 """How often the workers are counted."""
+
+PROBES = f"{FOLDER}/probe-"
+"""How the keys begin of what shows that workers see the storage that the driver writes to."""
 
 _FORM = re.compile(r"local:[1-9][0-9]{0,5}|(tcp|tls)://[^/\s]+:[0-9]{1,5}|.+\.json", re.DOTALL)
 AGAIN = "The same command goes on from here."
@@ -214,12 +220,12 @@ class Cluster:
 
     # --- prepare ---
 
-    def prepare(self, setup: Setup, out: Path) -> None:
+    def prepare(self, setup: Setup, out: Path | Storage) -> None:
         """Send a run's setup to all workers, and have each of them show that it can do the work.
 
         Args:
             setup: as `setup` makes it.
-            out: the output folder, which exists.
+            out: the output: a folder, which exists, or a storage.
 
         Raises:
             ClusterError: a worker can't see the folder or the inputs, lacks a plugin, or would compute
@@ -228,13 +234,14 @@ class Cluster:
         """
         from denoiser.pipeline import cluster_worker
 
-        try:
-            probe = self._closing.enter_context(atomic.marker(out, self._run))
-        except OSError as error:
-            raise ClusterError(
-                f"{out} can't be written to: {reason(error)}.", "Check its permissions."
-            ) from error
-        setup = replace(setup, run=self._run, probe=self.there(probe), source=self.there(Path(setup.source)))
+        setup = replace(setup, run=self._run, probe=self._probe(out))
+        if setup.source:
+            setup = replace(setup, source=self.there(Path(setup.source)))
+        if setup.places is not None:
+            places = setup.places
+            setup = replace(
+                setup, places=Places(tuple(map(self._place, places.roots)), self._place(places.out))
+            )
         delivery = cluster_worker.Delivery(setup)
         try:
             self._client.register_plugin(delivery, name=delivery.name)
@@ -246,6 +253,23 @@ class Cluster:
                 raise answer
             if isinstance(answer, Exception):
                 raise ClusterError(f"The worker at {worker} can't be set up: {first_line(answer)}.")
+
+    def _probe(self, out: Path | Storage) -> str:
+        """Write what all workers must see in the output; returns its path on the workers, or its key."""
+        if not isinstance(out, Path):
+            key = f"{PROBES}{self._run}"
+            out.write(key, self._run.encode("ascii"))
+            self._closing.callback(_remove, out, key)
+            return key
+        try:
+            return self.there(self._closing.enter_context(atomic.marker(out, self._run)))
+        except OSError as error:
+            raise ClusterError(
+                f"{out} can't be written to: {reason(error)}.", "Check its permissions."
+            ) from error
+
+    def _place(self, text: str) -> str:
+        return text if scheme_of(text) is not None else self.there(Path(text))
 
     def _forget(self, name: str) -> None:
         if not self.lost:
@@ -281,7 +305,9 @@ class Cluster:
         from denoiser.pipeline import cluster_worker
 
         names = [
-            cluster_worker.Names(self.there(job.source), self.there(job.destination), job.relative)
+            job
+            if isinstance(job, ObjectJob)
+            else cluster_worker.Names(self.there(job.source), self.there(job.destination), job.relative)
             for job in jobs
         ]
         return self._client.submit(cluster_worker.clean, self._run, names, pure=False)
@@ -301,6 +327,11 @@ class Cluster:
             client.close(timeout=PATIENCE_SECONDS if client.status == "running" else 0)
 
 
+def _remove(storage: Storage, key: str) -> None:
+    with contextlib.suppress(StorageError):  # the work is over
+        storage.delete(key)
+
+
 def gone() -> ClusterError:
     """Return the error of a scheduler that is lost."""
     return ClusterError("The cluster is gone.", AGAIN)
@@ -315,7 +346,9 @@ def setup(
     installed_plugins: bool,
     plugin_options: Sequence[str],
     made_with: str,
-    source: Path,
+    source: Path | None,
+    places: Places | None = None,
+    entry: tuple[int, Entry] | None = None,
 ) -> Setup:
     """Describe a run for the workers.
 
@@ -327,7 +360,9 @@ def setup(
         installed_plugins: whether plugins of installed packages are loaded.
         plugin_options: texts NAME.KEY=VALUE.
         made_with: the digest that the record keeps.
-        source: one of the inputs.
+        source: one of the inputs, if they are files.
+        places: where inputs and outputs are, if they are objects.
+        entry: one of the inputs, if they are: the number of its place, and the object.
 
     """
     from denoiser.pipeline.cluster_worker import PluginSource, Setup
@@ -351,7 +386,9 @@ def setup(
         made_with=made_with,
         output=output,
         probe="",
-        source=str(source),
+        source="" if source is None else str(source),
+        places=places,
+        entry=entry,
     )
 
 

@@ -89,7 +89,7 @@ class Cutter:
             self._next = None
             if job is None:
                 break
-            size = _size(job)
+            size = job.size
             if jobs and (_folder(job) != _folder(jobs[0]) or total + size > most_bytes):
                 self._next = job
                 break
@@ -230,10 +230,3 @@ class ClusterPool:
 
 def _folder(job: Job) -> str:
     return os.path.dirname(job.relative)  # noqa: PTH120 - a string already
-
-
-def _size(job: Job) -> int:
-    try:
-        return os.stat(job.source).st_size  # noqa: PTH116 - a third of the time, for every file
-    except OSError:
-        return 0

@@ -29,10 +29,14 @@ from denoiser.hookspecs import IMAGE_HOOKS
 from denoiser.inference import auto
 from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.cleaner import Cleaner, Output
+from denoiser.pipeline.objects import ObjectCleaner, ObjectJob, Places
 from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.pipeline import GROUP_FILES, made_with
 from denoiser.pipeline.plan import Job
+from denoiser.pipeline.pool import Works
 from denoiser.plugins import manager
+from denoiser.storage.base import Entry, MissingError, Storage, scheme_of
+from denoiser.storage.opening import open_storage
 from denoiser.system import atomic
 from denoiser.weights.modelfile import ModelFile
 
@@ -60,7 +64,10 @@ class Setup:
         made_with: the driver's digest of all that decides an output.
         output: how results are written.
         probe: a file in the output folder, which every worker must see; its content is `run`.
-        source: one of the inputs, which every worker must see.
+        source: one of the inputs, which every worker must see; "" for objects.
+        places: where inputs and outputs are, if they are objects; then `probe` is a key of the output, if
+            that is no folder.
+        entry: one of the inputs, if they are objects: the number of its place, and the object.
 
     """
 
@@ -76,6 +83,8 @@ class Setup:
     output: Output
     probe: str
     source: str
+    places: Places | None = None
+    entry: tuple[int, Entry] | None = None
 
 
 class Names(NamedTuple):
@@ -101,7 +110,7 @@ class _Run:
     address: str
     stopped: threading.Event = field(default_factory=threading.Event)
     folder: tempfile.TemporaryDirectory[str] | None = None
-    cleaner: Cleaner | None = None
+    cleaner: Works | None = None
     turn: AbstractContextManager[Any] = field(default_factory=contextlib.nullcontext)
 
 
@@ -154,16 +163,22 @@ def stop(run: str) -> None:
         known.stopped.set()
 
 
-def clean(run: str, files: Sequence[Names]) -> Cleaned:
+def clean(run: str, files: Sequence[Names | ObjectJob]) -> Cleaned:
     """Clean files, in order. Raises ClusterError, or what stops everything."""
     started = time.perf_counter()
     state = _ready(run)
     assert state.cleaner is not None  # noqa: S101 - built just now
-    jobs = [Job(Path(names.source), Path(names.destination), names.relative) for names in files]
+    jobs = [
+        names
+        if isinstance(names, ObjectJob)
+        else Job(Path(names.source), Path(names.destination), names.relative)
+        for names in files
+    ]
+    group = GROUP_FILES if state.setup.places is None else len(jobs)
     outcomes: list[Outcome] = []
     with state.turn:
-        for start in range(0, len(jobs), GROUP_FILES):
-            for outcome in state.cleaner.outcomes(jobs[start : start + GROUP_FILES]):
+        for start in range(0, len(jobs), group):
+            for outcome in state.cleaner.outcomes(jobs[start : start + group]):
                 outcomes.append(outcome)
                 if state.stopped.is_set():
                     break
@@ -194,6 +209,7 @@ def _build(run: _Run) -> None:
         plugins = _plugins(setup, Path(run.folder.name))
     except DenoiserError as error:
         raise ClusterError(f"{where} can't load the plugins: {error}", "Install them there, too.") from None
+    places = None if setup.places is None else _Places(setup, plugins, where)
     model: str | ModelFile = auto.AUTO if setup.auto else next(iter(setup.models.values()))
     denoiser = Denoiser(model, **setup.settings, engine="numpy", device="cpu", jobs=1, plugins=plugins)
     denoiser.models.update(setup.models)
@@ -210,6 +226,8 @@ def _build(run: _Run) -> None:
             threading.Lock()
         )  # plugins see one image at a time, also where a worker has several threads
     run.cleaner = Cleaner(denoiser, setup.output)
+    if places is not None:
+        run.cleaner = ObjectCleaner(run.cleaner, places.places, places.open, Path(run.folder.name))
 
 
 def _plugins(setup: Setup, folder: Path) -> manager.Plugins:
@@ -244,6 +262,8 @@ def _difference(wanted: Sequence[Sequence[Any]], there: Sequence[Sequence[Any]])
 
 def _look(setup: Setup, where: str) -> None:
     """Raise ClusterError if the output folder or the inputs are not to be seen from here."""
+    if setup.places is not None and scheme_of(setup.places.out) is not None:
+        return
     probe = Path(setup.probe)
     shared = "Is it shared? Where it has another name there, add --path-map HERE=THERE."
     try:
@@ -253,7 +273,8 @@ def _look(setup: Setup, where: str) -> None:
     if not same:
         raise ClusterError(f"{where} can't see {probe.parent}.", shared)
     try:
-        os.stat(setup.source)  # noqa: PTH116 - a string already
+        if setup.source:
+            os.stat(setup.source)  # noqa: PTH116 - a string already
     except OSError:
         raise ClusterError(f"{where} can't see {setup.source}.", shared) from None
     try:
@@ -263,3 +284,47 @@ def _look(setup: Setup, where: str) -> None:
         raise ClusterError(
             f"{where} can't write to {probe.parent}: {reason(error)}.", "Check its permissions there."
         ) from None
+
+
+class _Places:
+    """The storages of a run, as this worker opens them with its own environment.
+
+    Raises ClusterError if one can't be opened, or is not that of the driver.
+    """
+
+    def __init__(self, setup: Setup, plugins: manager.Plugins, where: str) -> None:
+        assert setup.places is not None  # noqa: S101 - asked before
+        assert setup.entry is not None  # noqa: S101 - set with it
+        self.places, self._plugins = setup.places, plugins
+        try:
+            out = self.open(self.places.out)
+            if scheme_of(self.places.out) is not None and not _shows(out, setup):
+                raise ClusterError(f"{where} can't see what is written to {out.url}.", _ENVIRONMENT)
+            number, entry = setup.entry
+            root = self.open(self.places.roots[number])
+            if root.stat(entry.key) is None:
+                name = f"{root.url}/{entry.key}".rstrip("/")
+                raise ClusterError(f"{where} can't see {name}.", _ENVIRONMENT)
+        except ClusterError:
+            raise
+        except DenoiserError as error:
+            raise ClusterError(f"{where}: {error}") from None
+
+    def open(self, text: str) -> Storage:
+        """Open a storage."""
+        return open_storage(text, self._plugins.open_storage)
+
+
+_ENVIRONMENT = "Is its environment (endpoint, credentials) that of this machine?"
+
+
+def _shows(out: Storage, setup: Setup) -> bool:
+    """Return True if what the driver wrote is there, and this worker can write, too."""
+    try:
+        there = out.read(setup.probe)
+    except MissingError:
+        return False
+    own = f"{setup.probe}-{os.urandom(4).hex()}"
+    out.write(own, there)
+    out.delete(own)
+    return there == setup.run.encode("ascii")

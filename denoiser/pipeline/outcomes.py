@@ -12,6 +12,7 @@ from typing import Any
 from denoiser.errors import ExitCode
 from denoiser.imaging.source import Fingerprint
 from denoiser.inference.document import CONCERNS
+from denoiser.storage.base import Entry
 from denoiser.system.atomic import Written
 
 _NAMED = 5
@@ -42,6 +43,7 @@ class Outcome:
         fingerprint: state of the input that was cleaned.
         written: size and time of the output, where a file was written.
         seen: what an `Examiner` makes of its pages.
+        stored: an object as it was read, and the one that was put.
 
     """
 
@@ -54,6 +56,7 @@ class Outcome:
     fingerprint: Fingerprint | None = None
     written: Written | None = None
     seen: Any = None
+    stored: tuple[Entry, Entry] | None = None
 
 
 @dataclass(frozen=True)

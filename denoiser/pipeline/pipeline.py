@@ -7,7 +7,6 @@ in this one. Where a cluster is named, its workers do all of it. The results are
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -15,9 +14,10 @@ from denoiser.errors import DenoiserError
 from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.cleaner import Cleaner, Output
 from denoiser.pipeline.meter import Watch
+from denoiser.pipeline.objects import ObjectJob
 from denoiser.pipeline.outcomes import Outcome, Result, Status
 from denoiser.pipeline.plan import Job
-from denoiser.pipeline.pool import Chunk, Pool, SerialPool
+from denoiser.pipeline.pool import Chunk, Pool, SerialPool, Works
 from denoiser.pipeline.record import Record, digest
 
 if TYPE_CHECKING:
@@ -31,8 +31,15 @@ PROCESSES_FROM = 256
 HEAD_FILES = 1_000
 """So many jobs decide who cleans; those that come later are not known then."""
 
+OBJECTS, AHEAD = 256, 3
+"""Objects of a chunk, which is one for this long that the last of them is put; and chunks for each core."""
+
 WINDOW_FILES = 16 * GROUP_FILES
 """So many files a core may be finished before the first that is not: the outcomes that wait are bounded."""
+
+
+Done = Callable[[Job, Outcome], object]
+"""Called with each job and how it fared, on the thread that the work was begun on."""
 
 
 def made_with(denoiser: Denoiser, output: Output) -> str:
@@ -47,16 +54,21 @@ class Pipeline:
         denoiser: cleans the pixels.
         output: how results are written.
         record: records finished outputs; None keeps no record.
+        cleaner: cleans the files; None: a `Cleaner` with this denoiser.
 
     """
 
     def __init__(
-        self, denoiser: Denoiser, output: Output | None = None, record: Record | None = None
+        self,
+        denoiser: Denoiser,
+        output: Output | None = None,
+        record: Record | None = None,
+        cleaner: Works | None = None,
     ) -> None:
         self._denoiser = denoiser
         self._output = output or Output()
         self._record = record
-        self._cleaner = Cleaner(denoiser, self._output)
+        self._cleaner: Works = cleaner or Cleaner(denoiser, self._output)
         self._made_with = ""
 
     @property
@@ -103,6 +115,22 @@ class Pipeline:
             watch: called now and then with how far the files are that are being cleaned, on this thread.
 
         """
+
+        def done(job: Job, outcome: Outcome) -> None:
+            tell(self._record_outcome(job, outcome))
+
+        self.work(jobs, done, fail_fast=fail_fast, cluster=cluster, watch=watch)
+
+    def work(
+        self,
+        jobs: Iterable[Job],
+        done: Done,
+        *,
+        fail_fast: bool = False,
+        cluster: Cluster | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        """Clean the jobs, and call `done` with each and its outcome, in order; see `run`."""
         given = _Given(jobs)
         pool, chunks = self._pool(iter(given), cluster, watch)
         window = WINDOW_FILES * (self._denoiser.jobs if cluster is None else cluster.threads)
@@ -114,16 +142,16 @@ class Pipeline:
             for number, outcome in pool.outcomes():
                 finished[number] = outcome
                 while told in finished:
-                    result = self._record_outcome(pending.pop(told), finished.pop(told))
+                    job, outcome = pending.pop(told), finished.pop(told)
                     told += 1
-                    tell(result)
-                    if fail_fast and result.status is Status.FAILED:
+                    done(job, outcome)
+                    if fail_fast and outcome.error is not None:
                         return
                 self._submit(pool, chunks, pending, window)
         finally:
             drained = finished | dict(pool.close())
             for number in sorted(drained):
-                tell(self._record_outcome(pending.pop(number), drained[number]))
+                done(pending.pop(number), drained[number])
         if given.error is not None:
             raise given.error
 
@@ -148,21 +176,25 @@ class Pipeline:
 
             cutter = Cutter(itertools.chain(head, jobs), cluster.threads, files=len(head))
             return ClusterPool(cluster, cutter), cutter
-        sizes = [len(chunk) for chunk in _by_size(head)]
+        group = GROUP_FILES
+        if head and isinstance(head[0], ObjectJob):
+            each = len(head) // (AHEAD * self._denoiser.jobs) if len(head) < HEAD_FILES else OBJECTS
+            group = max(16, min(OBJECTS, each))
+        sizes = [len(chunk) for chunk in _by_size(head, group)]
         jobs = itertools.chain(head, jobs)
         small = sum(size for size in sizes if size > 1)
         count = min(self._denoiser.jobs, len(sizes)) if small >= PROCESSES_FROM else 1
-        if (count > 1 or self._has_plugins()) and self._may_fork():
+        if (count > 1 or self._has_plugins()) and self.may_fork():
             from denoiser.pipeline.process_pool import ProcessPool
 
             if count > 1:
-                return ProcessPool(self._cleaner, count, watch=watch), _by_size(jobs)
+                return ProcessPool(self._cleaner, count, watch=watch), _by_size(jobs, group)
             alone = ProcessPool(self._cleaner, 1, threads=self._denoiser.jobs, watch=watch)
-            return alone, _by_number(jobs)
+            return alone, _by_number(jobs, group)
         self._cleaner.meter.watch = watch
-        return SerialPool(self._cleaner), _by_number(jobs)
+        return SerialPool(self._cleaner), _by_number(jobs, group)
 
-    def _may_fork(self) -> bool:
+    def may_fork(self) -> bool:
         """Whether other processes may do the work.
 
         A GPU is not for sharing, and what was compared is known to one process alone.
@@ -198,7 +230,7 @@ class Pipeline:
 
     def stream(self, content: bytes) -> tuple[bytes, Outcome]:
         """Clean one image from memory to memory, all its pages; raises FileError."""
-        return self._cleaner.stream(content)
+        return Cleaner(self._denoiser, self._output).stream(content)
 
 
 class _Given:
@@ -215,25 +247,21 @@ class _Given:
             self.error = error
 
 
-def _by_number(jobs: Iterator[Job]) -> Iterator[Chunk]:
+def _by_number(jobs: Iterator[Job], files: int) -> Iterator[Chunk]:
     """Cut the jobs into chunks of so many."""
     first = 0
-    while group := tuple(itertools.islice(jobs, GROUP_FILES)):
+    while group := tuple(itertools.islice(jobs, files)):
         yield Chunk(first, group)
         first += len(group)
 
 
-def _by_size(jobs: Iterable[Job]) -> Iterator[Chunk]:
+def _by_size(jobs: Iterable[Job], files: int) -> Iterator[Chunk]:
     """Cut the jobs into chunks for processes: small files that share batches, each large file by itself."""
     group: list[Job] = []
     first = 0
     for job in jobs:
-        try:
-            size = os.stat(job.source).st_size  # noqa: PTH116 - a third of the time, for every file
-        except OSError:
-            size = 0
-        large = size > SMALL_BYTES
-        if group and (large or len(group) >= GROUP_FILES):
+        large = job.size > SMALL_BYTES
+        if group and (large or len(group) >= files):
             yield Chunk(first, tuple(group))
             first += len(group)
             group.clear()

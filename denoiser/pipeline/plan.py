@@ -32,6 +32,14 @@ class Job:
     destination: Path
     relative: str
 
+    @property
+    def size(self) -> int:
+        """Size of the source in bytes; 0 if there is none."""
+        try:
+            return os.stat(self.source).st_size  # noqa: PTH116 - a third of the time, for every file
+        except OSError:
+            return 0
+
 
 class NothingFoundError(UsageError):
     """The inputs exist, and hold no image."""

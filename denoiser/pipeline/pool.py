@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from denoiser.pipeline.cleaner import Cleaner
+from denoiser.pipeline.meter import Meter
 from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.plan import Job
 
@@ -25,6 +25,23 @@ class Chunk:
     def numbers(self) -> range:
         """Numbers of the jobs in the run."""
         return range(self.first, self.first + len(self.jobs))
+
+
+class Works(Protocol):
+    """Cleans jobs in one process."""
+
+    @property
+    def meter(self) -> Meter:
+        """Told how far each file is."""
+
+    @meter.setter
+    def meter(self, meter: Meter) -> None: ...
+
+    def threads(self, count: int | None) -> None:
+        """Compute on so many threads from now on; None: as many as there are for it."""
+
+    def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Yield one outcome for each job, in order; raises nothing but what stops everything."""
 
 
 class Pool(Protocol):
@@ -50,7 +67,7 @@ class Pool(Protocol):
 class SerialPool:
     """Cleans in this process, one chunk at a time."""
 
-    def __init__(self, cleaner: Cleaner) -> None:
+    def __init__(self, cleaner: Works) -> None:
         self._cleaner = cleaner
         self._chunk: Chunk | None = None
 

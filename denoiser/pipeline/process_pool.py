@@ -22,19 +22,21 @@ from pathlib import Path
 from typing import Any
 
 from denoiser.errors import DenoiserError, FileError
-from denoiser.pipeline.cleaner import Cleaner, failed
+from denoiser.pipeline.cleaner import failed
 from denoiser.pipeline.meter import Meter, Reading, Watch
+from denoiser.pipeline.objects import ObjectJob
 from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.plan import Job
-from denoiser.pipeline.pool import Chunk
+from denoiser.pipeline.pool import Chunk, Works
 from denoiser.plugins.checks import Trace, trace_to
+from denoiser.storage.base import Entry
 from denoiser.system import atomic
 from denoiser.system.threads import no_more
 
 AHEAD = 2
 """Chunks a worker has at once: it goes on with the next while this process is busy with the last."""
 
-_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 REPORT_SECONDS = 0.1
 WATCH_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1
@@ -65,7 +67,7 @@ class ProcessPool:
     """
 
     def __init__(
-        self, cleaner: Cleaner, count: int, *, threads: int | None = None, watch: Watch | None = None
+        self, cleaner: Works, count: int, *, threads: int | None = None, watch: Watch | None = None
     ) -> None:
         self._cleaner, self._count, self._threads, self._watch = cleaner, count, threads, watch
         self._waiting: deque[Chunk] = deque()
@@ -172,34 +174,43 @@ class ProcessPool:
         return list(self._finished)
 
 
-_Packed = list[tuple[str, list[str]]]
+_Packed = tuple[list[tuple[str, list[str]]], list[tuple[int, int, str, bool]]]
 
 
 def _packed(jobs: Sequence[Job]) -> _Packed:
     """Return the jobs' paths without what they have in common, so that a pipe has room for two chunks."""
     packed = []
+    objects = [job for job in jobs if isinstance(job, ObjectJob)]
     for paths in (
         [str(job.source) for job in jobs],
         [str(job.destination) for job in jobs],
         [job.relative for job in jobs],
+        [job.entry.key for job in objects],
     ):
         common = os.path.commonprefix(paths)  # noqa: RUF071 - not of folders alone
         packed.append((common, [path[len(common) :] for path in paths]))
-    return packed
+    return packed, [(job.root, job.entry.size, job.entry.tag, job.replaces) for job in objects]
 
 
 def _unpacked(packed: _Packed) -> list[Job]:
-    sources, destinations, relatives = ([common + rest for rest in each] for common, each in packed)
-    return [
+    texts = ([common + rest for rest in each] for common, each in packed[0])
+    sources, destinations, relatives, keys = texts
+    jobs = [
         Job(Path(source), Path(destination), relative)
         for source, destination, relative in zip(sources, destinations, relatives, strict=True)
+    ]
+    if not keys:
+        return jobs
+    return [
+        ObjectJob(job.source, job.destination, job.relative, root, Entry(key, size, tag), replaces)
+        for job, key, (root, size, tag, replaces) in zip(jobs, keys, packed[1], strict=True)
     ]
 
 
 class _Worker:
     """One process, seen from outside."""
 
-    def __init__(self, cleaner: Cleaner, others: Sequence[Connection], threads: int | None) -> None:
+    def __init__(self, cleaner: Works, others: Sequence[Connection], threads: int | None) -> None:
         context = multiprocessing.get_context("fork")
         self.pipe, theirs = context.Pipe()
         self.chunks: deque[Chunk] = deque()
@@ -209,7 +220,7 @@ class _Worker:
         given = (theirs, [*others, self.pipe], cleaner, threads, self._trace, self.meter)
         self.process = context.Process(target=_serve, args=given, name="denoiser", daemon=True)
         # What is run at a fork by other modules swallows the KeyboardInterrupt of a signal, with a traceback.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
         try:
             self.process.start()
         finally:
@@ -282,7 +293,7 @@ class _Ending:
 def _serve(
     pipe: Connection,
     others: Sequence[Connection],
-    cleaner: Cleaner,
+    cleaner: Works,
     threads: int | None,
     trace: Trace,
     meter: Meter,
@@ -291,14 +302,14 @@ def _serve(
     ending = _Ending()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which will say what to do
     signal.signal(signal.SIGTERM, ending)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTIONS)  # blocked while it was forked
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)  # blocked while it was forked
     for other in others:
         other.close()  # or a parent that is gone would never be noticed
     trace_to(trace)
     cleaner.meter = meter
     gc.freeze()  # what was there before stays shared
     parent = os.getppid()
-    _end_with_parent()
+    end_with_parent()
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             first, packed = pipe.recv()
@@ -320,7 +331,7 @@ def _serve(
                 sender.flush()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the system send SIGTERM when the parent dies, which may be in the middle of a large file."""
     import ctypes
 

@@ -8,6 +8,7 @@ decides: a line counts as long as the object that it describes is there, whoever
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -111,7 +112,7 @@ class Segments:
         self._storage, self._shard = storage, shard
         writer = "" if shard is None else f"{shard.writer}-"
         self._run = f"{writer}{os.urandom(4).hex()}"
-        self._written = 0
+        self._numbers = itertools.count(1)  # two threads may write
         self._forget()
 
     def _forget(self) -> None:
@@ -229,8 +230,7 @@ class Segments:
     def _write(self, lines: list[dict[str, Any]]) -> None:
         if not lines:
             return
-        self._written += 1
-        name = f"{time.time_ns():020d}-{self._run}-{self._written:06d}{_ENDING}"
+        name = f"{time.time_ns():020d}-{self._run}-{next(self._numbers):06d}{_ENDING}"
         content = "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines)
         self._storage.write(f"{FOLDER}/{name}", content.encode("ascii"), create=True)
 

@@ -1,48 +1,43 @@
-"""Objects to objects: what is stale is fetched in waves, cleaned as files, and put.
+"""Objects to objects: what is stale, as both sides are listed, and the record of what was done.
 
-A wave is some files of at most so many bytes. While one is cleaned, the next is fetched and the last is put,
-by threads; only three waves are on the disk at a time. A folder's files are read and written in place.
+Who fetches, cleans and puts them is for `denoiser.pipeline.objects`, in this process or in others.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import os
-import shutil
-import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from denoiser.errors import UsageError
 from denoiser.pipeline import segments
+from denoiser.pipeline.objects import NOWHERE, ObjectJob
 from denoiser.pipeline.outcomes import Outcome, Result, Status
-from denoiser.pipeline.pipeline import Pipeline
+from denoiser.pipeline.pipeline import Done, Pipeline
 from denoiser.pipeline.plan import Job, NothingFoundError
 from denoiser.pipeline.record import FOLDER
 from denoiser.pipeline.segments import Index, Segments
-from denoiser.pipeline.walk import Walk
-from denoiser.storage.base import Entry, ExistsError, MissingError, Storage, StorageError, name_of
+from denoiser.pipeline.walk import COUNTED, Walk
+from denoiser.storage.base import Entry, Storage, StorageError, name_of
 from denoiser.storage.local import LocalStorage
 from denoiser.system import atomic
 
 if TYPE_CHECKING:
     from denoiser.pipeline.shard import Shard
 
-WAVE_FILES = 1000
-WAVE_BYTES = 128 << 20
-WAVE_SECONDS = 30.0
-"""A wave is at most so many files or bytes, and aims at this time: what a kill costs at most."""
+RECORD_FILES, RECORD_SECONDS = 1000, 30.0
+"""So many outcomes are recorded together, or those of this time: what a kill costs at most."""
 
-FIRST_BYTES = 8 << 20
-"""Size of a wave before it is known how fast the work goes."""
 
-MOST_LOST = THREADS = 16
-"""Objects that are fetched or put at once: most of the time of each is waiting. When so many fail, one after
-the other, the storage is lost."""
+class Work(Protocol):
+    """Cleans jobs; see `denoiser.pipeline.pipeline.Pipeline.run`."""
+
+    def __call__(self, jobs: Iterable[Job], done: Done, *, fail_fast: bool) -> None:
+        """Clean the jobs, and call `done` with each and its outcome."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +54,9 @@ class Item:
 
     Attributes:
         root: where it comes from.
-        source: as it was listed, later as it was read.
+        source: as it was listed.
         output: key of the output.
         replaces: whether there is an output that may be replaced.
-        source_path, output_path: files on this machine.
-        fetched: the fetching, which gives what was read.
-        put: the putting, which gives what was written.
         outcome: how it fared.
 
     """
@@ -73,24 +65,12 @@ class Item:
     source: Entry
     output: str
     replaces: bool = False
-    source_path: Path = field(default_factory=Path)
-    output_path: Path = field(default_factory=Path)
-    fetched: Future[Entry] | None = None
-    put: Future[Entry] | None = None
     outcome: Outcome = field(default_factory=Outcome)
 
     @property
     def url(self) -> str:
         """Name of the input."""
         return f"{self.root.storage.url}/{self.source.key}" if self.source.key else self.root.storage.url
-
-
-@dataclass(frozen=True)
-class _Wave:
-    """Some items, and the folder that their files are in meanwhile."""
-
-    items: list[Item]
-    folder: Path
 
 
 class Transfer:
@@ -106,6 +86,12 @@ class Transfer:
         force, keep: as the command's options.
         shard: the part of the images that is done; None: all of them.
         left_out: called with the URL of each folder that is left out because it holds results of ours.
+
+    Attributes:
+        found: how many images were listed so far.
+        known: how many of them are of the part that is done.
+        stale_found: how many of these are not up to date.
+        complete: whether these are all.
 
     Raises:
         StorageError: a storage can't be listed.
@@ -134,9 +120,11 @@ class Transfer:
         self._record = Segments(out, shard)
         self._there = Index()
         self._taken: set[int] = set()
-        self._rate = 0.0
-        self._lost = 0
-        self.found = 0
+        self._open: dict[str, Item] = {}
+        self._lines: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self.found = self.known = self.stale_found = 0
+        self.complete = False
         for root in roots:
             if root.storage.url == out.url:
                 raise UsageError(f"The output {out.url} is the input.", "Choose another place with --out.")
@@ -159,6 +147,7 @@ class Transfer:
             for entry in self._images(root):
                 mine = self._shard is None or self._shard.has(self.found)
                 self.found += 1
+                self.known += mine
                 item = Item(root, entry, self._output(root, entry))
                 if item.url == self._url(item):
                     raise UsageError(
@@ -166,7 +155,9 @@ class Transfer:
                         "Choose another place with --out.",
                     )
                 if self._is_free(item, tell=mine) and mine and self._is_stale(item):
+                    self.stale_found += 1
                     yield item
+        self.complete = True
         if not self.found:
             urls = ", ".join(root.storage.url for root in self._roots)
             raise NothingFoundError(
@@ -174,7 +165,20 @@ class Transfer:
                 f"The known types end in {' '.join(sorted(self._walk.suffixes))}.",
             )
 
-    def _images(self, root: Root) -> Iterator[Entry]:
+    def count(self) -> Iterator[int]:
+        """Yield numbers of images found so far, in listings of their own; the last is that of all."""
+        found = 0
+        for root in self._roots:
+            for _ in self._images(root, silent=True):
+                found += 1
+                if not found % COUNTED:
+                    yield self._share(found)
+        yield self._share(found)
+
+    def _share(self, found: int) -> int:
+        return found if self._shard is None else self._shard.share(found)
+
+    def _images(self, root: Root, *, silent: bool = False) -> Iterator[Entry]:
         """Yield the images of an input; one that is a single object is an image whatever it is called."""
         out, own = self._out.url + "/", root.storage.url + "/"
         inside = out.removeprefix(own) if out.startswith(own) else None
@@ -185,7 +189,7 @@ class Transfer:
             folder, _, name = entry.key.rpartition("/")
             if (folder == FOLDER or folder.endswith(f"/{FOLDER}")) and folder != FOLDER:
                 outer = folder.removesuffix(FOLDER)
-                if outer != left_out and outer != inside:
+                if outer != left_out and outer != inside and not silent:
                     self._left_out(f"{own}{outer}".rstrip("/"))
                 left_out = outer
             if _hidden(entry.key) or (folder and not self._walk.recursive):
@@ -254,164 +258,85 @@ class Transfer:
 
     # --- the work ---
 
-    def run(self, items: Iterator[Item], *, fail_fast: bool = False) -> None:
-        """Clean the items, wave by wave, and tell each result.
+    def run(self, items: Iterator[Item], work: Work, *, fail_fast: bool = False) -> None:
+        """Clean the items, record and tell each result.
 
         Where it is stopped, what has been put by then is recorded and told.
+
+        Args:
+            items: what is stale.
+            work: does it, as `Pipeline.run` would with its jobs and what is told.
+            fail_fast: whether to stop after the first file that fails.
 
         Raises:
             StorageError: a storage is lost.
             UsageError: an output was not written by denoise.
 
         """
-        with (
-            tempfile.TemporaryDirectory(prefix="denoiser-", ignore_cleanup_errors=True) as scratch,
-            ThreadPoolExecutor(THREADS, "denoiser-transfer") as threads,
-        ):
-            open_waves: list[_Wave] = []
-            try:
-                following = self._fetched(items, threads, Path(scratch))
-                while following is not None:
-                    current = following
-                    open_waves.append(current)
-                    self._record.begin(item.output for item in current.items)
-                    following = self._fetched(items, threads, Path(scratch))
-                    failed = self._clean(current, threads, fail_fast=fail_fast)
-                    if len(open_waves) > 1:
-                        self._finish(open_waves.pop(0))
-                    if failed and fail_fast:
-                        break
-                while open_waves:
-                    self._finish(open_waves.pop(0))
-            finally:
-                threads.shutdown(cancel_futures=True)
-                for wave in open_waves:
-                    self._finish(wave)
-
-    def _fetched(self, items: Iterator[Item], threads: ThreadPoolExecutor, scratch: Path) -> _Wave | None:
-        """Take the next wave, and have it fetched; a larger object is one by itself. None at the end."""
-        most = min(WAVE_BYTES, WAVE_SECONDS / self._rate) if self._rate else FIRST_BYTES
-        wave = _Wave([], scratch)
-        total = 0
-        while len(wave.items) < WAVE_FILES and total < most:
-            item = next(items, None)
-            if item is None:
-                break
-            wave.items.append(item)
-            total += item.source.size
-        if not wave.items:
-            return None
-        wave = _Wave(wave.items, Path(tempfile.mkdtemp(dir=scratch)))
-        for index, item in enumerate(wave.items):
-            try:
-                self._fetch(item, wave.folder / str(index), threads)
-            except (OSError, StorageError) as error:
-                item.outcome = Outcome(error=f"can't be fetched: {error}")
-        if isinstance(self._out, LocalStorage):
-            atomic.sweep({item.output_path.parent for item in wave.items}, alone=self._shard is None)
-        return wave
-
-    def _fetch(self, item: Item, folder: Path, threads: ThreadPoolExecutor) -> None:
-        """Choose where an item's files are, and have it fetched."""
-        storage = item.root.storage
-        if isinstance(self._out, LocalStorage):
-            item.output_path = self._out.path(item.output)
-        else:
-            item.output_path = folder / "out" / _short(item.output)
-        if isinstance(storage, LocalStorage):
-            item.source_path = storage.path(item.source.key)
-            return
-        item.source_path = folder / "in" / _short(item.source.key or name_of(storage.url))
-        item.source_path.parent.mkdir(parents=True)
-        item.fetched = threads.submit(storage.download, item.source.key, item.source_path)
-
-    def _clean(self, wave: _Wave, threads: ThreadPoolExecutor, *, fail_fast: bool) -> bool:
-        """Clean what was fetched, and have each result put; returns whether a file failed."""
-        ready: dict[Path, Item] = {}
-        for item in wave.items:
-            try:
-                if item.fetched is not None:
-                    item.source = item.fetched.result()._replace(key=item.source.key)
-            except MissingError:
-                item.outcome = Outcome(error="is gone.")
-            except (StorageError, OSError) as error:
-                item.outcome = Outcome(error=f"can't be fetched: {error}")
-                self._count_lost(error)
-            else:
-                self._lost = 0
-            if item.outcome.error is None:
-                ready[item.output_path] = item
-        started, size = time.monotonic(), sum(item.source.size for item in ready.values())
-
-        def put(result: Result) -> None:
-            item = ready[Path(result.output)]
-            item.outcome = result.outcome
-            if result.status is Status.DONE:
-                item.put = threads.submit(self._put, item)
-            if item.fetched is not None:
-                item.source_path.unlink(missing_ok=True)
-
-        jobs = [Job(item.source_path, item.output_path, item.output) for item in ready.values()]
-        self._pipeline.run(jobs, put, fail_fast=fail_fast)
-        if size:
-            self._rate = (time.monotonic() - started) / size
-        return any(item.outcome.error is not None for item in wave.items)
-
-    def _count_lost(self, error: Exception) -> None:
-        """Give up where one transfer after the other fails: it is not the files then."""
-        self._lost += 1
-        if self._lost >= MOST_LOST:
-            raise StorageError(
-                f"One object after the other fails: {error}", "The same command goes on from here."
-            )
-
-    def _put(self, item: Item) -> Entry:
-        """Put a result, but not over an object that was not written by denoise."""
-        if isinstance(self._out, LocalStorage):  # it lies there already
-            assert item.outcome.written is not None  # noqa: S101 - it is done
-            return Entry(item.output, item.outcome.written.size, str(item.outcome.written.mtime_ns))
+        over = threading.Event()
+        keeper = threading.Thread(
+            target=self._record_often, args=(over,), name="denoiser-record", daemon=True
+        )
+        keeper.start()
         try:
-            entry = self._out.write(item.output, item.output_path, create=not item.replaces)
-        except ExistsError:
-            # A try that seemed to fail may have been ours.
-            content, there = item.output_path.read_bytes(), self._out.stat(item.output)
-            if there is None or there.size != len(content) or self._out.read(item.output) != content:
-                raise
-            entry = there
-        item.output_path.unlink(missing_ok=True)
-        return entry._replace(key=item.output)
-
-    def _finish(self, wave: _Wave) -> None:
-        """Wait for the results of a wave to be put, record them, and tell; what was not begun is left out."""
-        lines, items = [], []
-        for item in wave.items:
-            if (item.put is None and item.outcome.error is None) or (item.put and item.put.cancelled()):
-                continue
-            made = None if item.put is None else self._made(item)
-            items.append(item)
-            if made is None:
-                lines.append(segments.failure(item.output, item.url, item.outcome.error))
-                continue
-            digest = item.outcome.fingerprint.sha256 if item.outcome.fingerprint else None
-            lines.append(segments.line(made, item.source, item.url, self._pipeline.made_with, digest))
-        try:
-            self._record.done(lines)
+            work(self._jobs(items), self._done, fail_fast=fail_fast)
         finally:
-            for item in items:
-                self._tell_of(item, Status.DONE if item.outcome.error is None else Status.FAILED)
-            shutil.rmtree(wave.folder, ignore_errors=True)
+            over.set()
+            keeper.join()
+            self._flush()
 
-    def _made(self, item: Item) -> Entry | None:
-        """Return what was put; None, with the error as the outcome, if it could not be."""
-        assert item.put is not None  # noqa: S101 - asked before
-        try:
-            return item.put.result()
-        except ExistsError:
-            there = f"{self._url(item)} exists and was not written by denoise."
-            item.outcome = Outcome(error=f"can't be put: {there} Use --force to overwrite.")
-        except (StorageError, OSError) as error:
-            item.outcome = Outcome(error=f"can't be put: {error}")
-        return None
+    def _jobs(self, items: Iterator[Item]) -> Iterator[Job]:
+        """Yield jobs; the outputs of some are recorded as begun before the first of them is."""
+        while block := _block(items):
+            jobs = []
+            for item in block:
+                try:
+                    jobs.append(self._job(item))
+                except StorageError as error:  # no name for a file here
+                    self._fail(item, f"can't be fetched: {error}")
+            self._record.begin(job.relative for job in jobs)
+            if isinstance(self._out, LocalStorage):
+                atomic.sweep({job.destination.parent for job in jobs}, alone=self._shard is None)
+            yield from jobs
+
+    def _job(self, item: Item) -> Job:
+        storage, out = item.root.storage, self._out
+        source = storage.path(item.source.key) if isinstance(storage, LocalStorage) else NOWHERE
+        destination = out.path(item.output) if isinstance(out, LocalStorage) else NOWHERE
+        number = self._roots.index(item.root)
+        job = ObjectJob(source, destination, item.output, number, item.source, item.replaces)
+        self._open[item.output] = item
+        return job
+
+    def _done(self, job: Job, outcome: Outcome) -> None:
+        """Take note of how an object fared, for the record, and tell."""
+        item = self._open.pop(job.relative)
+        item.outcome = outcome
+        if outcome.error is not None or outcome.stored is None:
+            line = segments.failure(item.output, item.url, outcome.error)
+        else:
+            source, made = outcome.stored
+            digest = outcome.fingerprint.sha256 if outcome.fingerprint else None
+            line = segments.line(made, source, item.url, self._pipeline.made_with, digest)
+        with self._lock:
+            self._lines.append(line)
+        self._tell_of(item, Status.DONE if outcome.error is None else Status.FAILED)
+        if len(self._lines) >= RECORD_FILES:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Put what is to be recorded."""
+        with self._lock:
+            lines, self._lines = self._lines, []
+            self._record.done(lines)
+
+    def _record_often(self, over: threading.Event) -> None:
+        """Record what is finished every so often, also while a large file is cleaned."""
+        while not over.wait(RECORD_SECONDS):
+            try:
+                self._flush()
+            except StorageError:
+                return  # the next try, on the other thread, will tell
 
     # --- words ---
 
@@ -430,7 +355,11 @@ def _hidden(key: str) -> bool:
     return key.startswith(".") or "/." in key
 
 
-def _short(key: str) -> str:
-    """Return the name of a file for an object: its last part, cut where it is too long for a file."""
-    stem, ending = os.path.splitext(key.rpartition("/")[2])  # noqa: PTH122 - a key
-    return os.fsencode(stem)[:150].decode(errors="ignore").replace("\0", "") + ending[:50]
+def _block(items: Iterator[Item]) -> list[Item]:
+    """Take items: so many, or those that are found within a second, but one at least."""
+    until, block = time.monotonic() + 1.0, []
+    for item in items:
+        block.append(item)
+        if len(block) >= RECORD_FILES or time.monotonic() > until:
+            break
+    return block

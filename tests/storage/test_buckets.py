@@ -82,7 +82,7 @@ def test_a_run_that_is_killed_leaves_whole_objects_and_is_finished_later(
     slow = plugin(tmp_path, "time.sleep(0.02 if image.shape[0] < 100 else 1)")
     arguments = [digits, "--out", f"{place}/clean", "--model", model, "--plugin", slow]
     code = (
-        "import sys; from denoiser.pipeline import pipeline; pipeline.GROUP_FILES = 4;"
+        "import sys; from denoiser.pipeline import pipeline; pipeline.OBJECTS = 4;"
         f"sys.argv = {['denoise', *map(str, arguments)]!r}; from denoiser.__main__ import main; main()"
     )
     seen = Seen(server, f"{place}/clean")
@@ -191,7 +191,7 @@ def test_one_line_for_each_thing_that_can_not_be(
         f"Error: {place}/nothing: there is nothing. Check the name.",
     )
     assert told(digits, "--out", "sftp://host/x")[1].startswith("Error: Nothing here opens sftp:// URLs.")
-    for option in (("--compare", tmp_path / "c"), ("--report", tmp_path / "r"), ("--cluster", "local:1")):
+    for option in (("--compare", tmp_path / "c"), ("--report", tmp_path / "r")):
         code, text = told(digits, "--out", out, *option)
         assert (code, text.startswith(f"Error: {option[0]} works with folders, and not with URLs.")) == (
             2,
@@ -241,7 +241,7 @@ def test_many_segments_are_put_together(
     server: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(transfer, "WAVE_FILES", 3)
+    monkeypatch.setattr(transfer, "RECORD_FILES", 3)
     monkeypatch.setattr(segments, "MOST_SEGMENTS", 5)
     arguments = (digits, "--out", f"{place}/clean", "--model", model)
     assert denoise(*arguments).code == 0
