@@ -34,7 +34,6 @@ from denoiser.pipeline.walk import Walk
 from denoiser.plugins.manager import Plugins
 from denoiser.progress import NullProgress, progress_for
 from denoiser.storage.base import Storage, name_of, scheme_of
-from denoiser.storage.local import LocalStorage
 from denoiser.storage.opening import open_storage
 
 if TYPE_CHECKING:
@@ -145,8 +144,8 @@ class Remote:
 
     def _prepare(self, cluster: Cluster, denoiser: Denoiser, made_with: str, first: Item) -> None:
         out: Path | Storage = self._out
-        if isinstance(out, LocalStorage):
-            out = out.path("")
+        if scheme_of(self._places.out) is None:
+            out = Path(self._places.out)
             out.mkdir(parents=True, exist_ok=True)
         run_cluster.prepare(
             *(cluster, self._request, denoiser, made_with, out),

