@@ -3,7 +3,8 @@
 A patch's result must not depend on its neighbours, its place among them or the number of threads, to the last
 bit, or an output could never be reproduced. A matrix product promises nothing of the kind: how its kernels
 round depends on where in the matrix a row lies. So patches are computed in blocks of fixed size, in which the
-position of a patch has been tested and makes no difference.
+position of a patch has been tested and makes no difference. Blocks of another size compute where they cost
+less, if they have been tested to give the same bits.
 """
 
 from __future__ import annotations
@@ -26,12 +27,18 @@ from denoiser.weights.modelfile import ModelFile
 
 _PIXELS = PATCH * PATCH
 _BLOCKS = (16, 8, 4, 1)
+_WIDE = 64
+"""Patches of a block that fills a core better, for as many patches as nearly fill it."""
+_FEW = 2 / 3
+"""Up to such a share of a pack, patches cost less one by one."""
 
 
 class Work(Protocol):
     """One thread's buffers for one network, for up to `size` patches at a time."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """The most patches at a time."""
 
     def run(self, given: Floats, result: Floats) -> None:
         """Reconstruct up to `size` patches into `result` (n, 28, 28), both contiguous float32."""
@@ -51,8 +58,8 @@ class NumpyEngine:
     def __init__(self, model: ModelFile, *, jobs: int | None = None) -> None:
         self.model = model
         self.jobs = jobs or cores()
-        self._make: Callable[[], Work] = _MAKERS[model.kind](model)
-        self._idle: list[Work] = []
+        self._make: Callable[[], _Either] = _MAKERS[model.kind](model)
+        self._idle: list[_Either] = []
         # Counts helpers over all calls at once: callers from many threads must not start many each.
         self._helpers = threading.Semaphore(self.jobs - 1)
 
@@ -67,7 +74,9 @@ class NumpyEngine:
         given = checked(patches, self.model)
         result = np.empty((len(given), PATCH, PATCH), np.float32)
         with one_thread(), self._work() as work:
-            chunks = _Chunks(given, result, work.size)
+            whole = work.usual.size  # chunks of whole blocks, and one for each thread
+            even = -(-len(given) // (whole * self.jobs)) * whole
+            chunks = _Chunks(given, result, max(whole, min(work.size, even)))
             helpers = self._start(chunks)
             try:
                 chunks.run(work)
@@ -101,7 +110,7 @@ class NumpyEngine:
             self._helpers.release()
 
     @contextmanager
-    def _work(self) -> Iterator[Work]:
+    def _work(self) -> Iterator[_Either]:
         try:
             work = self._idle.pop()
         except IndexError:
@@ -147,7 +156,46 @@ class _Chunks:
             raise
 
 
-def _plain(model: ModelFile) -> Callable[[], Work]:
+class _Either:
+    """Two ways to compute one network: each call takes the one that costs less.
+
+    Args:
+        usual: what computes it where nothing is said for the other way.
+        other: makes the other way when it is first wanted; None if there is none that gives the same bits.
+        wants_other: tells for a number of patches whether the other way costs less.
+        size: the most patches at a time.
+
+    """
+
+    def __init__(
+        self, usual: Work, other: Callable[[], Work | None], wants_other: Callable[[int], bool], size: int
+    ) -> None:
+        self.usual, self.size = usual, size
+        self._other, self._wants_other = other, wants_other
+        self._made: list[Work | None] = []
+
+    def run(self, given: Floats, result: Floats) -> None:
+        """See `Work`."""
+        work = self.usual
+        if self._wants_other(len(given)):
+            if not self._made:
+                self._made.append(self._other())
+            work = self._made[0] or work
+        for start in range(0, len(given), work.size):
+            part = slice(start, start + work.size)
+            work.run(given[part], result[part])
+
+
+def _alike(work: Work, other: Work, shape: tuple[int, ...]) -> bool:
+    """Return True if both compute the same patches to the same bits."""
+    given = np.random.default_rng(1).random((min(3, work.size, other.size), *shape), dtype=np.float32)
+    results = [np.empty((len(given), PATCH, PATCH), np.float32) for _ in range(2)]
+    work.run(given, results[0])
+    other.run(given, results[1])
+    return results[0].tobytes() == results[1].tobytes()
+
+
+def _plain(model: ModelFile) -> Callable[[], _Either]:
     weights = model.weights
     # Turned round in memory, the products are a quarter faster.
     matrices = (
@@ -157,12 +205,21 @@ def _plain(model: ModelFile) -> Callable[[], Work]:
         weights["pixels/bias"],
     )
     size: list[int] = []
+    fitting: list[bool] = []
 
-    def make() -> Work:
+    def make() -> _Either:
         if not size:
             with one_thread():
                 size.append(next(each for each in _BLOCKS if _Plain(each, *matrices).position_invariant()))
-        return _Plain(size[0], *matrices)
+        usual = _Plain(size[0], *matrices)
+
+        def wide() -> Work | None:
+            other = _Plain(_WIDE, *matrices)
+            if not fitting:
+                fitting.append(other.position_invariant() and _alike(usual, other, (PATCH, PATCH)))
+            return other if fitting[0] else None
+
+        return _Either(usual, wide, lambda count: count > _WIDE * 3 // 4, _WIDE)
 
     return make
 
@@ -204,15 +261,25 @@ class _Plain:
         return _position_invariant(self, (PATCH, PATCH))
 
 
-def _mixer(model: ModelFile) -> Callable[[], Work]:
+def _mixer(model: ModelFile) -> Callable[[], _Either]:
     folded = Folded(model)
     together: list[int] = []
+    fitting: list[bool] = []
 
-    def make() -> Work:
+    def make() -> _Either:
         if not together:
             with one_thread():  # as it will be when it counts: more threads cut the products up differently
                 together.append(next(each for each in TOGETHER if _mixer_invariant(each)))
-        return Mixer(model, folded, together[0])
+        usual = Mixer(model, folded, together[0])
+
+        def single() -> Work | None:
+            other = Mixer(model, folded, 1)
+            if not fitting:
+                fitting.append(_alike(usual, other, model.config.input_shape))
+            return other if fitting[0] else None
+
+        few = int(_FEW * together[0])
+        return _Either(usual, single, lambda count: count <= few, usual.size)
 
     def _mixer_invariant(size: int) -> bool:
         return size == 1 or _position_invariant(Mixer(model, folded, size), model.config.input_shape)
@@ -229,7 +296,7 @@ def _position_invariant(work: Work, shape: tuple[int, ...]) -> bool:
     return bool((bits == bits[0]).all())
 
 
-_MAKERS: dict[str, Callable[[ModelFile], Callable[[], Work]]] = {
+_MAKERS: dict[str, Callable[[ModelFile], Callable[[], _Either]]] = {
     "Autoencoder": _plain,
     "PatchAutoencoder": _mixer,
 }

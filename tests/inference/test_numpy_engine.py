@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from denoiser.inference import numpy_engine
+from denoiser.inference import mixer, numpy_engine
 from denoiser.inference.engine import open_engine
 from denoiser.inference.numpy_engine import NumpyEngine
 from denoiser.system import blas
@@ -135,8 +135,51 @@ def test_no_place_among_others_is_special(kind: str, count: int) -> None:
 def test_blocks_are_as_large_as_places_do_not_matter(safe: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numpy_engine._Plain, "position_invariant", lambda self: self.size <= safe)
     engine = NumpyEngine(ALONE["Autoencoder"])
-    assert engine._make().size == safe
+    assert engine._make().usual.size == safe
     assert np.abs(engine.reconstruct(POOL) - SINGLY["Autoencoder"]).max() < 1e-6
+
+
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize(("kind", "count"), [("Autoencoder", 64), ("PatchAutoencoder", 3), (CONTEXT, 3)])
+def test_the_cheaper_way_is_taken_only_where_it_gives_the_same_bits(
+    kind: str, count: int, alike: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    for network in (numpy_engine._Plain, mixer.Mixer):
+        monkeypatch.setattr(network, "run", _noted(network.run, sizes))
+    monkeypatch.setattr(numpy_engine, "_position_invariant", lambda *_: True)
+    monkeypatch.setattr(numpy_engine, "_alike", lambda *_: alike)
+    engine = NumpyEngine(ALONE[kind], jobs=1)
+    engine.reconstruct(POOLS[kind][:count])
+    sizes.clear()  # of what is tested first
+    result = engine.reconstruct(POOLS[kind][:count])
+    assert np.abs(result - SINGLY[kind][:count]).max() < 1e-6
+    other = 64 if kind == "Autoencoder" else 1
+    assert (set(sizes) == {other}) == alike
+
+
+def test_ways_are_alike_only_to_the_last_bit() -> None:
+    class Copying:
+        size = 4
+
+        def __init__(self, factor: float) -> None:
+            self._factor = np.float32(factor)
+
+        def run(self, given: Floats, result: Floats) -> None:
+            np.multiply(given, self._factor, out=result)
+
+    assert numpy_engine._alike(Copying(1.0), Copying(1.0), (28, 28))
+    assert not numpy_engine._alike(Copying(1.0), Copying(1.0 + 2**-23), (28, 28))
+
+
+def _noted(run: Any, sizes: list[int]) -> Any:
+    """A network's `run` that notes how large its block or pack is."""
+
+    def noted(own: Any, given: Floats, result: Floats) -> None:
+        sizes.append(getattr(own, "_together", own.size))
+        run(own, given, result)
+
+    return noted
 
 
 def test_inputs_of_all_forms() -> None:
