@@ -69,7 +69,9 @@ class RunReport:
             return
         seen = result.outcome.seen
         if isinstance(seen, Entry) and result.status is Status.DONE:
-            self._rows.add(replace(seen, notes=tuple(dict.fromkeys((*result.outcome.notes, *seen.notes)))))
+            if result.outcome.notes:
+                seen = replace(seen, notes=tuple(dict.fromkeys((*result.outcome.notes, *seen.notes))))
+            self._rows.add(seen)
             return
         source, output = Path(result.source), Path(result.output)
         inside = output.is_relative_to(self._out)

@@ -8,6 +8,9 @@ import numpy.typing as npt
 from denoiser._types import Floats
 
 _FEWEST = 16
+_SORTED = 1 << 12
+"""Images of up to so many pixels are sorted together; of larger ones the median alone is found."""
+
 MAD = 0.6744897501960817
 """Median of the absolute value of a standard normal variable."""
 
@@ -21,13 +24,41 @@ def noise(image: npt.NDArray[np.floating]) -> float | None:
     counts as noise; grain that is correlated over neighbouring pixels counts less than it is.
     Returns None where too little is left to judge by.
     """
-    rows, columns = (side - side % 2 for side in image.shape)
-    blocks = np.asarray(image[:rows, :columns], np.float32).reshape(rows // 2, 2, columns // 2, 2)
-    first, second, third, fourth = (blocks[:, i, :, j] for i in (0, 1) for j in (0, 1))
+    coefficients, inside = _finest(image)
+    known = coefficients[inside]
+    return float(np.median(known)) / MAD if known.size >= _FEWEST else None
+
+
+def noise_of_each(images: npt.NDArray[np.floating]) -> list[float | None]:
+    """Return what `noise` returns of each of some images (N, H, W); of many small ones much faster."""
+    if images[0].size > _SORTED:
+        return [noise(image) for image in images]
+    coefficients, inside = (each.reshape(len(images), -1) for each in _finest(images))
+    ordered = np.sort(np.where(inside, coefficients, np.float32(np.inf)), axis=1)
+    counts = np.count_nonzero(inside, axis=1)
+    rows, middle = np.arange(len(images)), np.maximum(counts, 1)
+    if not ordered.shape[1]:
+        return [None] * len(images)
+    medians = (
+        ordered[rows, (middle - 1) // 2] + ordered[rows, np.minimum(middle // 2, len(ordered[0]) - 1)]
+    ) / 2.0
+    return [
+        float(median) / MAD if count >= _FEWEST else None
+        for median, count in zip(medians, counts, strict=True)
+    ]
+
+
+def _finest(images: npt.NDArray[np.floating]) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return size of the diagonal Haar coefficients of (..., H, W), and which show noise."""
+    *many, height, width = images.shape
+    rows, columns = height // 2, width // 2
+    blocks = np.asarray(images[..., : 2 * rows, : 2 * columns], np.float32).reshape(
+        *many, rows, 2, columns, 2
+    )
+    first, second, third, fourth = (blocks[..., i, :, j] for i in (0, 1) for j in (0, 1))
     inside = np.minimum(np.minimum(first, second), np.minimum(third, fourth)) > 0.0
     inside &= np.maximum(np.maximum(first, second), np.maximum(third, fourth)) < 1.0
-    coefficients = np.abs((first - second - third + fourth)[inside]) / 2.0
-    return float(np.median(coefficients)) / MAD if coefficients.size >= _FEWEST else None
+    return np.abs(first - second - third + fourth) / np.float32(2.0), inside
 
 
 def noise_of(patches: Floats) -> Floats:

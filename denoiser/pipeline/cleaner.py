@@ -54,6 +54,9 @@ class Examiner(Protocol):
         The result is sent between processes. Raises nothing: no file fails for being looked at.
         """
 
+    def pages(self, files: Sequence[tuple[Job, Picture, Picture]]) -> list[Any]:
+        """Return the same of small files of one page each, all at once; raises nothing either."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -207,15 +210,15 @@ class Cleaner:
             results = self._denoiser.clean_pages([(each.pixels, each.page) for each in pictures])
         except Exception as error:
             results = itertools.repeat(error)
+        small = [work for work in group if isinstance(work, _Work) and work.picture is not None]
+        completed = self._completed(small, results)
         for work in group:
             if isinstance(work, Outcome):
                 yield work
-                continue
-            if work.picture is not None:
-                pages = self._completed(work, work.picture, next(results))
+            elif work.picture is not None:
+                yield _outcome(work, partial(self._save_small, work, next(completed)))
             else:
-                pages = self._pages(work)
-            yield _outcome(work, partial(self._save, work, pages))
+                yield _outcome(work, partial(self._save, work, self._pages(work)))
 
     def _pages(self, work: _Work) -> Iterator[Picture]:
         """Clean the pages of a file one by one."""
@@ -233,11 +236,29 @@ class Cleaner:
             del picture, cleaned  # or a large page would stay in memory while it is written
             yield done
 
-    def _completed(self, work: _Work, picture: Picture, cleaned: Cleaned | Exception) -> Iterator[Picture]:
-        """Yield a small file's only page, or raise the error that it failed with."""
-        if isinstance(cleaned, Exception):
-            raise cleaned
-        yield self._complete(work, picture, cleaned)
+    def _completed(
+        self, works: Sequence[_Work], results: Iterator[Cleaned | Exception]
+    ) -> Iterator[Picture | Exception]:
+        """Yield the only page of each small file, or the error that it failed with; looks at all of them."""
+        completed: list[Picture | Exception] = []
+        for work, cleaned in zip(works, results, strict=False):
+            assert work.picture is not None  # noqa: S101 - small ones have one
+            if isinstance(cleaned, Exception):
+                completed.append(cleaned)
+                continue
+            try:
+                completed.append(self._complete(work, work.picture, cleaned))
+            except Exception as error:
+                completed.append(error)
+        examiner = self._output.examiner
+        if examiner is not None:
+            pages = [
+                (work, done) for work, done in zip(works, completed, strict=True) if isinstance(done, Picture)
+            ]
+            seen = examiner.pages([(work.job, work.before.popleft(), done) for work, done in pages])
+            for (work, _), each in zip(pages, seen, strict=True):
+                work.seen = each
+        yield from completed
 
     def _complete(self, work: _Work, picture: Picture, cleaned: Cleaned) -> Picture:
         """Return a picture with its cleaned pixels; counts it, and compares the two where that is wanted."""
@@ -279,6 +300,14 @@ class Cleaner:
     def _save(self, work: _Work, pages: Iterator[Picture]) -> _Saved:
         if self._output.examiner is not None:
             pages = self._examined(work, pages)
+        return self._write(work, pages)
+
+    def _save_small(self, work: _Work, page: Picture | Exception) -> _Saved:
+        if isinstance(page, Exception):
+            raise page
+        return self._write(work, iter((page,)))
+
+    def _write(self, work: _Work, pages: Iterator[Picture]) -> _Saved:
         return writer.save(
             work.job.destination,
             pages,

@@ -371,7 +371,8 @@ def _page(kept: Sequence[Entry], rows: Rows, target: Target, facts: Mapping[str,
         charts.histogram("Change, of 255", _levels(rows.change)),
         charts.histogram("Likely harm", rows.harm),
     ]
-    table = Table(COLUMNS, _FIELDS, [_row(entry, target) for entry in kept])
+    links = _Links(target)
+    table = Table(COLUMNS, _FIELDS, [_row(entry, links) for entry in kept])
     return render("What denoise did", {**_summary(rows), **facts}, drawings, table, hint)
 
 
@@ -389,7 +390,7 @@ def _summary(rows: Rows) -> dict[str, str]:
     }
 
 
-def _row(entry: Entry, target: Target) -> list[Any]:
+def _row(entry: Entry, links: _Links) -> list[Any]:
     values = {
         "name": shown(entry.name),
         "status": entry.status,
@@ -403,15 +404,15 @@ def _row(entry: Entry, target: Target) -> list[Any]:
         "megapixels": rounded(entry.width * entry.height / 1e6, 3) if entry.width else None,
         "notes": ". ".join(shown(text) for text in (entry.error, *entry.notes) if text),
         "said": _said(entry),
-        "source": _link(entry.source, target),
-        "result": _link(entry.output, target),
+        "source": links.to(entry.source),
+        "result": links.to(entry.output),
         "views": [
             [
                 view.name,
                 view.width,
                 view.height,
-                _image(view.before, view, target),
-                _image(view.after, view, target),
+                _image(view.before, view, links),
+                _image(view.after, view, links),
             ]
             for view in entry.views
         ],
@@ -427,23 +428,37 @@ def _said(entry: Entry) -> str:
     return f"{page}{entry.width} x {entry.height} pixels, {bits}"
 
 
-def _image(content: bytes | Path | None, view: View, target: Target) -> str | None:
+def _image(content: bytes | Path | None, view: View, links: _Links) -> str | None:
     if isinstance(content, bytes):
         return data_url(content, view.kind)
-    return _link(content, target)
+    return links.to(content)
 
 
-def _link(path: Path | None, target: Target) -> str | None:
-    """Return a link from the page to a file, whatever its name is made of."""
-    if path is None:
-        return None
-    try:
-        relative = os.path.relpath(_absolute(path), _real(target.folder))
-    except ValueError:  # another drive
-        return Path(_absolute(path)).as_uri()
-    return quote(os.fsencode(relative.replace(os.sep, "/")))
+class _Links:
+    """Links from a page to files, whatever their names are made of.
 
+    Args:
+        target: where the page is.
 
-def _absolute(path: Path) -> str:
-    """Return the path with its folder's links resolved, and not its own."""
-    return os.path.join(os.path.realpath(path.parent), path.name)  # noqa: PTH118 - as the rest here
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._start = _real(target.folder)
+        self._folders: dict[Path, str] = {}
+
+    def to(self, path: Path | None) -> str | None:
+        """Return a link to a file: its folder's links are resolved, and not its own."""
+        if path is None:
+            return None
+        folder = self._folders.get(path.parent)
+        if folder is None:
+            folder = self._folders[path.parent] = self._to_folder(path.parent)
+        return folder + quote(os.fsencode(path.name))
+
+    def _to_folder(self, folder: Path) -> str:
+        real = _real(folder)
+        try:
+            relative = os.path.relpath(real, self._start)
+        except ValueError:  # another drive
+            return real.as_uri().rstrip("/") + "/"
+        return "" if relative == "." else quote(os.fsencode(relative.replace(os.sep, "/"))) + "/"

@@ -103,23 +103,26 @@ class Worst:
     place: tuple[int, int]
 
 
-def compared(entry: Entry, index: int, picture: Picture, result: Floats) -> tuple[Entry, Worst | None]:
+def compared(
+    entry: Entry, index: int, picture: Picture, result: Floats, found: harm.Measures | None
+) -> tuple[Entry, Worst | None]:
     """Compare a page before and after; returns the row of the worst page so far, and this one if that is it.
 
     Args:
-        entry: the row, with the figures of the pages before; `pages` is 0 before the first.
+        entry: the row, with the figures of the pages before; its `pages` are those, 0 before the first.
         index: number of the page, from 0.
         picture: the page before.
         result: its pixels after, (H, W) or (H, W, C) in 0..1.
+        found: what `measured` found of the two.
 
     """
-    found = _measured(picture.pixels, result)
     value = _UNKNOWN if found is None else harm.of(found)
     highest = -1.0 if not entry.pages else _UNKNOWN if entry.harm is None else entry.harm
+    pages = max(index + 1, entry.pages)
     if value <= highest:
-        return entry, None
+        return _with(entry, pages=pages), None
     middle = (picture.pixels.shape[0] // 2, picture.pixels.shape[1] // 2)
-    entry = _with(entry, page=index + 1, pages=max(1, entry.pages), **_facts(picture), **_figures(found))
+    entry = _with(entry, page=index + 1, pages=pages, **_facts(picture), **_figures(found))
     return entry, Worst(picture, result, middle if found is None else found.place)
 
 
@@ -150,7 +153,8 @@ def _compared(pair: Pair, entry: Entry, size: Size | None, limit: float, *, inli
         before = open_builtin(first, pair.source, color=True, max_megapixels=limit)
         after = open_builtin(second, pair.output, color=True, max_megapixels=limit)
         for index, (picture, result) in enumerate(zip(before.pages(), after.pages(), strict=False)):
-            entry, worse = compared(entry, index, picture, result.pixels)
+            found = measured([(picture.pixels, result.pixels)])[0]
+            entry, worse = compared(entry, index, picture, result.pixels, found)
             worst = worse or worst
         pages, results = before.count, after.count
     entry = _with(
@@ -184,13 +188,24 @@ def _figures(found: harm.Measures | None) -> dict[str, float | None]:
     }
 
 
-def _measured(before: Floats, after: Floats) -> harm.Measures | None:
-    """Measure a page, in gray where one of both is; None if their sizes differ."""
+def measured(pages: Sequence[tuple[Floats, Floats]]) -> list[harm.Measures | None]:
+    """Measure pages before and after, in gray where one of both is; None of one whose sizes differ."""
+    found: list[harm.Measures | None] = [None] * len(pages)
+    alike = [_alike(*page) for page in pages]
+    comparable = [(index, pair) for index, pair in enumerate(alike) if pair is not None]
+    measures = harm.measure_all([pair for _, pair in comparable])
+    for (index, _), each in zip(comparable, measures, strict=True):
+        found[index] = each
+    return found
+
+
+def _alike(before: Floats, after: Floats) -> tuple[Floats, Floats] | None:
+    """Return a page before and after with the same shape; None if their sizes differ."""
     if before.ndim != after.ndim:
         before, after = (image @ _GRAY if image.ndim == 3 else image for image in (before, after))
     if before.shape != after.shape and after.shape[:2] == (PATCH, PATCH):
         before = _as_the_network_saw(before)
-    return harm.measure(before, after) if before.shape == after.shape else None
+    return (before, after) if before.shape == after.shape else None
 
 
 def _as_the_network_saw(image: Floats) -> Floats:

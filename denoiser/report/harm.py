@@ -8,9 +8,11 @@ pixel too, but alike in all directions and in all places, and never in a pattern
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from denoiser._types import Floats
 from denoiser.inference import noise_level
@@ -27,6 +29,9 @@ _LEAST = 0.25 * _STEP
 
 _DISTANCES = (1, 2, 3, 4, 6)
 _DIRECTIONS = {False: ((0, 1), (1, 0)), True: ((1, 1), (1, -1))}
+_LAGS = tuple((distance, diagonal) for distance in _DISTANCES for diagonal in (False, True))
+"""How far apart pixels are compared, and whether along the diagonals."""
+
 _RING = {
     (distance, diagonal): 2.0 * math.pi * distance * width / 2.0
     for distance, width in zip(_DISTANCES, (1.0, 1.0, 1.0, 1.5, 2.0), strict=True)
@@ -44,6 +49,10 @@ _PART = 4_000_000
 """Pixels that are measured at a time, so that a huge page takes little more memory than it does itself."""
 
 _LEAST_ROWS = 64
+_SMALL_PIXELS = 64 * 64 * 3
+_TOGETHER = 1 << 16
+"""Images of up to so many numbers are measured together, so many numbers at a time: the cache holds them."""
+
 _SMALL = 8
 """Side of the squares that tell of noise: small enough to lie between the lines of a text."""
 
@@ -98,9 +107,41 @@ def measure(before: Floats, after: Floats) -> Measures:
     rows = max(_LEAST_ROWS, _PART // max(1, before[:1].size))
     if rows < len(before):
         starts = range(0, len(before), rows)
-        parts = [_measure(before[start : start + rows], after[start : start + rows]) for start in starts]
+        parts = [
+            _measured(before[None, start : start + rows], after[None, start : start + rows])[0]
+            for start in starts
+        ]
         return _joined(parts, list(starts), len(before))
-    return _measure(before, after)
+    return _measured(before[None], after[None])[0]
+
+
+def measure_all(pairs: Sequence[tuple[Floats, Floats]]) -> list[Measures]:
+    """Compare images with their results: the same as `measure` of each, and much faster for small ones.
+
+    NumPy takes longer to be called than to compute on a few hundred pixels: small images of equal size are
+    measured as one array.
+
+    Args:
+        pairs: as `measure` takes them; shapes may differ from pair to pair.
+
+    Raises:
+        ValueError: as `measure`.
+
+    """
+    found: dict[int, Measures] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, (before, after) in enumerate(pairs):
+        if before.shape != after.shape or not 0 < before.size <= _SMALL_PIXELS:
+            found[index] = measure(before, after)
+        else:
+            groups.setdefault(before.shape, []).append(index)
+    for shape, indices in groups.items():
+        at_once = max(1, _TOGETHER // math.prod(shape))
+        for start in range(0, len(indices), at_once):
+            part = indices[start : start + at_once]
+            before, after = (np.stack([pairs[index][which] for index in part]) for which in (0, 1))
+            found.update(zip(part, _measured(before, after), strict=True))
+    return [found[index] for index in range(len(pairs))]
 
 
 def _joined(parts: list[Measures], starts: list[int], rows: int) -> Measures:
@@ -118,57 +159,89 @@ def _joined(parts: list[Measures], starts: list[int], rows: int) -> Measures:
     )
 
 
-def _measure(before: Floats, after: Floats) -> Measures:
-    difference = before - after
-    change = float(np.sqrt(np.mean(np.square(difference), dtype=np.float64)))
-    planes = [before] if before.ndim == 2 else [before[:, :, each] for each in range(before.shape[2])]
-    levels = [level for plane in planes if (level := noise_level.noise(plane)) is not None]
-    noise = float(np.mean(levels)) if levels else None
-    if before.ndim == 3:
-        before, after = before.mean(axis=2), after.mean(axis=2)
-    gain = _gain(before, after)
-    gains = [1.0] if abs(gain - 1.0) < _SAME_GAIN else [1.0, gain]
+# From here on arrays have an axis more in front: images of one shape that are measured together, (N, H, W).
+
+
+def _measured(before: Floats, after: Floats) -> list[Measures]:
+    """Measure images (N, H, W) or (N, H, W, C)."""
+    axes = tuple(range(1, before.ndim))
+    change = np.sqrt(np.mean(np.square(before - after), axis=axes, dtype=np.float64))
+    planes = [before] if before.ndim == 3 else [before[..., each] for each in range(before.shape[3])]
+    levels = [noise_level.noise_of_each(plane) for plane in planes]
+    if before.ndim == 4:
+        before, after = before.mean(axis=3), after.mean(axis=3)
+    found = _structures(_unexplained(before, after, np.ones(len(before), np.float32)), before, after)
+    gains = _gains(before, after)
     # Noise that is left in the result makes a gain where there is none.
-    parts = [_structure(_unexplained(before, after, each), before, after) for each in gains]
-    found = min(parts, key=lambda each: each.ratio)
-    return Measures(noise, change, found.amplitude, found.place, found.ratio)
+    (others,) = np.nonzero(np.abs(gains - 1.0) >= _SAME_GAIN)
+    if others.size:
+        before, after = before[others], after[others]
+        again = _structures(_unexplained(before, after, gains[others]), before, after)
+        for number, other in zip(others, again, strict=True):
+            found[number] = min(found[number], other, key=lambda each: each.ratio)
+    measures = []
+    for index, structure in enumerate(found):
+        known = [level for plane in levels if (level := plane[index]) is not None]
+        noise = sum(known) / len(known) if known else None
+        measures.append(
+            Measures(noise, float(change[index]), structure.amplitude, structure.place, structure.ratio)
+        )
+    return measures
 
 
-def _unexplained(before: Floats, after: Floats, gain: float) -> Floats:
+def _unexplained(before: Floats, after: Floats, gains: Floats) -> Floats:
     """Return what a change of brightness and contrast of the result can't make of the input."""
-    rest = before - np.float32(gain) * after
+    rest = before - gains.astype(np.float32)[:, None, None] * after
     return np.asarray(rest - _windows(rest), np.float32)
 
 
-def _gain(before: Floats, after: Floats) -> float:
-    """Contrast of the input beside the result's, where the result has most of it."""
+def _gains(before: Floats, after: Floats) -> Floats:
+    """Contrast of each input beside its result's, where the result has most of it, float32 (N,)."""
     count = _counts(after.shape)
-    own, shared = (
-        np.maximum(_sums(image * after) / count - _sums(image) * _sums(after) / count**2, 0.0)
-        for image in (after, before)
+    sums = _sums(after)
+    shares = (
+        np.maximum(_sums(each * after) / count - _sums(each) * sums / count**2, np.float32(0.0))
+        for each in (after, before)
     )
-    strong = own > max(float(np.quantile(own, 0.75)), (4.0 * _STEP) ** 2)
-    return float(np.clip(np.median(shared[strong] / own[strong]), *_GAIN)) if strong.any() else 1.0
+    own, shared = (np.asarray(each, np.float32).reshape(len(after), -1) for each in shares)
+    # np.quantile imports numpy.ma, which takes as long as a hundred digits.
+    upper = _quantile(own, np.ones(own.shape, np.bool_), 0.75, otherwise=0.0)
+    strong = own > np.maximum(upper, (4.0 * _STEP) ** 2)[:, None]
+    ratios = np.asarray(shared / np.where(strong, own, np.float32(1.0)), np.float32)
+    gains = np.clip(_quantile(ratios, strong, 0.5, otherwise=1.0), *_GAIN)
+    return np.asarray(gains, np.float32)
 
 
-def _windows(image: Floats) -> Floats:
-    """Mean over the square window around each pixel, float32 (H, W); windows are cut at the border."""
-    rows, columns = image.shape
+def _quantile(values: Floats, known: npt.NDArray[np.bool_], share: float, *, otherwise: float) -> Floats:
+    """Quantile of the values (N, M) of each row that are known, float32 (N,); `otherwise` where none is."""
+    ordered = np.sort(np.where(known, values, np.float32(np.inf)), axis=1)
+    last = np.count_nonzero(known, axis=1) - 1
+    at = np.maximum(last, 0) * share
+    below = np.floor(at).astype(np.intp)
+    above = np.minimum(below + 1, np.maximum(last, 0))
+    rows = np.arange(len(values))
+    low, high = (np.where(last >= 0, ordered[rows, each], 0.0) for each in (below, above))
+    return np.where(last >= 0, low + (high - low) * (at - below), otherwise).astype(np.float32)
+
+
+def _windows(images: Floats) -> Floats:
+    """Mean over the square window around each pixel, float32 (N, H, W); windows are cut at the border."""
+    number, rows, columns = images.shape
     down, across = (
         np.minimum(np.arange(length) + _REACH + 1, length) - np.maximum(np.arange(length) - _REACH, 0)
-        for length in image.shape
+        for length in (rows, columns)
     )
-    total = np.zeros((rows + 2 * _REACH, columns + 2 * _REACH), np.float32)
-    total[_REACH : _REACH + rows, _REACH : _REACH + columns] = image
+    total = np.zeros((number, rows + 2 * _REACH, columns + 2 * _REACH), np.float32)
+    total[:, _REACH : _REACH + rows, _REACH : _REACH + columns] = images
     # Sums of 2, 4, 8 and 16, each of two of the one before, and one pixel more.
-    last = total[2 * _REACH :]
-    for size in (1, 2, 4, _REACH):
-        total = total[:-size] + total[size:]
-    total = total[: len(last)] + last
     last = total[:, 2 * _REACH :]
     for size in (1, 2, 4, _REACH):
         total = total[:, :-size] + total[:, size:]
-    total = total[:, : last.shape[1]] + last
+    total = total[:, :rows] + last
+    last = total[:, :, 2 * _REACH :]
+    for size in (1, 2, 4, _REACH):
+        total = total[:, :, :-size] + total[:, :, size:]
+    total = total[:, :, :columns] + last
     return np.asarray(total / np.outer(down, across).astype(np.float32), np.float32)
 
 
@@ -181,125 +254,155 @@ class _Structure:
     ratio: float
 
 
-def _structure(rest: Floats, before: Floats, after: Floats) -> _Structure:
-    """Look for what in a difference is not noise, as its own quiet parts and the image's have it."""
+def _structures(rest: Floats, before: Floats, after: Floats) -> list[_Structure]:
+    """Look for what in differences is not noise, as their own quiet parts and the images' have it."""
+    number, rows, columns = rest.shape
     usual = _usual(rest)
-    if not usual:
-        return _Structure(0.0, (rest.shape[0] // 2, rest.shape[1] // 2), 0.0)
+    found = [_Structure(0.0, (rows // 2, columns // 2), 0.0)] * number
+    (changed,) = np.nonzero(usual)
+    if not changed.size:
+        return found
+    if changed.size < number:
+        usual, rest, before, after = usual[changed], rest[changed], before[changed], after[changed]
     count = _counts(rest.shape)
     # Single pixels, as those of salt and pepper, would decide how alike all of a block is.
-    rest = _balanced(np.clip(rest, -3.0 * usual - _FAINT, 3.0 * usual + _FAINT), count)
-    amplitude = _content(rest, count, _bounds(rest, before))
+    most = (3.0 * usual + _FAINT).astype(np.float32)[:, None, None]
+    rest = _balanced(np.clip(rest, -most, most), count)
+    amplitude = _content(rest, count, *_bounds(rest, before))
     # An engraving that lost a tenth of its contrast is still there; a word that lost all of it is not.
     kept = _balanced(after, count)
     amplitude *= amplitude / (amplitude + 0.5 * np.sqrt(_sums(kept * kept) / count) + _TINY)
-    order = np.argsort(amplitude, axis=None)[::-1][: math.ceil(_WORST * amplitude.size)]
-    worst = float(np.sqrt(np.mean(np.square(amplitude.ravel()[order]))))
-    row, column = (int(each) * BLOCK + BLOCK // 2 for each in np.unravel_index(order[0], amplitude.shape))
-    place = min(rest.shape[0] - 1, row), min(rest.shape[1] - 1, column)
-    return _Structure(worst, place, worst / (usual + 2.0 * _STEP))
+    across = amplitude.shape[2]
+    flat = amplitude.reshape(len(amplitude), -1)
+    ordered = np.sort(flat, axis=1)[:, ::-1][:, : math.ceil(_WORST * flat.shape[1])]
+    worst = np.sqrt(np.mean(np.square(ordered), axis=1))
+    ratios = worst / (usual + 2.0 * _STEP)
+    for index, at, value, ratio in zip(changed, flat.argmax(axis=1), worst, ratios, strict=True):
+        row, column = (int(each) * BLOCK + BLOCK // 2 for each in divmod(int(at), across))
+        place = min(rows - 1, row), min(columns - 1, column)
+        found[index] = _Structure(float(value), place, float(ratio))
+    return found
 
 
-def _content(rest: Floats, count: Floats, bounds: _Bounds) -> Floats:
-    """Return how high that part of each block is whose correlation is not a noise's.
+def _content(rest: Floats, count: Floats, low: Floats, high: Floats) -> Floats:
+    """Return how high that part of each block is whose correlation is not a noise's, (N, rows, columns).
 
-    A block is judged by itself and with the eight around it, in which fainter content shows.
+    A block is judged by itself and with the eight around it, in which fainter content shows. `low` and `high`
+    are the bounds of noise, (N, len(_LAGS)).
     """
-    spread = _CHANCE * math.sqrt(1.0 + sum(_RING[each] * high**2 for each, (_, high) in bounds.items()))
+    ring = np.array([_RING[lag] for lag in _LAGS], np.float32)
+    spread = np.asarray(_CHANCE * np.sqrt(1.0 + np.square(high) @ ring), np.float32)[:, None, None]
     energy = _sums(rest * rest)
-    steps = [(each, step) for each in bounds for step in _DIRECTIONS[each[1]]]
-    # All directions at once: of a small image, each call takes longer than its numbers.
-    shared = np.stack([_shared(rest, distance, step) for (distance, _), step in steps])
-    low, high = np.array([bounds[each] for each, _ in steps], np.float32).T[:, :, None, None]
-    parts = []
-    for number, power, products in ((count, energy, shared), tuple(map(_around, (count, energy, shared)))):
-        here = products / np.maximum(power, _TINY)
-        off = np.maximum(here - high, low - here).max(axis=0) - spread / np.sqrt(number)
-        parts.append(np.sqrt(power / number * np.clip(off, 0.0, 1.0)))
+    power, number = (energy, _around(energy)), (count, _around(count))
+    off = [np.full(energy.shape, -np.inf, np.float32) for _ in power]
+    for index, (distance, diagonal) in enumerate(_LAGS):
+        least, most = low[:, index, None, None], high[:, index, None, None]
+        for step in _DIRECTIONS[diagonal]:
+            shared = _shared(rest, distance, step)
+            for each, products in enumerate((shared, _around(shared))):
+                here = products / np.maximum(power[each], _TINY)
+                np.maximum(off[each], np.maximum(here - most, least - here), out=off[each])
+    parts = [
+        np.sqrt(power[each] / number[each] * np.clip(off[each] - spread / np.sqrt(number[each]), 0.0, 1.0))
+        for each in (0, 1)
+    ]
     return np.asarray(np.where(energy > count * _LEAST**2, np.maximum(*parts), 0.0), np.float32)
 
 
-_Bounds = dict[tuple[int, bool], tuple[float, float]]
-
-
-def _bounds(rest: Floats, image: Floats) -> _Bounds:
-    """Return lowest and highest correlation of noise, by distance and by whether it is along a diagonal.
+def _bounds(rest: Floats, images: Floats) -> tuple[Floats, Floats]:
+    """Return lowest and highest correlation of noise at each of _LAGS, float32 (N, len(_LAGS)).
 
     A denoiser may take away all of the noise or only the fine part of it, but nothing that is not alike in
     all directions: the bounds are those of the quietest blocks of both the difference and the image.
     """
-    parts = []
-    for blocks in (_quietest(rest, balanced=True), _quietest(image)):
-        own = np.mean(np.square(blocks), axis=(1, 2), keepdims=True)
-        parts.append(np.asarray(blocks / np.sqrt(own), np.float32))  # so that a product is a correlation
-    found = {}
-    for distance in _DISTANCES:
-        for diagonal in (False, True):
-            usual = [_alike(blocks, distance, diagonal=diagonal) for blocks in parts]
-            high = min(max(0.0, *usual), 1.2 * math.exp(-distance / 3.0))
-            found[distance, diagonal] = (min(0.0, max(_LOWEST, usual[0])), high)
-    return found
+    usual = [_alike(*_quietest(rest, balanced=True)), _alike(*_quietest(images))]
+    most = np.array([1.2 * math.exp(-distance / 3.0) for distance, _ in _LAGS], np.float32)
+    high = np.minimum(np.maximum(np.maximum(*usual), np.float32(0.0)), most)
+    return np.clip(usual[0], _LOWEST, 0.0).astype(np.float32), high
 
 
-def _quietest(image: Floats, *, balanced: bool = False) -> Floats:
-    """Return the small blocks of an image that differ least from their mean, (N, H, W), without flat ones."""
-    rows, columns = (side // _SMALL for side in image.shape)
-    cut = image[: rows * _SMALL, : columns * _SMALL].reshape(rows, _SMALL, columns, _SMALL)
-    blocks = cut.transpose(0, 2, 1, 3).reshape(-1, _SMALL, _SMALL)
-    if not balanced:
-        blocks = blocks - blocks.mean(axis=(1, 2), keepdims=True)
-    level = np.sqrt(np.mean(np.square(blocks), axis=(1, 2)))
-    order = np.argsort(level)[np.count_nonzero(level <= _LEAST) :]
-    return np.asarray(blocks[order[: min(_MOST_QUIET, math.ceil(_QUIETEST * len(order)))]], np.float32)
+def _quietest(images: Floats, *, balanced: bool = False) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """Return the small blocks of each image that differ least from their mean, without flat ones.
 
-
-def _usual(rest: Floats) -> float:
-    """Root mean square of the quieter blocks of a difference."""
-    count, energy = _counts(rest.shape, _SMALL), _sums(rest * rest, _SMALL)
-    level = np.sqrt(energy / count)[energy > count * _LEAST**2]
-    return float(np.quantile(level, _QUIET)) if level.size else 0.0
-
-
-def _alike(blocks: Floats, distance: int, *, diagonal: bool) -> float:
-    """Correlation of blocks with themselves `distance` pixels on, the same in all directions; 0 of none.
-
-    The blocks have a root mean square of 1.
+    The blocks are (N, M, 8, 8), with a root mean square of 1; which of them count is (N, M).
     """
-    if not len(blocks):
-        return 0.0
-    keep = _SMALL - distance
-    first, last = slice(0, keep), slice(distance, _SMALL)
-    if diagonal:
-        pairs = (
-            (blocks[:, first, first], blocks[:, last, last]),
-            (blocks[:, first, last], blocks[:, last, first]),
-        )
-    else:
-        pairs = ((blocks[:, first], blocks[:, last]), (blocks[:, :, first], blocks[:, :, last]))
-    found = np.sort([np.mean(here * there, axis=(1, 2)) for here, there in pairs], axis=None)
-    return float(found[(found.size - 1) // 2] + found[found.size // 2]) / 2.0
+    number, *sides = images.shape
+    rows, columns = (side // _SMALL for side in sides)
+    if not rows * columns:
+        return np.zeros((number, 0, _SMALL, _SMALL), np.float32), np.zeros((number, 0), np.bool_)
+    cut = images[:, : rows * _SMALL, : columns * _SMALL].reshape(number, rows, _SMALL, columns, _SMALL)
+    blocks = cut.transpose(0, 1, 3, 2, 4).reshape(number, -1, _SMALL, _SMALL)
+    if not balanced:
+        blocks = blocks - blocks.mean(axis=(2, 3), keepdims=True)
+    level = np.sqrt(np.mean(np.square(blocks), axis=(2, 3)))
+    flat = np.count_nonzero(level <= _LEAST, axis=1)
+    wanted = np.minimum(_MOST_QUIET, np.ceil(_QUIETEST * (level.shape[1] - flat))).astype(np.intp)
+    each = np.arange(int(wanted.max()))
+    at = np.minimum(flat[:, None] + each, level.shape[1] - 1)
+    chosen = np.take_along_axis(np.argsort(level, axis=1), at, axis=1)
+    blocks = np.take_along_axis(blocks, chosen[:, :, None, None], axis=1)
+    own = np.take_along_axis(level, chosen, axis=1)[:, :, None, None]
+    return np.asarray(blocks / np.maximum(own, _TINY), np.float32), each < wanted[:, None]
+
+
+def _usual(rest: Floats) -> Floats:
+    """Root mean square of the quieter blocks of each difference, float32 (N,); 0 where it is flat."""
+    count, energy = _counts(rest.shape, _SMALL), _sums(rest * rest, _SMALL)
+    known = (energy > count * _LEAST**2).reshape(len(rest), -1)
+    return _quantile(np.sqrt(energy / count).reshape(len(rest), -1), known, _QUIET, otherwise=0.0)
+
+
+def _alike(blocks: Floats, known: npt.NDArray[np.bool_]) -> Floats:
+    """Correlation of blocks with themselves at each of _LAGS, float32 (N, len(_LAGS)); 0 where none is known.
+
+    It is the same in all directions: the median over the blocks and two directions at right angles.
+
+    Args:
+        blocks: (N, M, 8, 8), with a root mean square of 1.
+        known: which of them count, (N, M).
+
+    """
+    number, many = known.shape
+    if not many:
+        return np.zeros((number, len(_LAGS)), np.float32)
+    means = np.empty((number, len(_LAGS), 2 * many), np.float32)
+    every = slice(None)
+    for index, (distance, diagonal) in enumerate(_LAGS):
+        first, last = slice(0, _SMALL - distance), slice(distance, _SMALL)
+        if diagonal:
+            pairs = (((first, first), (last, last)), ((first, last), (last, first)))
+        else:
+            pairs = (((first, every), (last, every)), ((every, first), (every, last)))
+        for which, (here, there) in enumerate(pairs):
+            products = blocks[:, :, *here] * blocks[:, :, *there]
+            flat = products.reshape(number, many, -1)
+            means[:, index, which * many : (which + 1) * many] = flat.mean(axis=2)
+    both = np.repeat(np.concatenate([known, known], axis=1), len(_LAGS), axis=0)
+    medians = _quantile(means.reshape(-1, 2 * many), both, 0.5, otherwise=0.0)
+    return medians.reshape(number, len(_LAGS))
 
 
 def _shared(rest: Floats, distance: int, step: tuple[int, int]) -> Floats:
     """Sum over each block of its product with itself `distance` pixels on, where the image goes on."""
     down, right = distance * step[0], distance * step[1]
-    rows, columns = rest.shape
+    _, rows, columns = rest.shape
     if down >= rows or abs(right) >= columns:
-        return np.zeros_like(_counts(rest.shape))
+        return np.zeros((len(rest), *_counts(rest.shape).shape), np.float32)
     product = np.empty_like(rest)
-    product[rows - down :] = 0.0
-    product[:, (slice(columns - right, columns) if right > 0 else slice(0, -right))] = 0.0
-    here = (slice(0, rows - down), slice(max(0, -right), columns - max(0, right)))
-    there = (slice(down, rows), slice(max(0, right), columns - max(0, -right)))
+    product[:, rows - down :] = 0.0
+    product[:, :, (slice(columns - right, columns) if right > 0 else slice(0, -right))] = 0.0
+    across = slice(max(0, -right), columns - max(0, right))
+    here = (slice(None), slice(0, rows - down), across)
+    there = (slice(None), slice(down, rows), slice(max(0, right), columns - max(0, -right)))
     np.multiply(rest[here], rest[there], out=product[here])
     return _sums(product)
 
 
-def _balanced(image: Floats, count: Floats) -> Floats:
+def _balanced(images: Floats, count: Floats) -> Floats:
     """Take its mean from each block."""
-    rows, columns = image.shape
-    means = (_sums(image) / count).repeat(BLOCK, axis=0)[:rows].repeat(BLOCK, axis=1)[:, :columns]
-    return np.asarray(image - means, np.float32)
+    _, rows, columns = images.shape
+    means = (_sums(images) / count).repeat(BLOCK, axis=1)[:, :rows].repeat(BLOCK, axis=2)[:, :, :columns]
+    return np.asarray(images - means, np.float32)
 
 
 def _around(blocks: Floats) -> Floats:
@@ -311,22 +414,22 @@ def _around(blocks: Floats) -> Floats:
     return np.asarray(tall[..., :-2] + tall[..., 1:-1] + tall[..., 2:], np.float32)
 
 
-def _sums(image: Floats, side: int = BLOCK) -> Floats:
-    """Sum of each block, float32; blocks at the border are smaller."""
-    rows, columns = image.shape
+def _sums(images: Floats, side: int = BLOCK) -> Floats:
+    """Sum of each block, float32 (N, rows, columns); blocks at the border are smaller."""
+    number, rows, columns = images.shape
     whole = rows // side
-    bands = np.empty((-(-rows // side), columns), np.float32)
+    bands = np.empty((number, -(-rows // side), columns), np.float32)
     # `reduceat` along the rows takes ten times as long.
-    np.sum(image[: whole * side].reshape(whole, side, columns), axis=1, out=bands[:whole])
-    if whole < len(bands):
-        np.sum(image[whole * side :], axis=0, out=bands[whole])
-    return np.asarray(np.add.reduceat(bands, np.arange(0, columns, side), axis=1), np.float32)
+    np.sum(images[:, : whole * side].reshape(number, whole, side, columns), axis=2, out=bands[:, :whole])
+    if whole < bands.shape[1]:
+        np.sum(images[:, whole * side :], axis=1, out=bands[:, whole])
+    return np.asarray(np.add.reduceat(bands, np.arange(0, columns, side), axis=2), np.float32)
 
 
 def _counts(shape: tuple[int, ...], side: int = BLOCK) -> Floats:
-    """How many pixels each block has, float32."""
+    """How many pixels each block of images (N, H, W) has, float32 (rows, columns)."""
     down, across = (
-        np.minimum(side, length - np.arange(0, length, side)).astype(np.float32) for length in shape
+        np.minimum(side, length - np.arange(0, length, side)).astype(np.float32) for length in shape[1:]
     )
     return np.asarray(np.outer(down, across), np.float32)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from denoiser._types import Floats
 from denoiser.imaging.picture import BECAME_GRAY, Picture, quantize
 from denoiser.pipeline.plan import Job
 from denoiser.report.entry import Entry, View
-from denoiser.report.examine import compared, drawn, notes, plain
+from denoiser.report.examine import compared, drawn, measured, notes, plain
+from denoiser.report.harm import Measures
 from denoiser.report.views import Size
 from denoiser.system import atomic
 
@@ -42,31 +44,50 @@ class Live:
             return NOT_SEEN  # the picture before would be gray
         entry = seen if isinstance(seen, Entry) else Entry(job.relative, job.source, job.destination)
         try:
-            return self._page(entry, before, after)
+            result = _as_written(after)
+            return self._page(entry, before, result, measured([(before.pixels, result)])[0])
         except Exception as error:
             log.debug("the report of %s", job.source, exc_info=error)
             return NOT_SEEN
 
-    def _page(self, entry: Entry, before: Picture, after: Picture) -> Entry:
-        known = entry.pages
-        entry, worst = compared(entry, before.page.index, before, _as_written(after))
-        entry = replace(entry, pages=max(known, before.page.index + 1))
+    def pages(self, files: Sequence[tuple[Job, Picture, Picture]]) -> list[Any]:
+        """Return the rows of small files of one page each, which are measured together."""
+        found: list[Any] = [NOT_SEEN] * len(files)
+        gray = [BECAME_GRAY in before.notes for _, before, _ in files]
+        shown = [(index, *file) for index, file in enumerate(files) if not gray[index]]
+        try:
+            results = [_as_written(after) for *_, after in shown]
+            pairs = [
+                (before.pixels, result) for (_, _, before, _), result in zip(shown, results, strict=True)
+            ]
+            for (index, job, before, _), result, figures in zip(shown, results, measured(pairs), strict=True):
+                entry = Entry(job.relative, job.source, job.destination)
+                found[index] = self._page(entry, before, result, figures)
+        except Exception as error:
+            log.debug("the report of %d small files", len(files), exc_info=error)
+        return found
+
+    def _page(self, entry: Entry, before: Picture, result: Floats, found: Measures | None) -> Entry:
+        entry, worst = compared(entry, before.page.index, before, result, found)
         if worst is None:
             return entry
         pages = before.page.count
-        entry = replace(entry, notes=tuple(notes(worst, pages, pages)))
+        remarks = tuple(notes(worst, pages, pages))
+        if entry.notes != remarks:
+            entry = replace(entry, notes=remarks)
         if self._pictures is None:
             return entry
         assert entry.source is not None  # noqa: S101 - a run knows it
         assert entry.output is not None  # noqa: S101 - and where the result goes
         files = (entry.source, entry.output)
         shown = drawn(entry, worst, Size(), files if plain(files, before, pages) else ())
-        return replace(shown, views=tuple(self._stored(shown.name, view) for view in shown.views))
+        views = tuple(self._stored(shown.name, view) for view in shown.views)
+        return shown if views == shown.views else replace(shown, views=views)
 
     def _stored(self, name: str, view: View) -> View:
         """Write the pictures of a row; those of a page before, which was not as bad, are replaced."""
-        if view.kind == "image/png":
-            return view  # small ones stand in the page
+        if view.kind == "image/png" or not isinstance(view.before, bytes):
+            return view  # small ones stand in the page, or the page shows the files
         before, after = (
             self._write(f"{name}\0{view.name}\0{which}", content, view.ending)
             for which, content in (("before", view.before), ("after", view.after))

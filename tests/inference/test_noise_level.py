@@ -59,3 +59,16 @@ def test_the_command_tells_it(denoise: Denoise, identity: Path, tmp_path: Path) 
         tmp_path / "colour.png", "--out", tmp_path / "4", "--model", identity, "--json", "--color"
     )
     assert json.loads(outcome.out.splitlines()[0])["noise"] == row["noise"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (9, 8), (28, 28), (33, 41), (80, 90)])
+def test_images_estimated_together_have_the_noise_of_each_alone(shape: tuple[int, int]) -> None:
+    images = np.clip(RNG.normal(0.6, 0.3, (5, *shape)), 0, 1).astype(np.float32)
+    images[3] = 1.0
+    images[4] = np.round(images[4], 1)
+    alone = [noise_level.noise(image) for image in images]
+    found = noise_level.noise_of_each(images)
+    assert alone[3] is None
+    assert [each is None for each in found] == [each is None for each in alone]
+    for each, other in zip(found, alone, strict=True):
+        assert each is None or each == pytest.approx(other, rel=1e-5)

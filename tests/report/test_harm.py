@@ -134,6 +134,43 @@ def test_any_two_images_can_be_measured(rows: int, columns: int, seed: int, chan
     assert 0 <= found.place[1] < columns
 
 
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40), st.sampled_from([0, 1, 3])), max_size=4),
+    st.integers(0, 2**32 - 1),
+)
+def test_images_measured_together_have_the_figures_of_each_alone(
+    shapes: list[tuple[int, int, int]], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    pairs = []
+    for rows, columns, channels in [*shapes, *shapes, (28, 28, 0), (28, 28, 0), (130, 20, 0)]:
+        shape = (rows, columns, channels) if channels else (rows, columns)
+        before = rng.random(shape, np.float32)
+        after = before * np.float32(rng.choice([0.0, 0.6, 1.0])) + rng.random(shape, np.float32) / 8
+        pairs.append((np.asarray(np.round(before * 8) / 8, np.float32), after.astype(np.float32)))
+    for pair, found in zip(pairs, harm.measure_all(pairs), strict=True):
+        alone = harm.measure(*pair)
+        assert found.place == alone.place
+        for field in ("change", "structure", "ratio"):
+            assert getattr(found, field) == pytest.approx(getattr(alone, field), rel=1e-4, abs=1e-6)
+        assert found.noise == (
+            None if alone.noise is None else pytest.approx(alone.noise, rel=1e-4, abs=1e-6)
+        )
+
+
+def test_content_of_small_images_is_found_among_others() -> None:
+    clean = [np.asarray(generator.digit(np.random.default_rng(seed)), np.float32) for seed in range(12)]
+    before = [
+        np.asarray(np.clip(each + 0.05 * noise(seed, (28, 28)), 0, 1), np.float32)
+        for seed, each in enumerate(clean)
+    ]
+    after = [*clean[:6], clean[7], *clean[7:]]  # the seventh became another digit
+    found = [harm.of(each) for each in harm.measure_all(list(zip(before, after, strict=True)))]
+    changed = found.pop(6)
+    assert changed > 1.5 * max(found)
+
+
 def test_other_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="can't be compared"):
         harm.measure(flat((8, 8)), flat((8, 9)))
