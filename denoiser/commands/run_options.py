@@ -13,15 +13,13 @@ import click
 from denoiser.commands import completion
 from denoiser.commands.click_parts import NamedPath, option
 from denoiser.errors import UsageError, on_one_line
+from denoiser.inference.precision import PRECISIONS
 from denoiser.storage.base import scheme_of
 
 if TYPE_CHECKING:
     from denoiser.pipeline.cleaner import Output
     from denoiser.pipeline.shard import Shard
     from denoiser.plugins.manager import Plugins
-
-PRECISIONS = ("auto", "float32", "bfloat16")
-"""Those of `denoiser.inference.precision`, which help must not import."""
 
 MODEL, INPUT, OUTPUT = "Model", "Which files", "What is written"
 WORK, PLUGINS, MESSAGES = "How it is computed", "Plugins", "Messages"

@@ -17,6 +17,7 @@ from denoiser.commands.click_parts import Command, NamedPath
 from denoiser.commands.click_parts import option as _option
 from denoiser.commands.plugins import load
 from denoiser.errors import ModelError, UsageError
+from denoiser.inference.precision import PRECISIONS
 
 if TYPE_CHECKING:
     from denoiser.training.task import Task
@@ -110,7 +111,7 @@ PARAMETERS: list[click.Parameter] = [
     ),
     _option(
         *(HOW, "--precision"),
-        type=click.Choice(["auto", "float32", "bfloat16"]),
+        type=click.Choice(PRECISIONS),
         default="auto",
         show_default=True,
         help="Number format of the products while training. auto measures which is faster; with --epochs it "

@@ -371,10 +371,3 @@ def test_bfloat16_is_said_and_part_of_what_makes_a_file_up_to_date(
     assert "up to date" in denoise(*rounded, "--dry-run").err
     assert "would be cleaned" in denoise(*common, tmp_path / "rounded", "--dry-run").err
     assert "in float32" in denoise(*common, tmp_path / "auto", "--precision", "auto").err
-
-
-def test_the_precisions_of_help_are_those_of_the_engines() -> None:
-    from denoiser.commands import run_options
-    from denoiser.inference import precision
-
-    assert run_options.PRECISIONS == precision.PRECISIONS
