@@ -285,7 +285,7 @@ PARAMETERS: list[click.Parameter] = [
         default="float32",
         show_default=True,
         help="Number format of the products. bfloat16 is faster on some processors and GPUs, and takes the"
-        " keras engine; auto measures which is faster, if the keras engine computes.",
+        " keras engine, and not digits; auto measures which is faster, if the keras engine computes.",
     ),
     option(
         *(WORK, "--cluster"),

@@ -22,6 +22,7 @@ from denoiser.errors import ModelError, UsageError
 from denoiser.inference import auto, document, patches
 from denoiser.inference.engine import Engine, open_engine
 from denoiser.inference.patches import Size
+from denoiser.inference.precision import require_bfloat16_network
 from denoiser.page import Page
 from denoiser.plugins.manager import Plugins, load
 from denoiser.system.hardware import cores
@@ -92,6 +93,7 @@ class Denoiser:
         jobs: threads to compute with; None: one for each core this process may use.
         batch_size: patches a batch on the keras engine; None: the engine's own.
         precision: "float32"; "bfloat16", by the keras engine; or "auto", the faster one on the keras engine.
+            Networks such as `digits` compute in float32 only; with "auto" as the model, the other one obeys.
         plugins: Python files or module names, in order, or a chain that was loaded already.
         plugin_options: "NAME.KEY" to a value, for the plugins' options.
         work: how many patches the whole job will have, which decides whether a GPU is worth its start;
@@ -158,6 +160,8 @@ class Denoiser:
             self._main = auto.PICTURES
         else:
             self._main = self._load(str(model)).name
+        if precision == "bfloat16" and not self.auto:
+            require_bfloat16_network(self._load(self._main))
 
     def _load(self, name: str) -> ModelFile:
         """Read a model by name or file, once."""

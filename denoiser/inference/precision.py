@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from denoiser.errors import DeviceError, UsageError
 from denoiser.system import hardware
+
+if TYPE_CHECKING:
+    from denoiser.weights.modelfile import ModelFile
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,14 @@ def require_known(precision: str) -> None:
     if precision not in PRECISIONS:
         raise UsageError(
             f"There is no precision {precision!r}.", f"The precisions are {', '.join(PRECISIONS)}."
+        )
+
+
+def require_bfloat16_network(model: ModelFile) -> None:
+    """Raise UsageError if a model's network computes in float32 only."""
+    if model.kind != "PatchAutoencoder":
+        raise UsageError(
+            f"{model.name} computes in float32 only.", "Leave out --precision, or write --precision float32."
         )
 
 

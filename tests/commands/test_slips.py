@@ -133,6 +133,11 @@ SLIPS: list[tuple[str, int, str]] = [
     (f"{S} --batch-size 8 --engine numpy", 2, r"--batch-size is for the keras engine."),
     (f"{S} --batch-size 8 --device cpu", 0, r"Note: --batch-size has no effect"),
     (f"{S} --precision bfloat16 --engine numpy", 2, r"The numpy engine computes in float32 only."),
+    (
+        "scans --out new --model digits --precision bfloat16",
+        2,
+        r"digits computes in float32 only\. .*--precision",
+    ),
     (f"{S} --precision auto --device cpu", 0, r"Note: --precision auto has no effect"),
     (f"{S} --device gpu", 3, r"no GPU"),
     (f"{S} --device gpu --engine numpy", 2, r"numpy"),
