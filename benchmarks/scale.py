@@ -10,6 +10,12 @@ included, for each number of files, in processes of their own:
   are up to date, so that each is looked up in it.
 
 `python benchmarks/scale.py --most 1000000 --folder /dev/shm`
+
+With `--objects`, the same is measured for objects of a storage: its listings and its record are generated as
+they are asked for, and no server is there: the figures are those of this process alone, generating included.
+They are: nothing is there yet; all is there and up to date; and the same for a part of 100.
+
+`python benchmarks/scale.py --objects --most 1000000`
 """
 
 from __future__ import annotations
@@ -43,6 +49,65 @@ from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.cleaner import Output
 from denoiser.pipeline.pipeline import made_with
 print(made_with(Denoiser(sys.argv[1]), Output()))
+"""
+
+
+MADE_WITH_PLUGIN = """
+import sys
+from denoiser.inference.denoiser import Denoiser
+from denoiser.pipeline.cleaner import Output
+from denoiser.pipeline.pipeline import made_with
+from denoiser.plugins import manager
+plugins = manager.load([sys.argv[2]], installed=False)
+print(made_with(Denoiser(sys.argv[1], plugins=plugins), Output()))
+"""
+STORAGE = """
+import json
+from denoiser import hookimpl
+from denoiser.storage.base import Entry
+EACH, SEGMENT = 1000, 20000
+
+
+class Generated:
+    # So many images, or so many results and their record.
+
+    def __init__(self, url):
+        self.url = url
+        _, _, self._kind, self._count, self._made_with = url.split("/", 4)
+        self._count = int(self._count)
+
+    def _images(self, first, count):
+        for number in range(first, first + count):
+            yield Entry(f"box{number // EACH:06d}/scan_{number % EACH:06d}.png", 100, f"{number:032x}")
+
+    def list(self):
+        if self._kind == "scans":
+            yield from self._images(0, self._count)
+        elif self._kind == "done":
+            for part in range(100):
+                yield Entry(f".denoise/{part:020d}-shard-{part}-of-100-00000000-000001.jsonl", 1 << 20, "x")
+            yield from self._images(0, self._count)
+
+    def read(self, key):
+        part = int(key.split("/")[1].split("-")[0])
+        lines = []
+        for first in range(part * 64, self._count, 6400):
+            for each in self._images(first, min(64, self._count - first)):
+                lines.append(json.dumps({"output": each.key, "begun": 1}))
+                lines.append(json.dumps({
+                    "output": each.key, "source": f"generated://scans/{each.key}", "size": 100, "mtime_ns": 0,
+                    "sha256": "0" * 64, "made_with": self._made_with, "output_size": 100,
+                    "output_mtime_ns": None, "source_tag": each.tag, "output_tag": each.tag,
+                }))
+        return "\\n".join(lines).encode()
+
+    def stat(self, key):
+        return None
+
+
+@hookimpl
+def open_storage(url):
+    return Generated(url) if url.startswith("generated://") else None
 """
 
 
@@ -127,7 +192,11 @@ def main() -> None:
     parser.add_argument("--least", type=int, default=1_000, help="files, at least")
     parser.add_argument("--flat", action="store_true", help="all files in one folder")
     parser.add_argument("--folder", type=Path, help="where the files are made")
+    parser.add_argument("--objects", action="store_true", help="objects of a storage instead of files")
     arguments = parser.parse_args()
+    if arguments.objects:
+        objects([count for count in COUNTS if arguments.least <= count <= arguments.most])
+        return
     print("| files | plan | dry run | finished |", "| --- | --- | --- | --- |", sep="\n")
     for count in [count for count in COUNTS if arguments.least <= count <= arguments.most]:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as place:
@@ -152,6 +221,26 @@ def main() -> None:
             made_with = subprocess.check_output([*python, MADE_WITH, "general"], text=True).strip()
             record(clean, scans, names(count, each), made_with)
             show(measure([*run, "--out", str(clean)], f"{count} up to date"), count)
+            print(flush=True)
+
+
+def objects(counts: list[int]) -> None:
+    """Measure for objects, and print a table."""
+    print("| objects | new | finished | finished, a part of 100 |", "| --- | --- | --- | --- |", sep="\n")
+    with tempfile.TemporaryDirectory() as place:
+        plugin = Path(place, "generated_storage.py")
+        plugin.write_text(STORAGE)
+        run = [sys.executable, "-m", "denoiser"]
+        options = ["--model", "general", "--dry-run", "--no-plugins", "--plugin", str(plugin)]
+        python = [sys.executable, "-c", MADE_WITH_PLUGIN, "general", str(plugin)]
+        made_with = subprocess.check_output(python, text=True).strip()
+        for count in counts:
+            print(f"| {count:,} |", end="", flush=True)
+            scans, done = f"generated://scans/{count}/", f"generated://done/{count}/{made_with}"
+            show(measure([*run, scans, "--out", "generated://new/0/", *options], f"{count} would be"), count)
+            show(measure([*run, scans, "--out", done, *options], f"{count} up to date"), count)
+            part = [*run, scans, "--out", done, *options, "--shard", "3/100"]
+            show(measure(part, "up to date" if count > 192 else "othing"), count)
             print(flush=True)
 
 

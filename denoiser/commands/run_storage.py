@@ -86,6 +86,7 @@ class Remote:
                 if request.dry_run:
                     self._dry_run(transfer)
                 else:
+                    transfer.tidy()
                     self._work(transfer, working, denoiser, pipeline.made_with)
         self._telling.print(self._report.as_dict())
         if not request.quiet:
@@ -240,11 +241,11 @@ class Remote:
         return on_one_line(text)
 
 
-def _renamer(request: Request, plugins: Plugins) -> Callable[[str], str]:
+def _renamer(request: Request, plugins: Plugins) -> Callable[[str], str] | None:
     """Return what gives the name of an output for that of an input."""
     unwritten = plugins.suffixes("read_pages") - plugins.suffixes("write_pages") - SUFFIXES
     suffixes = None if request.format == "keep" else FORMATS[request.format][1]
-    return renamer(suffixes, dict.fromkeys(unwritten, UNWRITTEN)) or (lambda name: name)
+    return renamer(suffixes, dict.fromkeys(unwritten, UNWRITTEN))
 
 
 def _reopened(text: str, storage: Storage) -> str:

@@ -405,7 +405,10 @@ def _silence() -> None:
 
 
 def _scheduler_file(path: Path) -> str:
-    """Return the address in a scheduler's file."""
+    """Return the address in a scheduler's file, which one that was started just now is yet to write."""
+    until = time.monotonic() + CONNECT_SECONDS
+    while path.parent.is_dir() and not _has_content(path) and time.monotonic() < until:
+        time.sleep(0.1)
     try:
         address = json.loads(path.read_text("utf-8"))["address"]
     except OSError as error:
@@ -420,6 +423,13 @@ def _scheduler_file(path: Path) -> str:
             f"{path} is not a scheduler's file.", f"It is written by: dask scheduler --scheduler-file {path}"
         )
     return address
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def _require_certificates(url: str) -> None:

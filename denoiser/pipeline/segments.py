@@ -33,6 +33,9 @@ MERGED_BYTES = 16 << 20
 """When there are more segments, those that are smaller are put together."""
 
 _READ_ATTEMPTS = 5
+_UNSORTED = 1 << 16
+"""So many numbers are kept in the order in which they come before they are sorted into the others."""
+
 _ENDING = ".jsonl"
 _AFTER = f"{FOLDER}0"  # "0" follows "/"
 _OF_PART = re.compile(r"[0-9]+-(shard-[0-9]+-of-([0-9]+))-[0-9a-f]+-[0-9]+\.jsonl")
@@ -44,9 +47,15 @@ def number(text: str) -> int:
 
 
 class Index:
-    """Numbers by texts, in 16 bytes each and as many while they are sorted."""
+    """Numbers by texts, in 16 bytes each.
 
-    def __init__(self) -> None:
+    Args:
+        last: whether only the last number of each text is kept.
+
+    """
+
+    def __init__(self, *, last: bool = False) -> None:
+        self._last = last
         self._keys, self._values = array("Q"), array("Q")
         self._sorted: tuple[npt.NDArray[Any], npt.NDArray[Any]] = (
             np.zeros(0, np.uint64),
@@ -57,6 +66,8 @@ class Index:
         """Add a number."""
         self._keys.append(number(text))
         self._values.append(value)
+        if len(self._keys) > max(_UNSORTED, len(self._sorted[0]) // 4):
+            self._sort()
 
     def get(self, text: str) -> int | None:
         """Return the number of a text, the last that was added; None if there is none."""
@@ -79,13 +90,52 @@ class Index:
 
     def _sort(self) -> None:
         """Sort what was added into what is sorted; equal texts stay in their order."""
-        keys, values = (
-            np.concatenate((old, np.frombuffer(new, np.uint64)))
-            for old, new in zip(self._sorted, (self._keys, self._values), strict=True)
-        )
-        self._keys, self._values = array("Q"), array("Q")
+        keys, values = self._sorted
+        self._sorted = (
+            np.zeros(0, np.uint64),
+            np.zeros(0, np.uint64),
+        )  # what is no longer used is freed at once
+        keys = np.concatenate((keys, np.frombuffer(self._keys, np.uint64)))
+        self._keys = array("Q")
+        values = np.concatenate((values, np.frombuffer(self._values, np.uint64)))
+        self._values = array("Q")
         order = np.argsort(keys, kind="stable")
-        self._sorted = keys[order], values[order]
+        keys = keys[order]
+        values = values[order]
+        del order
+        if self._last:
+            kept = np.append(keys[1:] != keys[:-1], True)
+            keys, values = keys[kept], values[kept]
+        self._sorted = keys, values
+
+
+class Numbers:
+    """A set of numbers of 64 bits, in 8 bytes each: sorted arrays, each twice the next at least."""
+
+    def __init__(self) -> None:
+        self._new: set[int] = set()
+        self._sorted: list[npt.NDArray[Any]] = []
+
+    def add(self, value: int) -> bool:
+        """Add a number; returns False if it was there."""
+        if value in self._new:
+            return False
+        wanted = np.uint64(value)
+        for each in self._sorted:
+            place = int(np.searchsorted(each, wanted))
+            if place < len(each) and each[place] == wanted:
+                return False
+        self._new.add(value)
+        if len(self._new) >= _UNSORTED:
+            self._sort()
+        return True
+
+    def _sort(self) -> None:
+        latest = np.sort(np.fromiter(self._new, np.uint64, len(self._new)))
+        self._new = set()
+        while self._sorted and len(self._sorted[-1]) < 2 * len(latest):
+            latest = np.sort(np.concatenate((self._sorted.pop(), latest)))
+        self._sorted.append(latest)
 
 
 def identity(output: Entry) -> int:
@@ -113,19 +163,18 @@ class Segments:
         writer = "" if shard is None else f"{shard.writer}-"
         self._run = f"{writer}{os.urandom(4).hex()}"
         self._numbers = itertools.count(1)  # two threads may write
+        self._segments: list[Entry] = []
         self._forget()
 
     def _forget(self) -> None:
-        self._states, self._identities, self._begun = Index(), Index(), Index()
+        self._states, self._identities, self._begun = Index(), Index(), Index(last=True)
         self._seen: set[str] = set()
         self._complete = False
 
     def read(self, names: Iterable[Entry]) -> None:
-        """Read the segments, some of the storage's objects; puts small ones together where there are many."""
-        segments = [each for each in names if is_segment(each.key)]
-        self._read(lambda: segments, lambda each: not self._is_of_another(each))
-        if len(segments) > MOST_SEGMENTS and self._shard is None:
-            self._merge(segments)
+        """Read the segments, some of the storage's objects."""
+        self._segments = [each for each in names if is_segment(each.key)]
+        self._read(lambda: self._segments, lambda each: not self._is_of_another(each))
 
     def _read(self, listed: Callable[[], Iterable[Entry]], wanted: Callable[[Entry], bool]) -> None:
         """Read wanted segments; all of them once more where another run puts them together meanwhile."""
@@ -185,8 +234,14 @@ class Segments:
         self._identities.add(output, identity(made))
         self._begun.add(output, 0)
 
-    def _merge(self, segments: list[Entry]) -> None:
-        """Put small segments together; each is removed only when what replaces it is there."""
+    def tidy(self) -> None:
+        """Put small segments together where there are many, but not while other parts are at work.
+
+        Each is removed only when what replaces it is there.
+        """
+        segments, self._segments = self._segments, []
+        if len(segments) <= MOST_SEGMENTS or self._shard is not None:
+            return
         group: list[Entry] = []
         for segment in [*sorted(segments), None]:
             if segment is None or sum(each.size for each in group) + segment.size > MERGED_BYTES:

@@ -20,7 +20,7 @@ from denoiser.pipeline.outcomes import Outcome, Result, Status
 from denoiser.pipeline.pipeline import Done, Pipeline
 from denoiser.pipeline.plan import Job, NothingFoundError
 from denoiser.pipeline.record import FOLDER
-from denoiser.pipeline.segments import Index, Segments
+from denoiser.pipeline.segments import Index, Numbers, Segments
 from denoiser.pipeline.walk import COUNTED, Walk
 from denoiser.storage.base import Entry, Storage, StorageError, name_of
 from denoiser.storage.local import LocalStorage
@@ -81,7 +81,7 @@ class Transfer:
         roots: the inputs.
         out: the output.
         walk: which objects count as images; links to folders are not followed.
-        renamed: gives the name of an output for that of an input.
+        renamed: gives the name of an output for that of an input; None: all keep their names.
         tell: called with each result, on this thread.
         force, keep: as the command's options.
         shard: the part of the images that is done; None: all of them.
@@ -105,7 +105,7 @@ class Transfer:
         out: Storage,
         *,
         walk: Walk,
-        renamed: Callable[[str], str],
+        renamed: Callable[[str], str] | None,
         tell: Callable[[Result], None],
         force: bool = False,
         keep: bool = False,
@@ -119,7 +119,8 @@ class Transfer:
         self._shard = shard
         self._record = Segments(out, shard)
         self._there = Index()
-        self._taken: set[int] = set()
+        names = [name_of(root.storage.url) for root in roots]
+        self._taken = None if renamed is None and len(set(names)) == len(names) else Numbers()
         self._open: dict[str, Item] = {}
         self._lines: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -215,13 +216,11 @@ class Transfer:
         key = entry.key or name_of(root.storage.url)
         folder, slash, name = key.rpartition("/")
         place = f"{root.place}/" if root.place and entry.key else ""
-        return f"{place}{folder}{slash}{self._renamed(name)}"
+        return f"{place}{folder}{slash}{name if self._renamed is None else self._renamed(name)}"
 
     def _is_free(self, item: Item, *, tell: bool) -> bool:
         """Return True if no input before it has the same output; parts know of all inputs."""
-        key = segments.number(item.output)
-        if key not in self._taken:
-            self._taken.add(key)
+        if self._taken is None or self._taken.add(segments.number(item.output)):
             return True
         if tell:
             error = f"would be written to {self._url(item)}, as another input is. Rename one of them."
@@ -257,6 +256,10 @@ class Transfer:
         return "new"
 
     # --- the work ---
+
+    def tidy(self) -> None:
+        """Put what there is of the record together, where it is in many parts."""
+        self._record.tidy()
 
     def run(self, items: Iterator[Item], work: Work, *, fail_fast: bool = False) -> None:
         """Clean the items, record and tell each result.

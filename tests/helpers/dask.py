@@ -27,12 +27,14 @@ class Dask:
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, protocol: str) -> None:
+        self._protocol = ("--protocol", protocol)
         self.file = folder / "scheduler.json"
         self._folder = folder
         self.workers: list[subprocess.Popen[bytes]] = []
         self.scheduler = self._start(
             *("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(self.file)),
+            *self._protocol,
         )
         until = time.monotonic() + _START_SECONDS
         while not self.file.exists() or not self.file.read_text():
@@ -47,7 +49,7 @@ class Dask:
         folder = self._folder / f"worker-{len(self.workers)}"
         folder.mkdir()
         where = ("--host", "127.0.0.1", "--local-directory", str(folder))
-        self.workers.append(self._start("worker", self.address, *where, *options, path=path))
+        self.workers.append(self._start("worker", self.address, *where, *self._protocol, *options, path=path))
 
     def _start(self, kind: str, *arguments: str, path: Path | None = None) -> subprocess.Popen[bytes]:
         folders = [str(each) for each in (path, ROOT) if each is not None]
@@ -71,10 +73,10 @@ class Dask:
 
 
 @contextlib.contextmanager
-def dask(folder: Path) -> Iterator[Dask]:
+def dask(folder: Path, protocol: str = "tcp") -> Iterator[Dask]:
     """Start a scheduler without workers, and end all at the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    started = Dask(folder)
+    started = Dask(folder, protocol)
     try:
         yield started
     finally:

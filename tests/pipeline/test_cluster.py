@@ -366,3 +366,21 @@ def test_tasks_become_as_large_as_the_workers_are_fast(tmp_path: Path) -> None:
     assert len(next(slow)) == 2
     content.write_bytes(bytes(TASK_BYTES + 1))
     assert len(next(fast)) == 1
+
+
+def test_a_scheduler_that_was_started_just_now_is_waited_for(
+    digits: Path, model: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "dask/scheduler.json"
+    file.parent.mkdir()
+    process = subprocess.Popen(
+        command(digits, "--out", tmp_path / "o", "--model", model, "--cluster", file),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with dask(file.parent) as started:
+        started.work()
+        assert process.wait(120) == 0, process.communicate()[1]
+    assert process.stderr is not None
+    process.stderr.close()
+    assert len(tree(tmp_path / "o")) == FILES

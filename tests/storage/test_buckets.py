@@ -197,6 +197,14 @@ def test_one_line_for_each_thing_that_can_not_be(
             2,
             True,
         )
+    for name in ("--compare", "--report"):
+        code, text = told(digits, "--out", tmp_path / "o", name, f"{place}/look")
+        assert (code, f"{place}/look is a URL, and only a path of this machine will do." in text) == (2, True)
+    outcome = denoise("report", out, "--to", tmp_path / "r")
+    assert (outcome.code, f"Error: Invalid value for 'OUT': {out} is a URL" in outcome.err) == (2, True)
+    outcome = denoise("report", digits, "--to", out)
+    assert (outcome.code, f"{out} is a URL" in outcome.err) == (2, True)
+    assert not Path("s3:").exists()
     code, text = told(place, "--out", place)
     assert (code, "is the input" in text) == (2, True)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
@@ -248,6 +256,9 @@ def test_many_segments_are_put_together(
     seen = Seen(server, f"{place}/clean")
     lines = seen.record()
     assert len(seen.all()) - FILES > 20
+    before = seen.all()
+    assert denoise(*arguments, "--dry-run").code == 0
+    assert seen.all() == before
     assert f"{FILES} up to date" in denoise(*arguments).err
     assert len(seen.all()) - FILES == 1
     assert seen.record() == lines
