@@ -7,6 +7,8 @@ folder: a folder of other people's images must not decide what is run.
 from __future__ import annotations
 
 import difflib
+import os
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,20 +36,29 @@ class Configured(Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the file before the options get their values: command line, preset, file, default."""
         if not ctx.resilient_parsing:
-            self._refuse_one_dash(ctx, args)
+            self._refuse_misread(ctx, args)
             given, paths, _ = self.make_parser(ctx).parse_args(args=list(args))
             if not {*args} & {*ctx.help_option_names}:
                 piped = given.get("paths") == ("-",) or paths == ["-"] or args[-1:] == ["-"]
                 ctx.default_map = _defaults(self, ctx, given.get("config"), given.get("preset"), piped=piped)
         return super().parse_args(ctx, args)
 
-    def _refuse_one_dash(self, ctx: click.Context, args: list[str]) -> None:
-        """Refuse `-out`, which would be read as `-o ut`."""
-        long = {name[1:]: name for each in self.get_params(ctx) for name in each.opts if name[:2] == "--"}
+    def _refuse_misread(self, ctx: click.Context, args: list[str]) -> None:
+        """Refuse `-out`, which means `-o ut`, `-o=ut`, which means `=ut`, and names that mean options."""
+        names = [name for each in self.get_params(ctx) for name in each.opts]
+        long = {name[1:]: name for name in names if name[:2] == "--"}
+        before = ""
         for argument in args[: args.index("--") if "--" in args else None]:
-            name = argument.split("=")[0]
+            name, is_set, value = argument.partition("=")
             if name in long:
                 raise UsageError(f"{name} has one dash.", f"Write {long[name]}")
+            if is_set and len(name) == 2 and name in names:
+                raise UsageError(f"{argument} has a = too many.", f"Write {name} {shlex.quote(value)}")
+            is_short = argument[:1] == "-" and argument[:2] not in ("-", "--") and argument not in names
+            # After an option it may be the option's value.
+            if is_short and before[:1] != "-" and os.path.lexists(argument):
+                raise UsageError(f"{argument} is taken for options.", f"Write ./{shlex.quote(argument)}")
+            before = argument
 
 
 def _defaults(

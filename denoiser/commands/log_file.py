@@ -16,8 +16,9 @@ from denoiser.errors import DenoiserError, UsageError, on_one_line, reason
 class _Copied:
     """A stderr whose lines go to a file too. The bar, which goes back to the start of its line, does not."""
 
-    def __init__(self, stream: Any, file: IO[str]) -> None:
+    def __init__(self, stream: Any, file: IO[bytes], path: Path) -> None:
         self._stream, self._file, self._begun = stream, file, ""
+        self._path, self._incomplete = path, False
 
     def write(self, text: str) -> int:
         """Write to both."""
@@ -28,11 +29,17 @@ class _Copied:
         return int(self._stream.write(text) or 0)
 
     def note(self, line: str) -> None:
-        """Write a line to the file alone; a full disk must not end the run."""
-        if line:
-            with contextlib.suppress(OSError):
-                self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-                self._file.flush()
+        """Write a line to the file alone; a full disk is told once, and must not end the run."""
+        if not line:
+            return
+        try:
+            text = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n"
+            self._file.write(text.encode("utf-8", "backslashreplace"))
+        except OSError as error:
+            if not self._incomplete:
+                self._incomplete = True
+                text = f"The log file {self._path} can't be written: {reason(error)}."
+                self._stream.write(on_one_line(text) + "\n")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -48,14 +55,14 @@ def logged(path: Path | None) -> Iterator[None]:
         yield
         return
     try:
-        file = path.open("a", encoding="utf-8", errors="backslashreplace")
+        file = path.open("ab", buffering=0)  # what a buffer still holds would be an error when it is closed
     except OSError as error:
         raise UsageError(
             f"--log-file {path} can't be written: {reason(error)}.", "Choose another."
         ) from error
     before = sys.stderr
     with file:
-        copied = _Copied(before, file)
+        copied = _Copied(before, file, path)
         copied.note(on_one_line(f"denoise {shlex.join(sys.argv[1:])}"))
         sys.stderr = copied
         try:

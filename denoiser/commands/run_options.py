@@ -284,8 +284,9 @@ PARAMETERS: list[click.Parameter] = [
         type=click.Choice(PRECISIONS),
         default="float32",
         show_default=True,
-        help="Number format of the products. bfloat16 is faster on some processors and GPUs, and takes the"
-        " keras engine, and not digits; auto measures which is faster, if the keras engine computes.",
+        help="Number format of the products. bfloat16 needs the keras engine and another model than digits;"
+        " it is faster on some processors and GPUs. auto measures which is faster, if the keras engine"
+        " computes.",
     ),
     option(
         *(WORK, "--cluster"),
@@ -400,6 +401,11 @@ class Request:
                 )
         elif self.out is None and self.out_url is None:
             raise UsageError("Where should the results go?", "Add --out DIR, for example: --out ./clean")
+        elif self.out == Path("-"):
+            raise UsageError(
+                "--out - is no folder.",
+                "From stdin to stdout: denoise - < noisy.png > clean.png. For a folder, choose another name.",
+            )
         if self.weights is not None and self.model == "auto":
             raise UsageError(
                 "--weights holds the weights of one network.", "Name it: --model digits, general or document."

@@ -38,6 +38,15 @@ def test_foreign_files_are_left_alone_and_the_rest_goes_on(
     assert "2 up to date, 1 left alone" in denoise(*common, "--keep").err
 
 
+def test_a_log_file_on_a_full_disk_ends_no_run(
+    denoise: Denoise, scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    outcome = denoise(scans, "--out", tmp_path / "out", "--model", identity, "--log-file", "/dev/full")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.count("The log file /dev/full can't be written: the disk is full.") == 1
+    assert "3 cleaned" in outcome.err
+
+
 def test_the_log_file_has_the_messages_and_the_time(
     denoise: Denoise, scans: Path, identity: Path, tmp_path: Path
 ) -> None:

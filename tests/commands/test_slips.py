@@ -29,6 +29,7 @@ def desk(tmp_path: Path, scans: Path, store: Path, monkeypatch: pytest.MonkeyPat
     fakes.identity(store / "models" / "grain.keras")
     (folder / "empty").mkdir()
     (folder / "notes.txt").write_text("no image")
+    (folder / "-dash.png").write_text("no image")
     (folder / "page.pdf").write_text("%PDF-1.4")
     (folder / "train").mkdir()
     (folder / "out").mkdir()
@@ -76,6 +77,11 @@ SLIPS: list[tuple[str, int, str]] = [
     ("scans -out new", 2, r"-out has one dash. Write --out"),
     ("scans --ouput new", 2, r"No such option.*--ouput.*Did you mean.*--out"),
     ("scans --out ''", 2, r"the name is empty"),
+    ("scans --out ' '", 2, r"the name is empty"),
+    ("scans/a.png -o=new.png", 2, r"-o=new.png has a = too many. Write -o new.png"),
+    ("scans -o new -j=2", 2, r"-j=2 has a = too many. Write -j 2"),
+    ("scans/a.png --out -", 2, r"--out - is no folder. .* denoise - < noisy.png > clean.png"),
+    ("-dash.png --out new", 2, r"-dash.png is taken for options. Write ./-dash.png"),
     (
         "scans --out out --model ./same.keras",
         2,
