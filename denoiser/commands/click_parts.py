@@ -17,7 +17,7 @@ class NamedPath(click.Path):
     """A path that is not empty, as `--out "$UNSET"` must not mean the current folder; and no URL."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse a name of nothing or of blanks, and URLs, of which a path would make a folder called `s3:`."""
+        """Refuse an empty or blank name, and URLs, of which a path would make a folder called `s3:`."""
         if isinstance(value, str) and not value.strip():
             self.fail("the name is empty. Is a variable in the command not set?", param, ctx)
         if isinstance(value, str) and scheme_of(value) is not None:
