@@ -31,7 +31,9 @@ MANIFEST = ROOT / "docs/guide/kubernetes-job.yaml"
 FILES, PARTS = 300, 3  # parts are dealt out 64 files at a time
 
 SBATCH = """#!/bin/sh
-nohup sh "$1" > "$SHARED/job.log" 2>&1 &
+job=$(mktemp "$SHARED/job.XXXXXX")
+cp "$1" "$job"  # as Slurm does: the script may be gone soon
+nohup sh "$job" >> "$SHARED/job.log" 2>&1 &
 echo $! >> "$SHARED/jobs"
 echo "Submitted batch job $!"
 """
@@ -212,7 +214,7 @@ def test_dask_jobqueue_submits_workers(site: Site, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=120,
             cwd=tmp_path,
         )
         log = site.shared / "job.log"
