@@ -382,8 +382,7 @@ class Denoiser:
         if not indices:
             return
         model = self._load(auto.GLYPHS)
-        fitted = [patches.whole_from_image(images[index]) for index in indices]
-        given = np.stack([patch for patch, _ in fitted])
+        given, wholes = patches.wholes_from_images([images[index] for index in indices])
         reconstructed = self._reconstruct(auto.GLYPHS, given)
         found = auto.glyphs_among(images, indices, given, reconstructed, self._picture_patches)
         glyphs = auto.whole_pictures(found, channels)
@@ -391,9 +390,10 @@ class Denoiser:
             self._tiled(images, glyphs, results, model)
             return
         chosen = set(glyphs)
-        for index, (patch, whole), result in zip(indices, fitted, reconstructed, strict=True):
+        finished = self._finish_wholes(given, wholes, reconstructed, model)
+        for index, result in zip(indices, finished, strict=True):
             if index in chosen:
-                results[index] = self._finish_whole(patch, whole, result, model)
+                results[index] = result
 
     def _picture_patches(self, given: Floats) -> Floats:
         """Reconstruct whole images of 28x28, (N, 28, 28), by the model for pictures."""
@@ -405,21 +405,26 @@ class Denoiser:
     def _whole(
         self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None], model: ModelFile
     ) -> None:
-        fitted = [
-            patches.whole_from_image(images[index], darken=model.kind == "Autoencoder") for index in indices
-        ]
+        chosen = [images[index] for index in indices]
+        fitted, wholes = patches.wholes_from_images(chosen, darken=model.kind == "Autoencoder")
         context = model.config.context
-        given = np.stack([patches.with_context(patch, context) for patch, _ in fitted])
+        given = np.stack([patches.with_context(patch, context) for patch in fitted])
         reconstructed = self._reconstruct(model.name, given)
-        for index, (patch, whole), result in zip(indices, fitted, reconstructed, strict=True):
-            results[index] = self._finish_whole(patch, whole, result, model)
+        finished = self._finish_wholes(fitted, wholes, reconstructed, model)
+        for index, result in zip(indices, finished, strict=True):
+            results[index] = result
 
-    def _finish_whole(self, patch: Floats, whole: patches.Whole, result: Floats, model: ModelFile) -> Cleaned:
+    def _finish_wholes(
+        self, given: Floats, wholes: Sequence[patches.Whole], reconstructed: Floats, model: ModelFile
+    ) -> Iterator[Cleaned]:
+        """Blend patches (N, 28, 28) with their reconstructions, in place; yields the images of both."""
+        blended = self._blend(given, reconstructed)
         # A sigmoid never quite reaches 0 or 1: an image of one tone is its own best reconstruction.
-        flat = bool(patch.max() == patch.min())
-        blended = patch if flat else self._blend(patch, result)
-        reduced = max(whole.shape) > PATCH
-        return Cleaned(patches.whole_to_image(blended, whole, self._size), model.name, reduced)
+        flat = given.max(axis=(1, 2)) == given.min(axis=(1, 2))
+        blended[flat] = given[flat]
+        for patch, whole in zip(blended, wholes, strict=True):
+            reduced = max(whole.shape) > PATCH
+            yield Cleaned(patches.whole_to_image(patch, whole, self._size), model.name, reduced)
 
     def _blend(self, image: Floats, result: Floats) -> Floats:
         """Blend a reconstruction with its image, in place: a large page is in memory no more than twice."""

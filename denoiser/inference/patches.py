@@ -7,7 +7,7 @@ float32 in 0..1, and depends on nothing but its arguments, so equal images give 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -81,6 +81,27 @@ def whole_from_image(image: Floats, *, darken: bool = True) -> tuple[Floats, Who
     if inverted:
         patch = 1.0 - patch
     return patch, Whole((height, width), (top, left, rows, cols), inverted)
+
+
+def wholes_from_images(images: Sequence[Floats], *, darken: bool = True) -> tuple[Floats, list[Whole]]:
+    """Fit several images as `whole_from_image` does each; returns float32 (N, 28, 28).
+
+    Images of 28x28 pixels are fitted together, in a fraction of the time.
+    """
+    if any(image.shape != (PATCH, PATCH) for image in images):
+        fitted = [whole_from_image(image, darken=darken) for image in images]
+        return np.stack([patch for patch, _ in fitted]), [whole for _, whole in fitted]
+    given = np.stack(images)
+    inverted = np.zeros(len(given), np.bool_)
+    if darken:
+        edges = np.concatenate((given[:, 0], given[:, -1], given[:, 1:-1, 0], given[:, 1:-1, -1]), axis=1)
+        edges.sort(axis=1)
+        half = edges.shape[1] // 2  # the number is even: twice the median, as in `background`
+        inverted = edges[:, half - 1] + edges[:, half] > 1.0
+        if inverted.any():
+            given[inverted] = 1.0 - given[inverted]
+    plain, turned = (Whole((PATCH, PATCH), (0, 0, PATCH, PATCH), inverted=turned) for turned in (False, True))
+    return given, [turned if each else plain for each in inverted.tolist()]
 
 
 def whole_to_image(patch: Floats, whole: Whole, size: Size = "model") -> Floats:

@@ -160,3 +160,28 @@ def test_a_wide_page_in_strips_is_the_page_in_one(
             monkeypatch.setattr(patches, "STRIP_PATCHES", width)
             assert len(list(patches.strips(where))) > 2
             np.testing.assert_array_equal(patches.tile(image, where, reconstruct, context), whole)
+
+
+@settings(deadline=None)
+@given(
+    sides=st.lists(st.sampled_from([(28, 28), (28, 28), (28, 27), (40, 12)]), min_size=1, max_size=5),
+    alike=st.booleans(),
+    light=st.lists(st.booleans(), min_size=5, max_size=5),
+    darken=st.booleans(),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_images_are_fitted_together_as_each_alone(
+    sides: list[tuple[int, int]], alike: bool, light: list[bool], darken: bool, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    shapes = [(28, 28)] * len(sides) if alike else sides
+    images = [
+        rng.random(shape, dtype=np.float32) * np.float32(0.6) + np.float32(0.4 * on)
+        for shape, on in zip(shapes, light, strict=False)
+    ]
+    before = [image.copy() for image in images]
+    given, wholes = patches.wholes_from_images(images, darken=darken)
+    singly = [patches.whole_from_image(image, darken=darken) for image in images]
+    assert [patch.tobytes() for patch in given] == [patch.tobytes() for patch, _ in singly]
+    assert wholes == [whole for _, whole in singly]
+    assert all(map(np.array_equal, before, images))
