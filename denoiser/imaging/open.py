@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
@@ -42,17 +41,19 @@ def open_image(
 
     """
     file, fingerprint = _opened(path)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(file)
+    source: Source | None = None
+    try:
         pages = plugins.read_pages(path) if plugins else None
-        source: Source
         if pages is not None:
-            source = PluginFile(*pages, path, color=color, max_megapixels=max_megapixels)
+            with file:
+                source = PluginFile(*pages, path, color=color, max_megapixels=max_megapixels)
         else:
             source = open_builtin(file, path, color=color, max_megapixels=max_megapixels)
-            stack.pop_all()  # the source closes it
-    source.fingerprint = fingerprint
-    return source
+        source.fingerprint = fingerprint
+        return source
+    finally:
+        if source is None:  # else it closes the file
+            file.close()
 
 
 def open_builtin(
@@ -72,29 +73,45 @@ def _opened(path: Path) -> tuple[IO[bytes], Fingerprint]:
         number = os.open(path, _READING)
     except OSError as error:
         raise FileError(f"can't be read: {error.strerror}.") from error
-    with contextlib.ExitStack() as stack:
-        stack.callback(os.close, number)
+    file: IO[bytes] | None = None
+    try:
         status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
             raise FileError("is not a regular file.")
         if status.st_size == 0:
             raise FileError("is empty.")
-        file: IO[bytes]
         if status.st_size > _IN_MEMORY:
             file = os.fdopen(number, "rb")
-            stack.pop_all()  # the file object closes it
-            checksum = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
         else:
             content = _content(number, status.st_size)
-            checksum = hashlib.sha256(content).hexdigest()
-            file = io.BytesIO(content)
+    finally:
+        if file is None:  # else the file object closes it
+            os.close(number)
+    if file is None:
+        checksum = hashlib.sha256(content).hexdigest()
+        file = io.BytesIO(content)
+    else:
+        checksum = _checksum(file)
     return file, Fingerprint(status.st_size, status.st_mtime_ns, checksum)
+
+
+def _checksum(file: IO[bytes]) -> str:
+    """Hash an open file and go back to its start; it is closed if that fails."""
+    try:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it is buffered
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return checksum
 
 
 def _content(number: int, size: int) -> bytes:
     """Read an open file to its end; `size` is the length that it probably has."""
-    parts = []
+    content = os.read(number, size + 1)
+    if len(content) == size:
+        return content  # a file that is longer would have filled what was asked for
+    parts = [content]
     while part := os.read(number, size + 1):
         parts.append(part)
     return b"".join(parts)

@@ -335,11 +335,13 @@ class Denoiser:
     ) -> Cleaned | Exception:
         """Apply the plugins' second half to a page's cleaned planes, and put its channels together."""
         try:
-            own = [next(cleaned) for _ in range(_result(prepared).count)]
+            page_of = _result(prepared)
+            own = [next(cleaned) for _ in range(page_of.count)]
+            if not self.plugins and pixels.ndim == 2:
+                return own[0]
             results = [result.pixels for result in own]
-            colour, luma = _result(prepared).colour, _result(prepared).luma
-            if colour is not None and luma is not None:
-                results = document.recoloured(colour, luma, results[0])
+            if page_of.colour is not None and page_of.luma is not None:
+                results = document.recoloured(page_of.colour, page_of.luma, results[0])
             planes = [
                 self.plugins.postprocess(result, original, page)
                 for result, original in zip(results, channels_of(pixels), strict=True)

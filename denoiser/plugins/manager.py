@@ -267,7 +267,10 @@ class Plugins:
 
     def postprocess(self, image: Floats, original: Floats, page: Page) -> Floats:
         """Chain all `postprocess` hooks in reverse load order. Raises FileError if one fails."""
-        impls = reversed(self._impls("postprocess"))
+        impls = self._impls("postprocess")
+        if not impls:
+            return image
+        impls.reverse()
         return self._chain(impls, "postprocess", image, original=read_only(original), page=page)
 
     @contextlib.contextmanager

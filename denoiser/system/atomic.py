@@ -55,9 +55,14 @@ def lock(number: int) -> bool | None:
     return True
 
 
+# The function below the one of `signal`, which makes enumerations of numbers that nobody looks at.
+_sigmask = getattr(signal, "pthread_sigmask", None)
+_sigmask = getattr(_sigmask, "__wrapped__", _sigmask)
+
+
 def _mask(how: int, signals: Collection[int]) -> Collection[int]:
     """Change which signals wait; returns those that waited before."""
-    return signal.pthread_sigmask(how, signals) if hasattr(signal, "pthread_sigmask") else ()
+    return () if _sigmask is None else _sigmask(how, signals)
 
 
 def make_folders(folder: str) -> None:
