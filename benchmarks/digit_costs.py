@@ -213,7 +213,7 @@ def look(results: Path, arguments: Sequence[str]) -> None:
     probe("hand out", process_pool._Worker, "give")
     probe("record the beginning", record.Record, "begin")
     probe("receive the outcome", process_pool.ProcessPool, "_receive")
-    probe("record the end", pipeline.Pipeline, "_record_outcome")
+    probe("record the end", pipeline.Pipeline, "_record_outcomes")
     probe("tell and count", run_batch.Batch, "_tell")
     probe("tell and count", RunProgress, "told")
     probe("tell and count", telling.Telling, "tell")

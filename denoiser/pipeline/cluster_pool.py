@@ -127,6 +127,11 @@ class ClusterPool:
         self._in_flight[future.key] = future, chunk
         future.add_done_callback(lambda done: self._done.put(done.key))
 
+    @property
+    def at_hand(self) -> int:
+        """How many outcomes have been received and not been yielded."""
+        return len(self._finished)
+
     def outcomes(self) -> Iterator[tuple[int, Outcome]]:
         """Yield outcomes as they come; raises the error that no file is at fault for."""
         while self._in_flight or self._suspects or self._finished:

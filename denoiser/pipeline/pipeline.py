@@ -6,8 +6,9 @@ in this one. Where a cluster is named, its workers do all of it. The results are
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from denoiser.errors import DenoiserError
@@ -117,30 +118,46 @@ class Pipeline:
         """
 
         def done(job: Job, outcome: Outcome) -> None:
-            tell(self._record_outcome(job, outcome))
+            status = Status.DONE if outcome.error is None else Status.FAILED
+            tell(Result(job.source, job.destination, status, outcome))
 
-        self.work(jobs, done, fail_fast=fail_fast, cluster=cluster, watch=watch)
+        self.work(jobs, done, first=self._record_outcomes, fail_fast=fail_fast, cluster=cluster, watch=watch)
 
     def work(
         self,
         jobs: Iterable[Job],
         done: Done,
         *,
+        first: Callable[[Sequence[tuple[Job, Outcome]]], object] | None = None,
         fail_fast: bool = False,
         cluster: Cluster | None = None,
         watch: Watch | None = None,
     ) -> None:
-        """Clean the jobs, and call `done` with each and its outcome, in order; see `run`."""
+        """Clean the jobs, and call `done` with each and its outcome, in order; see `run`.
+
+        `first` is called before that with all that come next and are there: what costs much goes once for
+        all of them.
+        """
         given = _Given(jobs)
         pool, chunks = self._pool(iter(given), cluster, watch)
         window = WINDOW_FILES * (self._denoiser.jobs if cluster is None else cluster.threads)
         pending: dict[int, Job] = {}
         finished: dict[int, Outcome] = {}
-        told = 0
+        told = known = 0
+
+        def announce(numbers: Sequence[int]) -> None:
+            if first is not None and numbers:
+                first([(pending[number], finished[number]) for number in numbers])
+
         try:
             self._submit(pool, chunks, pending, window)
             for number, outcome in pool.outcomes():
                 finished[number] = outcome
+                if pool.at_hand:
+                    continue
+                following = range(told, next(each for each in itertools.count(told) if each not in finished))
+                announce(following)
+                known = following.stop
                 while told in finished:
                     job, outcome = pending.pop(told), finished.pop(told)
                     told += 1
@@ -149,9 +166,10 @@ class Pipeline:
                         return
                 self._submit(pool, chunks, pending, window)
         finally:
-            drained = finished | dict(pool.close())
-            for number in sorted(drained):
-                done(pending.pop(number), drained[number])
+            finished |= dict(pool.close())
+            announce([number for number in sorted(finished) if number >= known])
+            for number in sorted(finished):
+                done(pending.pop(number), finished[number])
         if given.error is not None:
             raise given.error
 
@@ -215,8 +233,14 @@ class Pipeline:
 
         return any(IMAGE_HOOKS.intersection(plugin.hooks) for plugin in self._denoiser.plugins.loaded)
 
-    def _record_outcome(self, job: Job, outcome: Outcome) -> Result:
-        """Record how a file fared; returns that with the file's names."""
+    def _record_outcomes(self, fared: Sequence[tuple[Job, Outcome]]) -> None:
+        """Record how files fared, all of them with one write."""
+        with contextlib.nullcontext() if self._record is None else self._record.together():
+            for job, outcome in fared:
+                self._record_outcome(job, outcome)
+
+    def _record_outcome(self, job: Job, outcome: Outcome) -> None:
+        """Record how a file fared."""
         fingerprint, written = outcome.fingerprint, outcome.written
         if fingerprint is not None and self._output.compare is not None:
             self._output.compare.done(job.relative, job.source, fingerprint, self.made_with)
@@ -225,8 +249,6 @@ class Pipeline:
                 self._record.failed(job.relative, job.source, outcome.error)
             else:
                 self._record.done(job.relative, job.source, fingerprint, self.made_with, written)
-        status = Status.DONE if outcome.error is None else Status.FAILED
-        return Result(job.source, job.destination, status, outcome)
 
     def stream(self, content: bytes) -> tuple[bytes, Outcome]:
         """Clean one image from memory to memory, all its pages; raises FileError."""

@@ -60,6 +60,10 @@ class Pool(Protocol):
         More may be submitted meanwhile. Raises the error that no single file is at fault for.
         """
 
+    @property
+    def at_hand(self) -> int:
+        """How many outcomes are there already, which `outcomes` yields without waiting."""
+
     def close(self) -> list[tuple[int, Outcome]]:
         """End the work; returns the outcomes of files that were finished and not yielded."""
 
@@ -88,6 +92,11 @@ class SerialPool:
                 if number == last:
                     self._chunk = None
                 yield number, outcome
+
+    @property
+    def at_hand(self) -> int:
+        """None: each outcome is worked for when it is asked for."""
+        return 0
 
     def close(self) -> list[tuple[int, Outcome]]:
         """Nothing is finished that was not yielded."""

@@ -88,6 +88,11 @@ class ProcessPool:
         self._waiting.append(chunk)
         self._feed()
 
+    @property
+    def at_hand(self) -> int:
+        """How many outcomes have been received and not been yielded."""
+        return len(self._finished)
+
     def outcomes(self) -> Iterator[tuple[int, Outcome]]:
         """Yield outcomes as they come; raises the error of a worker that no file is at fault for."""
         while True:

@@ -87,6 +87,7 @@ class Record:
         self._asked: tuple[str, Lines] | None = None
         self._behind = False  # whether there are lines of our own that the index doesn't know yet
         self._own: Path | None = None
+        self._held: list[str] | None = None
         self._file: int | None = None
         self._torn = False
         self._failed = False
@@ -280,6 +281,17 @@ class Record:
         now = time.time_ns()
         self._append([begun_line(output, now) for output in dict.fromkeys(outputs)], sync=self._sync)
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Write what is recorded in the block at its end, with one write; not if it raises."""
+        self._held = []
+        try:
+            yield
+            lines, self._held = self._held, None
+            self._append(lines)
+        finally:
+            self._held = None
+
     def failed(self, output: str, source: Path | None = None, error: str | None = None) -> None:
         """Record that this output failed. Any file at the destination is from an earlier run."""
         failure = Recorded(output, None if source is None else _absolute(source), failed=True, error=error)
@@ -294,6 +306,9 @@ class Record:
 
     def _append(self, lines: list[str], *, sync: bool = False) -> None:
         if not lines:
+            return
+        if self._held is not None:
+            self._held += lines
             return
         try:
             if self._file is not None and not os.fstat(self._file).st_nlink:

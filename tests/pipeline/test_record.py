@@ -301,3 +301,23 @@ def test_a_named_writer_has_its_own_file_and_goes_on_in_it(tmp_path: Path) -> No
     twin.begin(["3.png"])
     assert len(list((out / FOLDER).iterdir())) == 4
     assert all(Record(out).is_recorded(name) for name in ("a.png", "0.png", "1.png", "2.png", "3.png"))
+
+
+def test_what_is_recorded_together_is_written_at_the_end_or_not_at_all(tmp_path: Path) -> None:
+    out, record = tmp_path / "out", Record(tmp_path / "out")
+    record.begin(["a.png", "b.png"])
+    with record.together():
+        record.failed("a.png")
+        record.failed("b.png")
+        assert len(recorded(out)) == 2
+    assert len(recorded(out)) == 4
+
+    def interrupted() -> None:
+        with record.together():
+            record.failed("a.png")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    record.failed("b.png")
+    assert len(recorded(out)) == 5
