@@ -6,10 +6,8 @@ folder: a folder of other people's images must not decide what is run.
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -100,6 +98,8 @@ def _own_file() -> Path:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
@@ -119,6 +119,8 @@ def _key(option: click.Option) -> str:
 
 
 def _near(name: str, known: Iterable[str], listing: str) -> str:
+    import difflib
+
     names = list(known)
     near = difflib.get_close_matches(name, names, 1)
     if near:

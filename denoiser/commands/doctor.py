@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import json
 import os
-import platform
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,6 +52,8 @@ def doctor(*, out: Path | None, as_json: bool) -> int:
 
 def examine(out: Path | None) -> dict[str, Any]:
     """Return the facts as plain JSON; `problems` are sentences on what would keep a run from working."""
+    import platform
+
     from denoiser.system import hardware, memory
     from denoiser.weights import store
 
@@ -82,6 +80,8 @@ def examine(out: Path | None) -> dict[str, Any]:
 
 
 def _packages() -> dict[str, str | None]:
+    import importlib.metadata
+
     found: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
@@ -138,6 +138,9 @@ def _plugins(problems: list[str]) -> list[dict[str, Any]]:
 
 def _written(out: Path, problems: list[str]) -> dict[str, Any]:
     """Write a file where results would go, or in the nearest folder there is, and remove it."""
+    import shutil
+    import tempfile
+
     folder = out
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
