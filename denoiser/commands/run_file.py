@@ -8,7 +8,7 @@ from pathlib import Path
 
 from denoiser.commands.run_options import Request
 from denoiser.errors import UsageError
-from denoiser.imaging.formats import FORMATS, SUFFIXES
+from denoiser.imaging.formats import FORMATS, NO_FOLDERS, SUFFIXES
 from denoiser.pipeline.plan import Job
 
 
@@ -18,6 +18,12 @@ def one_file(request: Request) -> Job | None:
     Raises UsageError if the output is the input, or if that file can't take what there is.
     """
     out = request.out
+    alone = len(request.paths) == 1 and os.path.isfile(request.paths[0])  # noqa: PTH113 - it may be empty
+    if out is not None and alone and out.suffix.lower() in NO_FOLDERS and not out.is_dir():
+        raise UsageError(
+            f"--out {out} can't be a file: {out.suffix} is not written.",
+            f"Use .png, .tif or .jpg, or name a folder: --out {out.with_suffix('')}",
+        )
     if out is None or out.suffix.lower() not in SUFFIXES or out.is_dir():
         return None
     several = len(request.paths) != 1  # or a list of them

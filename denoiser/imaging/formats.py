@@ -22,6 +22,9 @@ BILEVEL = frozenset(("PNG", "TIFF", "PPM", "BMP"))
 ALPHA = frozenset(("PNG", "TIFF", "WEBP", "JPEG2000"))
 
 _KNOWN = "png apng tif tiff jpg jpeg jpe jfif bmp dib pgm ppm pbm pnm webp gif jp2 j2k"
+NO_FOLDERS = frozenset((".pdf", ".txt", ".json", ".csv", ".zip", ".docx", ".svg", ".keras", ".html"))
+"""Endings of files that are no images: whoever gives such a name hardly means a folder."""
+
 SUFFIXES = frozenset(f".{ending}" for ending in _KNOWN.split())
 """Endings that make a file in a folder an image. A file named by itself may be called anything."""
 

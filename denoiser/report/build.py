@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from denoiser import __version__
 from denoiser.errors import FileError, UsageError, reason
-from denoiser.imaging.formats import SUFFIXES
+from denoiser.imaging.formats import NO_FOLDERS, SUFFIXES
 from denoiser.progress import NullProgress, Progress
 from denoiser.report import charts
 from denoiser.report.entry import DONE, FAILED, Entry, View, rounded, shown
@@ -119,6 +119,11 @@ def check(target: Target, out: Path, folders: Iterable[Path]) -> None:
 
 def _check_foreign(target: Target) -> None:
     page = target.page
+    ending = target.path.suffix.lower()
+    if ending in NO_FOLDERS | SUFFIXES and not target.alone and not target.path.is_dir():
+        raise UsageError(
+            f"The report {target.path} can't be a {ending}.", "Name a folder, or a file that ends in .html."
+        )
     if target.alone and target.path.is_dir():
         raise UsageError(f"{target.path} is a folder.", "Choose another name for the report.")
     if not target.alone and target.path.exists() and not target.path.is_dir():

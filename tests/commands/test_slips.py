@@ -80,6 +80,8 @@ SLIPS: list[tuple[str, int, str]] = [
     ("scans --out ' '", 2, r"the name is empty"),
     ("scans/a.png -o=new.png", 2, r"-o=new.png has a = too many. Write -o new.png"),
     ("scans -o new -j=2", 2, r"-j=2 has a = too many. Write -j 2"),
+    ("scans/a.png --out new.pdf", 2, r"--out new.pdf can't be a file: .pdf is not written. .*: --out new"),
+    ("scans --out new --report look.pdf", 2, r"The report look.pdf can't be a .pdf. Name a folder"),
     ("scans/a.png --out -", 2, r"--out - is no folder. .* denoise - < noisy.png > clean.png"),
     ("-dash.png --out new", 2, r"-dash.png is taken for options. Write ./-dash.png"),
     (
