@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, overload
 
+from denoiser.errors import reason
 from denoiser.pipeline.cleaner import Cleaner
 from denoiser.pipeline.meter import Meter
 from denoiser.pipeline.outcomes import Outcome
@@ -147,9 +148,15 @@ class ObjectCleaner:
         Raises StorageError if a storage is lost, and what `Cleaner.outcomes` raises.
         """
         self.open()
-        folder = tempfile.TemporaryDirectory(
-            prefix="denoiser-", dir=self._scratch, ignore_cleanup_errors=True
-        )
+        try:
+            folder = tempfile.TemporaryDirectory(
+                prefix="denoiser-", dir=self._scratch, ignore_cleanup_errors=True
+            )
+        except OSError as error:
+            raise StorageError(
+                f"Files can't be kept in {self._scratch or tempfile.gettempdir()}: {reason(error)}.",
+                "Set TMPDIR to a folder with room.",
+            ) from error
         with folder, _threads("fetch") as fetching, _threads("put") as putting:
             moves = [
                 self._move(job, Path(folder.name, str(index)))
@@ -188,7 +195,11 @@ class ObjectCleaner:
         """Have an object fetched."""
         root = self._roots[move.job.root]
         if not isinstance(root, LocalStorage):
-            move.source.parent.mkdir(parents=True)
+            try:
+                move.source.parent.mkdir(parents=True)
+            except OSError as error:
+                move.error = f"can't be fetched: {reason(error)}."
+                return
             move.fetched = threads.submit(root.download, move.job.entry.key, move.source)
 
     def _arrived(self, ahead: _Ahead, first: int, index: int) -> Job:
@@ -267,7 +278,7 @@ class _Ahead:
         self._next = self._bytes = 0
 
     def get(self, index: int) -> _Move:
-        """Return an object that is fetched or under way. Raises OSError if there is no room for it."""
+        """Return an object that is fetched or under way, or has an error."""
         while self._next < len(self.moves):
             move = self.moves[self._next]
             if self._next > index and self._bytes + move.job.size > AHEAD_BYTES:
