@@ -145,23 +145,25 @@ def test_odd_shapes_work(shape: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
 def test_no_seams(quality: str) -> None:
-    """On a gradient with noise, differences across the patches' borders are those of anywhere else, +-5 %."""
+    """On a gradient with noise, no line stands out that comes again with the patches, 10 % at most.
+
+    Wherever it is: at borders of patches, or of tokens within them.
+    """
     stride = QUALITIES[quality]
     rows, columns = np.mgrid[0:384, 0:384].astype(np.float32) / 384
-    on, off = [], []
+    changes: list[list[float]] = [[] for _ in range(stride)]
     with Denoiser("general", quality=quality) as d:
         for seed in range(3):
             noise = np.random.default_rng(seed).normal(0, 25 / 255, rows.shape)
             image = np.clip(0.2 + 0.42 * columns + 0.18 * rows + noise, 0, 1).astype(np.float32)
             result = d.reconstruct(image)
-            where = grid((384, 384), stride)
             for axis in (0, 1):
+                lead = grid((384, 384), stride).lead[axis]
                 across = np.abs(np.diff(result, axis=axis)).mean(axis=1 - axis)
-                line = np.arange(1, 384) + where.lead[axis]
-                border = (line % stride == 0) | ((line - 28) % stride == 0)
-                on.append(across[border].mean())
-                off.append(across[~border].mean())
-    assert 0.95 < np.mean(on) / np.mean(off) < 1.05
+                for line, change in enumerate(across, 1):
+                    changes[(line + lead) % stride].append(change)
+    by_place = [np.mean(each) for each in changes]
+    assert max(by_place) < 1.1 * np.median(by_place)
 
 
 def test_a_clean_image_is_nearly_untouched() -> None:
