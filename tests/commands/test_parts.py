@@ -195,22 +195,28 @@ def test_parts_at_the_same_time_that_are_killed_and_repeated_do_what_is_left(
     model = fakes.flattener(tmp_path / "m.keras")
     slow = tmp_path / "slow.py"
     slow.write_text(
-        "import time\nfrom denoiser import hookimpl\n@hookimpl\ndef preprocess(image): time.sleep(0.005)\n"
+        "import os, time\nfrom denoiser import hookimpl\n@hookimpl\n"
+        "def preprocess(image): time.sleep(float(os.environ.get('SLOW', '0')))\n"
     )
     common = [sys.executable, "-m", "denoiser", str(archive), "--model", str(model), "--plugin", str(slow)]
 
-    def begin(out: Path, *more: str) -> subprocess.Popen[str]:
+    def begin(out: Path, *more: str, seconds: float = 0.0) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*common, "--out", str(out), *more], stderr=subprocess.PIPE, text=True, start_new_session=True
+            [*common, "--out", str(out), *more],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "SLOW": str(seconds)},
         )
 
     whole, out = tmp_path / "whole", tmp_path / "parts"
     assert begin(whole).wait(120) == 0
     chance, parts = random.Random(5), ("0/3", "1/3", "2/3")
     for number in (signal.SIGKILL, signal.SIGTERM):
-        running = [begin(out, "--shard", part) for part in parts]
+        # So slow that none is at its end when it is killed, however late this machine notices.
+        running = [begin(out, "--shard", part, seconds=0.2) for part in parts]
         until = time.monotonic() + 60
-        wanted = len(tree(out)) + chance.randint(5, 30)
+        wanted = len(tree(out)) + chance.randint(10, 30)
         while len(tree(out)) < wanted and time.monotonic() < until:
             time.sleep(0.01)
         for process in running:
