@@ -51,6 +51,16 @@ def possible() -> bool:
         return False
 
 
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back: half a message received would be lost, and all after it with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 Told = Sequence[tuple[int, Outcome]]
 
 
@@ -145,7 +155,8 @@ class ProcessPool:
     def _receive(self, worker: _Worker) -> None:
         """Receive results from a worker; if it died, reschedule its unfinished files."""
         try:
-            self._finished += worker.receive()
+            with _uninterrupted():
+                self._finished += worker.receive()
         except (EOFError, OSError):
             self._replace(worker)
 
@@ -225,11 +236,8 @@ class _Worker:
         given = (theirs, [*others, self.pipe], cleaner, threads, self._trace, self.meter)
         self.process = context.Process(target=_serve, args=given, name="denoiser", daemon=True)
         # What is run at a fork by other modules swallows the KeyboardInterrupt of a signal, with a traceback.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
-        try:
+        with _uninterrupted():
             self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, chunk: Chunk) -> None:

@@ -8,15 +8,18 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from denoiser.pipeline import pipeline
+from denoiser.pipeline.outcomes import Outcome
+from denoiser.pipeline.process_pool import ProcessPool
 from denoiser.system import atomic
 from tests.helpers import fakes
 from tests.helpers.files import recorded, tree
@@ -254,6 +257,20 @@ def preprocess(image):
     outcome = run(digits, "--out", tmp_path / "o", "--plugin", plugin(tmp_path, body), "--jobs", 2)
     assert outcome.returncode == 3
     assert outcome.stderr.splitlines()[-1] == "Error: The model is broken."
+
+
+def test_a_signal_while_a_message_is_received_loses_nothing() -> None:
+    """Half a message read would be lost, and make nonsense of all that come after it."""
+
+    class Worker:
+        def receive(self) -> list[tuple[int, Outcome]]:
+            signal.pthread_kill(threading.get_ident(), signal.SIGINT)  # pytest may have other threads
+            return [(0, Outcome())]
+
+    pool: Any = ProcessPool(cast("Any", None), 1)
+    with pytest.raises(KeyboardInterrupt):
+        pool._receive(Worker())
+    assert pool.close() == [(0, Outcome())]
 
 
 SLOW = """
