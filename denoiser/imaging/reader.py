@@ -212,6 +212,8 @@ class ImageFile(Source):
         options = self._options()
         dpi = info.get("dpi")
         icc = info.get("icc_profile")
+        if not isinstance(icc, bytes):  # a damaged TIFF may have numbers there
+            icc = None
         exif, xmp, image = self._upright(image)
         if getattr(self._image, "is_animated", False) and self.format != "TIFF":
             notes.append(f"only the first frame of several in a {self.format} was cleaned")

@@ -379,6 +379,7 @@ def test_photoshops_resources_may_be_rubbish(block: bytes) -> None:
 )
 @example({45570: (3, b"\0\0")}, "raw")  # Pillow makes a fraction of it, and can't write that as an integer
 @example({45570: (3, b"\0\0")}, "tiff_lzw")
+@example({34675: (3, b"\0\1")}, "tiff_lzw")  # numbers for a colour profile
 def test_tags_of_any_type_are_written_or_left_out(
     tags: dict[int, tuple[int, bytes]], compression: str
 ) -> None:
