@@ -23,7 +23,8 @@ from denoiser.pipeline.meter import Reading, Watch
 from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.pipeline import Done, Pipeline
 from denoiser.pipeline.plan import Job
-from denoiser.pipeline.process_pool import INTERRUPTIONS, end_with_parent
+from denoiser.pipeline.process_pool import end_with_parent
+from denoiser.system.interruptions import INTERRUPTIONS, Ending, uninterrupted
 
 BLOCK = 64
 """Jobs that are handed over at once."""
@@ -51,12 +52,10 @@ class Apart:
     def __init__(self, pipeline: Pipeline) -> None:
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
+        self._received: deque[_Message] = deque()
         self._process = context.Process(target=_serve, args=(theirs, self._pipe, pipeline), name="denoiser")
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
-        try:
+        with uninterrupted():
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def __enter__(self) -> Apart:
@@ -115,15 +114,14 @@ class Apart:
 
     def _receive(self) -> _Message | None:
         """Receive a message, whole even where it is interrupted; None if the process is gone."""
-        wait([self._pipe])
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
-        try:
-            message: _Message = self._pipe.recv()
-            return message
-        except (EOFError, OSError):
-            return None
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if not self._received:
+            wait([self._pipe])
+            try:
+                with uninterrupted():
+                    self._received.append(self._pipe.recv())
+            except (EOFError, OSError):
+                return None
+        return self._received.popleft()
 
 
 def _block(jobs: Iterator[Job], failure: deque[DenoiserError]) -> list[Job]:
@@ -145,55 +143,34 @@ def _raise(error: BaseException | None, failure: deque[DenoiserError]) -> None:
         raise failure[0]
 
 
-class _Stopping:
-    """Handles SIGTERM: one KeyboardInterrupt, and not while something is sent."""
-
-    def __init__(self) -> None:
-        self._held = self._asked = self._raised = False
-
-    def __call__(self, *_: object) -> None:
-        self._asked = True
-        if not self._held:
-            self._interrupt()
-
-    def _interrupt(self) -> None:
-        if not self._raised:
-            self._raised = True
-            raise KeyboardInterrupt
-
-    def send(self, pipe: Connection, message: _Message) -> None:
-        """Send a message, whole."""
-        self._held = True
-        try:
-            pipe.send(message)
-        finally:
-            self._held = False
-        if self._asked:
-            self._interrupt()
+def _tell(pipe: Connection, ending: Ending, message: _Message) -> None:
+    """Send a message, whole."""
+    with ending.held():
+        pipe.send(message)
 
 
 def _serve(pipe: Connection, other: Connection, pipeline: Pipeline) -> None:
     """Clean the jobs that come through the pipe: the main function of the other process."""
-    stopping = _Stopping()
+    ending = Ending()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which will say what to do
-    signal.signal(signal.SIGTERM, stopping)
+    signal.signal(signal.SIGTERM, ending)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)
     other.close()  # or a parent that is gone would never be noticed
     end_with_parent()
 
     def jobs() -> Iterator[Job]:
         while True:
-            stopping.send(pipe, (_Kind.MORE, None))
+            _tell(pipe, ending, (_Kind.MORE, None))
             _, block = pipe.recv()
             if not block:
                 return
             yield from block
 
     def done(job: Job, outcome: Outcome) -> None:
-        stopping.send(pipe, (_Kind.RESULT, (job, outcome)))
+        _tell(pipe, ending, (_Kind.RESULT, (job, outcome)))
 
     def watch(readings: Sequence[Reading]) -> None:
-        stopping.send(pipe, (_Kind.READINGS, readings))
+        _tell(pipe, ending, (_Kind.READINGS, readings))
 
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         _, (fail_fast, watched) = pipe.recv()
@@ -202,4 +179,4 @@ def _serve(pipe: Connection, other: Connection, pipeline: Pipeline) -> None:
             pipeline.work(jobs(), done, fail_fast=fail_fast, watch=watch if watched else None)
         except (Exception, KeyboardInterrupt) as error:
             failure = error
-        stopping.send(pipe, (_Kind.END, failure))
+        _tell(pipe, ending, (_Kind.END, failure))

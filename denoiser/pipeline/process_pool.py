@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import multiprocessing
 import os
 import signal
@@ -31,12 +32,12 @@ from denoiser.pipeline.pool import Chunk, Works
 from denoiser.plugins.checks import Trace, trace_to
 from denoiser.storage.base import Entry
 from denoiser.system import atomic
+from denoiser.system.interruptions import INTERRUPTIONS, Ending, uninterrupted
 from denoiser.system.threads import no_more
 
 AHEAD = 2
 """Chunks a worker has at once: it goes on with the next while this process is busy with the last."""
 
-INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 REPORT_SECONDS = 0.1
 WATCH_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1
@@ -49,16 +50,6 @@ def possible() -> bool:
         return sys.platform == "linux" and len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - as cheap
     except OSError:
         return False
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back: half a message received would be lost, and all after it with it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 Told = Sequence[tuple[int, Outcome]]
@@ -155,7 +146,7 @@ class ProcessPool:
     def _receive(self, worker: _Worker) -> None:
         """Receive results from a worker; if it died, reschedule its unfinished files."""
         try:
-            with _uninterrupted():
+            with uninterrupted():  # half a message received would be lost, and all after it with it
                 self._finished += worker.receive()
         except (EOFError, OSError):
             self._replace(worker)
@@ -236,7 +227,7 @@ class _Worker:
         given = (theirs, [*others, self.pipe], cleaner, threads, self._trace, self.meter)
         self.process = context.Process(target=_serve, args=given, name="denoiser", daemon=True)
         # What is run at a fork by other modules swallows the KeyboardInterrupt of a signal, with a traceback.
-        with _uninterrupted():
+        with uninterrupted():
             self.process.start()
         theirs.close()
 
@@ -279,30 +270,6 @@ class _Worker:
         return f"{ended} in {where}" if where else ended
 
 
-class _Ending:
-    """Handles SIGTERM in a worker: it ends the work at once, but not the sending of results."""
-
-    def __init__(self) -> None:
-        self._asked = False
-        self._held = False
-
-    def __call__(self, *_: object) -> None:
-        self._asked = True
-        if not self._held:
-            raise KeyboardInterrupt
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the signal back until the end of the block."""
-        self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
-        if self._asked:
-            raise KeyboardInterrupt
-
-
 def _serve(
     pipe: Connection,
     others: Sequence[Connection],
@@ -312,7 +279,7 @@ def _serve(
     meter: Meter,
 ) -> None:
     """Clean the chunks that come through the pipe until it is closed: the main function of a worker."""
-    ending = _Ending()
+    ending = Ending(held=True)  # what is finished is told, whenever the signal comes
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which will say what to do
     signal.signal(signal.SIGTERM, ending)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTIONS)  # blocked while it was forked
@@ -325,20 +292,25 @@ def _serve(
     end_with_parent()
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
-            first, packed = pipe.recv()
+            with ending.allowed():
+                first, packed = pipe.recv()
             jobs = _unpacked(packed)
             # Small files leave the other cores to the other workers; a large one has them all.
             cleaner.threads(threads or (1 if len(jobs) > 1 else None))
-            sender = _Sender(pipe, ending)
+            sender, results = _Sender(pipe), iter(cleaner.outcomes(jobs))
             try:
-                for number, outcome in enumerate(cleaner.outcomes(jobs), first):
+                for number in itertools.count(first):
+                    with ending.allowed():
+                        outcome = next(results, None)
+                    if outcome is None:
+                        break
                     meter.report(Reading())  # what is finished is no longer under way
                     sender.send(number, outcome)
                     if os.getppid() != parent:
                         return
             except DenoiserError as error:
-                with ending.held():
-                    pipe.send(error)
+                sender.flush()
+                pipe.send(error)
                 return
             finally:
                 sender.flush()
@@ -355,8 +327,8 @@ def end_with_parent() -> None:
 class _Sender:
     """Sends outcomes together, but not so many that anybody has to wait for them."""
 
-    def __init__(self, pipe: Connection, ending: _Ending) -> None:
-        self._pipe, self._ending = pipe, ending
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
         self._ready: list[tuple[int, Outcome]] = []
         self._sent = time.monotonic()
 
@@ -368,8 +340,7 @@ class _Sender:
 
     def flush(self) -> None:
         """Send what is left."""
-        with self._ending.held():
-            if self._ready:
-                self._pipe.send(self._ready)
-            self._ready = []
-            self._sent = time.monotonic()
+        if self._ready:
+            self._pipe.send(self._ready)
+        self._ready = []
+        self._sent = time.monotonic()

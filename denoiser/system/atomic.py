@@ -18,6 +18,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from denoiser.system.interruptions import INTERRUPTIONS
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -26,7 +28,6 @@ try:
 except ImportError:  # Windows: an open file can't be removed there, which protects it as a lock does
     fcntl = None  # type: ignore[assignment]
 
-_INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 _BLOCK, _SET = getattr(signal, "SIG_BLOCK", 0), getattr(signal, "SIG_SETMASK", 0)
 
 SUFFIX = ".denoise-tmp"
@@ -138,7 +139,7 @@ def _replacing(destination: Path, ending: str = "", *, sync: bool = False) -> It
     If the block raises, the file is removed.
     """
     # Block signals until the file can be removed: an interruption in between would leave it behind.
-    before = _mask(_BLOCK, _INTERRUPTIONS)
+    before = _mask(_BLOCK, INTERRUPTIONS)
     path = None
     try:
         path, number = _create(destination, ending)

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +21,8 @@ from PIL import Image
 
 from denoiser.pipeline import pipeline
 from denoiser.pipeline.outcomes import Outcome
+from denoiser.pipeline.plan import Job
+from denoiser.pipeline.pool import Chunk
 from denoiser.pipeline.process_pool import ProcessPool
 from denoiser.system import atomic
 from tests.helpers import fakes
@@ -271,6 +275,31 @@ def test_a_signal_while_a_message_is_received_loses_nothing() -> None:
     with pytest.raises(KeyboardInterrupt):
         pool._receive(Worker())
     assert pool.close() == [(0, Outcome())]
+
+
+def test_a_signal_on_the_way_into_telling_loses_nothing(digits: Path) -> None:
+    """What a worker has finished is told, even if the signal comes where it begins to tell of the last."""
+
+    class Works:
+        meter: Any = None
+
+        def threads(self, count: int | None) -> None:
+            pass
+
+        def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+            yield from (Outcome(pages=1) for _ in jobs)
+
+            def interrupt(frame: FrameType, event: str, _: object) -> None:
+                if event == "call" and frame.f_code.co_name == "flush":
+                    sys.setprofile(None)
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+            sys.setprofile(interrupt)
+
+    pool = ProcessPool(Works(), 1)
+    pool.submit(Chunk(0, tuple(Job(digits / f"{index}.png", digits, f"{index}") for index in range(3))))
+    assert list(pool.outcomes()) == [(index, Outcome(pages=1)) for index in range(3)]
+    pool.close()
 
 
 SLOW = """
