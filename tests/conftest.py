@@ -15,6 +15,7 @@ from denoiser import generator
 from denoiser.generator import fonts
 from tests.helpers import fakes
 from tests.helpers.command import Outcome
+from tests.helpers.dask import Dask, dask
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +59,13 @@ def identity(tmp_path: Path) -> Path:
 def flattener(tmp_path: Path) -> Path:
     """A model file that replaces each patch by its mean."""
     return fakes.flattener(tmp_path / "models" / "flattener.keras")
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Dask]:
+    """A Dask scheduler without workers."""
+    with dask(tmp_path / "dask") as started:
+        yield started
 
 
 @pytest.fixture

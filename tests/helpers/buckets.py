@@ -23,6 +23,10 @@ class Seen:
 
         obstore.put(self.store, name, content)
 
+    def put_all(self, folder: Path) -> None:
+        for name, content in contents(folder).items():
+            self.put(name, content)
+
     def all(self) -> dict[str, bytes]:
         import obstore
 

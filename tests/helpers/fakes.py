@@ -58,6 +58,13 @@ def beginner(path: Path) -> Path:
     return write_model(path, "PatchAutoencoder", {**config, "residual": True, "center": True}, fill)
 
 
+def sensitive(path: Path) -> Path:
+    """Write a PatchAutoencoder whose results depend on every bit of what it is given."""
+    rng = np.random.default_rng(3)
+    config = {"channels": 12, "blocks": 1, "groups": 3, "channel_hidden": 16}
+    return write_model(path, "PatchAutoencoder", config, lambda name, shape: rng.normal(0, 0.2, shape))
+
+
 def flattener(path: Path) -> Path:
     """Write a PatchAutoencoder that replaces each patch by its mean."""
     return write_model(path, "PatchAutoencoder", {**SMALL, "residual": False}, lambda name, shape: 0.0)

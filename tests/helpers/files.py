@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,22 @@ from denoiser.pipeline import record
 def pixels(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image)
+
+
+def noise_images(
+    folder: Path,
+    number: int,
+    name: Callable[[int], str] = "{}.png".format,
+    larger: Mapping[int, int] | None = None,
+) -> Path:
+    """Write so many images of 28x28 pixels of noise; `larger` gives some of them another side."""
+    rng = np.random.default_rng(11)
+    for index in range(number):
+        side = (larger or {}).get(index, 28)
+        path = folder / name(index)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(path)
+    return folder
 
 
 def recorded(folder: Path) -> list[str]:

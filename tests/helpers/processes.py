@@ -17,6 +17,32 @@ Disk = Callable[[int], AbstractContextManager[Path]]
 """Makes small disks: `with disk(kilobytes) as folder`."""
 
 
+def command(*arguments: object) -> list[str]:
+    """The command line of the command with these arguments."""
+    return [sys.executable, "-m", "denoiser", *map(str, arguments)]
+
+
+def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Call the command in a process of its own, which must not end with a traceback."""
+    outcome = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env={**os.environ, **environment},
+    )
+    assert "Traceback" not in outcome.stderr, outcome.stderr
+    return outcome
+
+
+def error_of(outcome: subprocess.CompletedProcess[str]) -> str:
+    """The only line on stderr that is an error."""
+    lines = [line for line in outcome.stderr.splitlines() if line.startswith("Error")]
+    assert len(lines) == 1, outcome.stderr
+    return lines[0]
+
+
 @dataclass(frozen=True)
 class Ended:
     """A process of the command that has ended.

@@ -8,15 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from denoiser.pipeline import cluster
 from denoiser.pipeline.cluster_pool import TASK_BYTES, TASK_FILES, Cutter
@@ -24,7 +21,8 @@ from denoiser.pipeline.plan import Job
 from tests.helpers import fakes
 from tests.helpers.command import Denoise
 from tests.helpers.dask import Dask, dask
-from tests.helpers.files import recorded, tree
+from tests.helpers.files import noise_images, recorded, tree
+from tests.helpers.processes import command, error_of, run
 
 pytest.importorskip("distributed")
 pytestmark = [
@@ -48,46 +46,14 @@ def preprocess(image, page):
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
     """A few small images in two folders, and something larger among them."""
-    folder = tmp_path / "in"
-    rng = np.random.default_rng(11)
-    for index in range(FILES):
-        side = 200 if index == 7 else 28
-        path = folder / ("a" if index % 3 else "b") / f"{index}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(path)
-    return folder
+    return noise_images(
+        tmp_path / "in", FILES, lambda index: f"{'a' if index % 3 else 'b'}/{index}.png", larger={7: 200}
+    )
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A network whose results depend on every bit of what it is given."""
-    rng = np.random.default_rng(3)
-    config = {"channels": 12, "blocks": 1, "groups": 3, "channel_hidden": 16}
-    return fakes.write_model(
-        tmp_path / "random.keras", "PatchAutoencoder", config, lambda name, shape: rng.normal(0, 0.2, shape)
-    )
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Dask]:
-    """A scheduler without workers."""
-    with dask(tmp_path / "dask") as started:
-        yield started
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "denoiser", *map(str, arguments)]
-
-
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env={**os.environ, **environment},
-    )
+    return fakes.sensitive(tmp_path / "random.keras")
 
 
 def plugin(folder: Path, body: str) -> Path:
@@ -100,14 +66,6 @@ def same(one: Path, other: Path) -> None:
     assert tree(one) == tree(other)
     for name in tree(one):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
-
-
-def errors(outcome: subprocess.CompletedProcess[str]) -> str:
-    """The only line on stderr that is an error; there is no traceback."""
-    assert "Traceback" not in outcome.stderr, outcome.stderr
-    lines = [line for line in outcome.stderr.splitlines() if line.startswith("Error")]
-    assert len(lines) == 1, outcome.stderr
-    return lines[0]
 
 
 def test_the_same_bytes_order_and_record_as_on_one_machine(digits: Path, model: Path, tmp_path: Path) -> None:
@@ -158,7 +116,7 @@ def test_a_file_that_ends_its_workers_fails_alone(digits: Path, model: Path, tmp
         digits, "--out", tmp_path / "o", "--model", model, "--cluster", "local:2", "--plugin", killer
     )
     assert outcome.returncode == 1, outcome.stderr
-    assert "22.png can't be done: again and again, the worker at it was lost." in errors(outcome)
+    assert "22.png can't be done: again and again, the worker at it was lost." in error_of(outcome)
     assert f"{FILES - 1} cleaned, 1 failed" in outcome.stderr
     assert tree(tmp_path / "o") == [name for name in tree(digits) if name != "a/22.png"]
 
@@ -177,7 +135,7 @@ def test_a_worker_of_another_version_is_refused_before_anything_is_written(
     time.sleep(2)  # until both have joined
     outcome = run(digits, "--out", tmp_path / "o", "--model", model, "--cluster", empty.file)
     assert outcome.returncode == 3
-    told = errors(outcome)
+    told = error_of(outcome)
     assert "The worker at tcp://127.0.0.1:" in told
     assert "has denoiser 0.0.1, and here it is" in told
     assert not (tmp_path / "o").exists()
@@ -247,7 +205,7 @@ def test_a_plugin_that_is_a_module_must_be_installed_there(
         PYTHONPATH=os.pathsep.join((str(tmp_path / "only_here"), os.environ.get("PYTHONPATH", ""))),
     )
     assert outcome.returncode == 3
-    told = errors(outcome)
+    told = error_of(outcome)
     assert "The worker at tcp://127.0.0.1:" in told
     assert "can't load the plugins: There is no plugin oddly" in told
     assert tree(tmp_path / "o") == []
@@ -258,11 +216,11 @@ def test_a_worker_must_see_the_folders(digits: Path, model: Path, tmp_path: Path
     arguments = (digits, "--out", tmp_path / "o", "--model", model, "--cluster", empty.address)
     outcome = run(*arguments, "--path-map", f"{tmp_path}=/not/there")
     assert outcome.returncode == 3
-    assert "can't see /not/there/o. Is it shared?" in errors(outcome)
+    assert "can't see /not/there/o. Is it shared?" in error_of(outcome)
     assert "--path-map HERE=THERE" in outcome.stderr
     assert tree(tmp_path / "o") == []
     outcome = run(*arguments, "--path-map", f"{digits}=/not/there")
-    assert "can't see /not/there/a/1.png." in errors(outcome)
+    assert "can't see /not/there/a/1.png." in error_of(outcome)
     # Another name for the same, as where a share is mounted elsewhere; and one image at a time for plugins.
     (tmp_path / "mounted").symlink_to(tmp_path)
     alone = plugin(
@@ -292,7 +250,7 @@ def test_what_can_not_be_reached_or_is_no_address(digits: Path, model: Path, tmp
     for address, (code, text) in cases.items():
         outcome = run(digits, "--out", tmp_path / "o", "--model", model, "--cluster", address)
         assert outcome.returncode == code, outcome.stderr
-        assert text in errors(outcome)
+        assert text in error_of(outcome)
         assert not (tmp_path / "o").exists()
 
 

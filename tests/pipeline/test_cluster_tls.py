@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.helpers.dask import dask
-from tests.helpers.files import tree
+from tests.helpers.files import noise_images, tree
+from tests.helpers.processes import run
 
 pytest.importorskip("distributed")
 pytest.importorskip("cryptography")
@@ -42,27 +39,9 @@ def certificates(folder: Path) -> dict[str, str]:
     return {f"DASK_DISTRIBUTED__COMM__{name}": value for name, value in settings.items()}
 
 
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    outcome = subprocess.run(
-        [sys.executable, "-m", "denoiser", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**os.environ, **environment},
-    )
-    assert "Traceback" not in outcome.stderr, outcome.stderr
-    return outcome
-
-
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    rng = np.random.default_rng(11)
-    for index in range(FILES):
-        Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(folder / f"{index}.png")
-    return folder
+    return noise_images(tmp_path / "in", FILES)
 
 
 def test_only_who_has_the_certificates_is_let_in(

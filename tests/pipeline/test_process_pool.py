@@ -26,7 +26,8 @@ from denoiser.pipeline.pool import Chunk
 from denoiser.pipeline.process_pool import ProcessPool
 from denoiser.system import atomic
 from tests.helpers import fakes
-from tests.helpers.files import recorded, tree
+from tests.helpers.files import noise_images, recorded, tree
+from tests.helpers.processes import command, run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
@@ -36,13 +37,7 @@ FILES = pipeline.PROCESSES_FROM + 70
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
     """So many small images that processes are worth their while, and something larger among them."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    rng = np.random.default_rng(11)
-    for index in range(FILES):
-        side = 400 if index == 100 else 28
-        Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(folder / f"{index}.png")
-    return folder
+    return noise_images(tmp_path / "in", FILES, larger={100: 400})
 
 
 @pytest.fixture
@@ -53,14 +48,6 @@ def model(tmp_path: Path) -> Path:
     return fakes.write_model(
         tmp_path / "random.keras", "PatchAutoencoder", config, lambda name, shape: rng.normal(0, 0.2, shape)
     )
-
-
-def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "denoiser", *map(str, arguments)]
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*arguments), capture_output=True, text=True, check=False, timeout=120)
 
 
 def rows(outcome: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.helpers import fakes, seaweed
 from tests.helpers.buckets import FILES, contents
 from tests.helpers.command import Denoise
+from tests.helpers.files import noise_images
 
 
 @pytest.fixture(scope="session")
@@ -30,23 +29,15 @@ def place(server: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    rng = np.random.default_rng(11)
-    for index in range(FILES):
-        side = 200 if index == 7 else 28
-        path = folder / ("a b" if index % 3 else "ü#%") / f"{index}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (side, side), np.uint8)).save(path)
-    return folder
+    def name(index: int) -> str:
+        return f"{'a b' if index % 3 else 'ü#%'}/{index}.png"
+
+    return noise_images(tmp_path / "in", FILES, name, larger={7: 200})
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(3)
-    config = {"channels": 12, "blocks": 1, "groups": 3, "channel_hidden": 16}
-    return fakes.write_model(
-        tmp_path / "random.keras", "PatchAutoencoder", config, lambda name, shape: rng.normal(0, 0.2, shape)
-    )
+    return fakes.sensitive(tmp_path / "random.keras")
 
 
 @pytest.fixture

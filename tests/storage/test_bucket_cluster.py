@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,8 @@ import pytest
 from tests.helpers import seaweed
 from tests.helpers.buckets import FILES, Seen, contents, plugin
 from tests.helpers.command import Denoise
-from tests.helpers.dask import Dask, dask
+from tests.helpers.dask import Dask
+from tests.helpers.processes import error_of, run
 
 pytest.importorskip("obstore")
 pytest.importorskip("distributed")
@@ -28,38 +28,14 @@ pytestmark = [
 
 @pytest.fixture
 def scans(digits: Path, place: str, server: dict[str, str]) -> str:
-    bucket = Seen(server, f"{place}/scans")
-    for name, content in contents(digits).items():
-        bucket.put(name, content)
+    Seen(server, f"{place}/scans").put_all(digits)
     return f"{place}/scans"
-
-
-@pytest.fixture
-def empty(tmp_path: Path) -> Iterator[Dask]:
-    """A scheduler without workers."""
-    with dask(tmp_path / "dask") as started:
-        yield started
-
-
-def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    outcome = subprocess.run(
-        [sys.executable, "-m", "denoiser", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-        env={**os.environ, **environment},
-    )
-    assert "Traceback" not in outcome.stderr, outcome.stderr
-    return outcome
 
 
 def error(outcome: subprocess.CompletedProcess[str]) -> str:
     """The only line on stderr that is an error."""
     assert outcome.returncode == 3, outcome.stderr
-    lines = [line for line in outcome.stderr.splitlines() if line.startswith("Error")]
-    assert len(lines) == 1, outcome.stderr
-    return lines[0]
+    return error_of(outcome)
 
 
 def test_the_same_bytes_whatever_mixes(

@@ -45,9 +45,7 @@ def scans(
     rng = np.random.default_rng(5)
     for index in range(IMAGES - len(contents(digits))):
         Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(digits / f"more {index}.png")
-    bucket = Seen(server, f"{place}/scans")
-    for name, content in contents(digits).items():
-        bucket.put(name, content)
+    Seen(server, f"{place}/scans").put_all(digits)
     return f"{place}/scans"
 
 

@@ -10,13 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from tests.helpers import seaweed
 from tests.helpers.buckets import Seen, contents, plugin
 from tests.helpers.command import Denoise
+from tests.helpers.files import noise_images
+from tests.helpers.processes import command
 
 pytest.importorskip("obstore")
 pytestmark = [
@@ -33,13 +33,7 @@ TELLS = "(HERE / f'pid-{os.getpid()}').touch()"
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
     """So many small images that processes are worth while."""
-    folder = tmp_path / "many"
-    rng = np.random.default_rng(23)
-    for index in range(MANY):
-        path = folder / f"box{index % 2}" / f"{index}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(path)
-    return folder
+    return noise_images(tmp_path / "many", MANY, lambda index: f"box{index % 2}/{index}.png")
 
 
 @pytest.fixture
@@ -54,8 +48,16 @@ def body(*lines: str) -> str:
 
 
 def start(*arguments: object, **options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "denoiser", *map(str, arguments), "--jobs", "2"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+    line = command(*arguments, "--jobs", 2)
+    return subprocess.Popen(line, stderr=subprocess.PIPE, text=True, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def wait_for_some(seen: Seen, process: subprocess.Popen[str]) -> None:
+    """Wait until ten images are there and the process goes on."""
+    until = time.monotonic() + 120
+    while len(seen.images()) < 10:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
 
 
 def pids(folder: Path) -> set[int]:
@@ -113,10 +115,7 @@ def test_ctrl_c_keeps_and_records_what_is_put(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     seen = Seen(server, f"{place}/clean")
-    until = time.monotonic() + 120
-    while len(seen.images()) < 10:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
+    wait_for_some(seen, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all processes get it
     told = process.communicate(timeout=90)[1]
     assert process.returncode == 130, told
@@ -144,10 +143,7 @@ def test_the_death_of_the_process_that_hands_out_the_work_is_told_in_one_line(
     arguments = (many, "--out", f"{place}/clean", "--model", model)
     process = start(*arguments, "--plugin", slow)
     seen = Seen(server, f"{place}/clean")
-    until = time.monotonic() + 120
-    while len(seen.images()) < 10:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
+    wait_for_some(seen, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
     told = process.communicate(timeout=90)[1]
@@ -155,6 +151,7 @@ def test_the_death_of_the_process_that_hands_out_the_work_is_told_in_one_line(
     assert told.splitlines()[-1] == (
         "Error: The process that cleans was killed. The same command goes on from here."
     )
+    until = time.monotonic() + 60
     for pid in pids(tmp_path):  # and its own processes end with it
         while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
             time.sleep(0.1)

@@ -35,8 +35,7 @@ def test_folders_and_buckets_mix_and_what_is_done_is_left(
     tmp_path: Path,
 ) -> None:
     scans = Seen(server, f"{place}/scans")
-    for name, content in contents(digits).items():
-        scans.put(name, content)
+    scans.put_all(digits)
     scans.put(".hidden/x.png", b"no image")
     scans.put("notes.txt", b"no image")
     ways = {
