@@ -26,6 +26,14 @@ def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return home
 
 
+@pytest.fixture(autouse=True)
+def same_chance_in_any_order(request: pytest.FixtureRequest) -> None:
+    """Have the random numbers of a module, `RNG`, begin anew: how a test ends must not depend on their order."""
+    rng = getattr(request.module, "RNG", None)
+    if isinstance(rng, np.random.Generator):
+        rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 @pytest.fixture(scope="session", autouse=True)
 def pillows_font_alone() -> Iterator[None]:
     """Draw pages in Pillow's own font, so that no test depends on the fonts that a machine has."""

@@ -38,7 +38,7 @@ def test_any_size_has_an_answer(shape: tuple[int, int]) -> None:
 
 def test_clipped_pixels_are_left_out() -> None:
     """A page is mostly white, and white shows no noise."""
-    noisy = np.clip(np.where(RNG.random((200, 200)) < 0.6, 1.0, 0.5) + RNG.normal(0, 0.05, (200, 200)), 0, 1)
+    noisy = np.clip(np.where(RNG.random((400, 400)) < 0.6, 1.0, 0.5) + RNG.normal(0, 0.05, (400, 400)), 0, 1)
     assert noise_level.noise(np.where(noisy > 0.75, 1.0, noisy)) == pytest.approx(0.05, rel=0.2)
     assert noise_level.noise(np.ones((40, 40), np.float32)) is None
 
