@@ -28,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(autouse=True)
 def same_chance_in_any_order(request: pytest.FixtureRequest) -> None:
-    """Have the random numbers of a module, `RNG`, begin anew: how a test ends must not depend on their order."""
+    """Have a module's random numbers, `RNG`, begin anew: the order of tests must not decide their ends."""
     rng = getattr(request.module, "RNG", None)
     if isinstance(rng, np.random.Generator):
         rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
