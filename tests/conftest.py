@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,6 +33,16 @@ def same_chance_in_any_order(request: pytest.FixtureRequest) -> None:
     rng = getattr(request.module, "RNG", None)
     if isinstance(rng, np.random.Generator):
         rng.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_as_before() -> Iterator[None]:
+    """Fail a test that leaves Ctrl-C to do something else in the tests after it."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    after = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+    assert after == before
 
 
 @pytest.fixture(scope="session", autouse=True)

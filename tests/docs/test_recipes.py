@@ -7,6 +7,7 @@ which task of an array it is.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -200,8 +201,9 @@ def test_workers_that_a_script_starts(site: Site, way: str) -> None:
     assert site.results() == tree(site.shared / "scans")
 
 
+# It isn't imported here, as it takes over the handling of Ctrl-C where it is.
+@pytest.mark.skipif(importlib.util.find_spec("dask_jobqueue") is None, reason="dask-jobqueue isn't there")
 def test_dask_jobqueue_submits_workers(site: Site, tmp_path: Path) -> None:
-    pytest.importorskip("dask_jobqueue")
     site.put("sbatch", SBATCH)
     site.put("scancel", '#!/bin/sh\nkill "$@"\n')
     script = changed(
