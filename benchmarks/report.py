@@ -37,7 +37,7 @@ from PIL import Image, ImageDraw
 
 from denoiser import Denoiser, generator
 from denoiser.generator import canvas
-from denoiser.report import build, harm
+from denoiser.report import build, harm, place
 from denoiser.report.page import Table, render
 
 Array = npt.NDArray[np.float32]
@@ -387,7 +387,7 @@ def _page_of_many(root: Path) -> None:
     names = [column.field for column in build.COLUMNS]
     rows = [
         [f"scans/box/scan{index:05}.png", "done", index / 1e4, 12.3, 4.5, 1.2, 1, 1.0, ""]
-        for index in range(build.MOST_ROWS)
+        for index in range(place.MOST_ROWS)
     ]
     table = Table(build.COLUMNS, (*names, "views"), [[*row, []] for row in rows])
     with tempfile.TemporaryDirectory() as folder, browser.started(Path(folder)) as window:

@@ -38,21 +38,23 @@ def report(*, out: Path, to: Path, quiet: bool = False) -> None:
 
     from denoiser.errors import on_one_line
     from denoiser.progress import progress_for
-    from denoiser.report import build, from_record
+    from denoiser.report import build, from_record, place
     from denoiser.system.stderr import only_python
 
     # Pillow warns about odd metadata in words that help nobody here.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    target = build.Target(to)
+    target = place.Target(to)
     found = from_record.recorded(out)
     sources = [Path(each.source) for each in found if each.source]
-    build.check(target, out, build.input_folders(out, sources))
-    if text := build.space(target, len(found)):
+    place.check(target, out, place.input_folders(out, sources))
+    if text := place.space(target, len(found)):
         click.echo(on_one_line(f"Note: {text}."), err=True)
+    draft = place.Draft(target)
+    draft.try_writing()
     with only_python():
         rows = build.build(
             from_record.pairs(out, found),
-            target,
+            draft,
             facts=from_record.facts(out, found),
             progress=progress_for(quiet=quiet),
         )

@@ -13,7 +13,7 @@ import click
 from denoiser.errors import DenoiserError, on_one_line
 from denoiser.pipeline.outcomes import Result, Status
 from denoiser.progress import progress_for
-from denoiser.report import build
+from denoiser.report import build, place
 from denoiser.report.entry import Entry
 from denoiser.report.examine import Pair
 from denoiser.report.live import Live
@@ -36,7 +36,8 @@ class RunReport:
         results: where the results go: that folder, or the one file.
 
     Raises:
-        UsageError: the report would lie inside an input or the output folder, or replace a foreign file.
+        UsageError: the report would lie inside an input or the output folder, replace a foreign file, or
+            can't be written.
 
     """
 
@@ -45,21 +46,24 @@ class RunReport:
         assert request.out is not None  # noqa: S101 - checked already
         self._request = request
         self._out = request.out
-        self._target = build.Target(request.report)
+        target = place.Target(request.report)
+        place.check(target, results, [Path(path) for path in request.paths if Path(path).is_dir()])
+        self._draft = place.Draft(target)
+        if not request.dry_run:
+            self._draft.try_writing()
         self._pairs: list[Pair] = []
-        self._rows = build.rows_for(self._target)
+        self._rows = build.rows_for(target)
         self._facts: dict[str, str] = {}
         self._started = time.monotonic()
-        build.check(self._target, results, [Path(path) for path in request.paths if Path(path).is_dir()])
 
     @property
     def examiner(self) -> Live:
         """Makes the rows of files while they are cleaned."""
-        return Live(self._target.pictures)
+        return Live(self._draft.target.pictures, self._draft.token)
 
     def space(self, count: int) -> None:
         """Say how much disk the report of so many files may take; raises UsageError if it is not free."""
-        text = build.space(self._target, count)
+        text = place.space(self._draft.target, count)
         if text and not self._request.quiet:
             click.echo(on_one_line(f"Note: {text}."), err=True)
 
@@ -99,7 +103,8 @@ class RunReport:
 
     def drop(self) -> None:
         """Remove what was drawn already: there will be no page."""
-        self._rows.discard()
+        self._draft.discard()
+        self._rows.close()
 
     def write(self) -> bool:
         """Write the page; returns whether that went well. What goes wrong is said in one line."""
@@ -110,7 +115,7 @@ class RunReport:
         try:
             build.build(
                 self._pairs,
-                self._target,
+                self._draft,
                 rows=self._rows,
                 facts=facts,
                 progress=progress,
@@ -120,10 +125,10 @@ class RunReport:
             text = str(error)
         except Exception as error:  # a page must never fail what was cleaned
             log.debug("the report", exc_info=error)
-            text = f"The report {self._target.path} can't be written: {type(error).__name__}: {error}."
+            text = f"The report {self._draft.target.path} can't be written: {type(error).__name__}: {error}."
         else:
             if not request.quiet:
-                click.echo(on_one_line(f"Report: {self._target.page}"), err=True)
+                click.echo(on_one_line(f"Report: {self._draft.target.page}"), err=True)
             return True
         click.echo(on_one_line(f"Error: {text}"), err=True)
         return False

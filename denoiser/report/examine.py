@@ -45,8 +45,31 @@ class Pair:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Unmeasured:
+    """A small input and output of one page each, which were read and are measured with others.
+
+    Attributes:
+        entry: the row, without figures.
+        picture: the input.
+        result: the pixels of the output.
+
+    """
+
+    entry: Entry
+    picture: Picture
+    result: Floats
+
+
 def examine(pair: Pair, *, size: Size | None, inline: bool = False, limit: float = 500.0) -> Entry:
+    """Read an input and its output, and return the row; see `read` and `finished`."""
+    return finished([read(pair, size=size, inline=inline, limit=limit)], size=size, inline=inline)[0]
+
+
+def read(pair: Pair, *, size: Size | None, inline: bool = False, limit: float = 500.0) -> Entry | Unmeasured:
     """Read an input and its output, and return the row; never raises for what is wrong with a file.
+
+    NumPy takes longer to be called than to compute on a small image: these are left to be measured together.
 
     Args:
         pair: the files.
@@ -65,13 +88,27 @@ def examine(pair: Pair, *, size: Size | None, inline: bool = False, limit: float
         if pair.changed:
             changed = "its input was changed after it was cleaned"
             entry = _with(entry, status=CHANGED, notes=(*entry.notes, changed))
-        return _compared(pair, entry, size, limit, inline=inline)
+        return _read(pair, entry, size, limit, inline=inline)
     except FileError as error:
         return _with(entry, notes=(*entry.notes, f"it can't be shown: {error.message.rstrip('.')}"))
     except OSError as error:
         return _with(entry, notes=(*entry.notes, f"it can't be read: {reason(error)}"))
     except MemoryError:
         return _with(entry, notes=(*entry.notes, "it needs more memory than there is"))
+
+
+def finished(found: Sequence[Entry | Unmeasured], *, size: Size | None, inline: bool = False) -> list[Entry]:
+    """Return the rows of files that were read, in their order; small ones are measured together."""
+    small = [each for each in found if isinstance(each, Unmeasured)]
+    figures = iter(measured([(each.picture.pixels, each.result) for each in small]))
+    entries = []
+    for each in found:
+        if isinstance(each, Entry):
+            entries.append(each)
+            continue
+        entry, worst = compared(each.entry, 0, each.picture, each.result, next(figures))
+        entries.append(_shown(entry, worst, 1, 1, size, inline=inline))
+    return entries
 
 
 def _with(entry: Entry, **fields: Any) -> Entry:
@@ -145,24 +182,34 @@ def drawn(entry: Entry, worst: Worst, size: Size, files: Sequence[Path]) -> Entr
     return _with(entry, views=pictures)
 
 
-def _compared(pair: Pair, entry: Entry, size: Size | None, limit: float, *, inline: bool) -> Entry:
+def _read(pair: Pair, entry: Entry, size: Size | None, limit: float, *, inline: bool) -> Entry | Unmeasured:
     """Compare page by page; the worst one is shown."""
     assert pair.source is not None  # noqa: S101 - looked at before
     worst: Worst | None = None
     with pair.source.open("rb") as first, pair.output.open("rb") as second:
         before = open_builtin(first, pair.source, color=True, max_megapixels=limit)
         after = open_builtin(second, pair.output, color=True, max_megapixels=limit)
+        pages, results = before.count, after.count
+        if pages == results == 1 and max(*before.size, *after.size) <= SMALL:
+            return Unmeasured(entry, next(before.pages()), next(after.pages()).pixels)
         for index, (picture, result) in enumerate(zip(before.pages(), after.pages(), strict=False)):
             found = measured([(picture.pixels, result.pixels)])[0]
             entry, worse = compared(entry, index, picture, result.pixels, found)
             worst = worse or worst
-        pages, results = before.count, after.count
-    entry = _with(
-        entry, pages=pages, notes=tuple(dict.fromkeys((*entry.notes, *notes(worst, pages, results))))
-    )
+    return _shown(entry, worst, pages, results, size, inline=inline)
+
+
+def _shown(
+    entry: Entry, worst: Worst | None, pages: int, results: int, size: Size | None, *, inline: bool
+) -> Entry:
+    """Return a row with what there is to say of its pages, and with the pictures of the worst of them."""
+    remarks = tuple(dict.fromkeys((*entry.notes, *notes(worst, pages, results))))
+    entry = _with(entry, pages=pages, notes=remarks)
     if size is None or worst is None:
         return entry
-    files = (pair.source, pair.output)
+    assert entry.source is not None  # noqa: S101 - both were read
+    assert entry.output is not None  # noqa: S101
+    files = (entry.source, entry.output)
     return drawn(entry, worst, size, () if inline or not plain(files, worst.picture, pages) else files)
 
 

@@ -32,11 +32,12 @@ class Live:
 
     Args:
         pictures: the folder for the pictures; None draws none.
+        token: begins their names.
 
     """
 
-    def __init__(self, pictures: Path | None) -> None:
-        self._pictures = pictures
+    def __init__(self, pictures: Path | None, token: str) -> None:
+        self._pictures, self._token = pictures, token
 
     def page(self, job: Job, before: Picture, after: Picture, seen: Any) -> Any:
         """Return the row of a file after one more of its pages; `NOT_SEEN` where the files must be read."""
@@ -99,7 +100,7 @@ class Live:
             return content
         assert self._pictures is not None  # noqa: S101 - asked before
         digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
-        path = self._pictures / f"{digest[:24]}{ending}"
+        path = self._pictures / f"{self._token}-{digest[:24]}{ending}"
         atomic.write(path, content)
         return path
 

@@ -69,12 +69,6 @@ class Rows:
         self._prune()
         return list(self._kept)
 
-    def discard(self) -> None:
-        """Remove all pictures: there will be no page."""
-        for entry in self._kept:
-            discard(entry, self._pictures)
-        self.close()
-
     def write_lines(self, file: IO[bytes]) -> None:
         """Write all rows as JSON lines, in the order in which they came."""
         self._lines.seek(0)

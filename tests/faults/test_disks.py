@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.processes import Commands, Disk
+from tests.helpers.reports import Page
 
 WRITABLE: dict[str, dict[str, Any]] = {
     "x.png": {},
@@ -98,6 +99,41 @@ def test_a_comparison_on_a_full_disk_is_whole_or_not_there(
                 assert not made.exists()
             else:
                 assert made.read_bytes() == whole
+
+
+def test_a_report_on_a_full_disk_is_whole_or_leaves_nothing(
+    command: Commands, disk: Disk, identity: Path, tmp_path: Path
+) -> None:
+    """Full from the start, too small for its pictures, for its rows, for its page; and large enough."""
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    rng = np.random.default_rng(1)
+    for index in range(3):
+        Image.fromarray(rng.integers(0, 256, (200, 200), np.uint8)).save(scans / f"{index}.png")
+    common = (scans, "--model", identity, "--out", tmp_path / "o", "--force", "--report")
+    ways: list[tuple[object, ...]] = [common, ("report", tmp_path / "o", "--to")]
+    codes = set()
+    for way in ways:
+        for kilobytes in (4, 40, *range(80, 260, 12), 400):
+            with disk(kilobytes) as folder:
+                if kilobytes == 4:
+                    (folder / "full").write_bytes(bytes(4096))
+                target = folder / "new" / "look"
+                ended = command(*way, target, timeout=20)
+                codes.add(ended.code)
+                assert not ended.hung
+                assert not list(folder.rglob("*.denoise-tmp*"))
+                assert (ended.code == 2) == (kilobytes == 4)
+                if ended.code == 0:
+                    views = [view for row in Page(target / "index.html").rows for view in row["views"]]
+                    assert len(views) == 3
+                    assert all((target / link).is_file() for view in views for link in view[3:])
+                    assert len((target / "results.jsonl").read_text().splitlines()) == 3
+                    continue
+                assert ended.errors == ended.err.splitlines()[-1:]
+                assert "the disk is full" in ended.err
+                assert not (folder / "new").exists(), list(folder.rglob("*"))
+    assert codes == {0, 1, 2}
 
 
 @pytest.mark.parametrize("after", range(0, 40, 4))

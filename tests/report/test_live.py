@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from denoiser.report import build, examine, live
+from denoiser.report import examine, live, place
 from denoiser.report.entry import DONE, FAILED, Entry, View
 from denoiser.report.rows import Rows
 from tests.helpers.command import Denoise
@@ -113,13 +113,13 @@ def test_the_disk_that_a_report_takes_is_said_before(
     folder: Path, identity: Path, denoise: Denoise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = (folder, "--out", folder.parent / "o", "--model", identity, "--report", folder.parent / "look")
-    monkeypatch.setattr(build, "_ROW_BYTES", 10**18)
+    monkeypatch.setattr(place, "_ROW_BYTES", 10**18)
     outcome = denoise(*job)
     assert outcome.code == 2
     assert "The report of 4 files may take 4000000000.0 GB" in outcome.err
     assert not (folder.parent / "o").exists()
-    monkeypatch.setattr(build, "_ROW_BYTES", 250_000)
-    monkeypatch.setattr(build, "_LITTLE_BYTES", 1)
+    monkeypatch.setattr(place, "_ROW_BYTES", 250_000)
+    monkeypatch.setattr(place, "_LITTLE_BYTES", 1)
     outcome = denoise(*job)
     assert outcome.code == 0
     assert "Note: the pictures of the report may take up to 0.0 GB in" in outcome.err
@@ -151,5 +151,4 @@ def test_pictures_of_rows_that_are_dropped_go(tmp_path: Path) -> None:
     rows.worst()
     assert [path for path in paths if path.exists()] == paths[-2:]
     live.discard(entry(8, 1.0, Path("/elsewhere/9.webp")), tmp_path)
-    rows.discard()
-    assert not list(tmp_path.iterdir())
+    rows.close()

@@ -341,12 +341,16 @@ def test_a_folder_without_a_record_is_an_error(tmp_path: Path, denoise: Denoise)
     assert denoise("report", tmp_path / "no", "--to", tmp_path / "look").code == 2
 
 
-def test_a_report_that_cant_be_written_is_one_line(done: Path, denoise: Denoise) -> None:
+@pytest.mark.parametrize("place", ["look", "worst.html"])
+def test_a_report_that_cant_be_written_is_one_line(place: str, done: Path, denoise: Denoise) -> None:
     (done.parent / "file").touch()
-    outcome = denoise("report", done, "--to", done.parent / "file" / "look")
-    assert outcome.code == 1
-    assert outcome.err.startswith("Error: The report")
-    assert len(outcome.err.splitlines()) == 1
+    target = done.parent / "file" / place
+    outcome = denoise("report", done, "--to", target)
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"Error: The report {target} can't be written: {done.parent / 'file'} is a file."
+        " Choose another place for it.\n"
+    )
 
 
 def test_help_needs_no_numpy() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from denoiser.report import build
+from denoiser.report import build, live
 from tests.helpers.command import Denoise
 from tests.helpers.reports import Page
 
@@ -56,24 +58,71 @@ def test_a_page_inside_inputs_or_outputs_is_refused_before_any_work(
     assert not out.exists()
 
 
-def test_a_page_that_fails_does_not_fail_the_files(
+@pytest.mark.parametrize("place", ["look", "worst.html"])
+def test_a_page_that_cant_be_written_is_refused_before_any_work(
+    place: str, scans: Path, identity: Path, denoise: Denoise
+) -> None:
+    (scans.parent / "file").touch()
+    target, out = scans.parent / "file" / place, scans.parent / "clean"
+    outcome = denoise(scans, "--out", out, "--model", identity, "--report", target)
+    assert outcome.code == 2
+    assert outcome.err == (
+        f"Error: The report {target} can't be written: {scans.parent / 'file'} is a file."
+        " Choose another place for it.\n"
+    )
+    assert not out.exists()
+
+
+def broken(*_: object, **__: object) -> str:
+    raise RuntimeError("a fault\nof our own")
+
+
+def test_a_page_that_fails_does_not_fail_the_files_and_leaves_nothing(
     scans: Path, identity: Path, denoise: Denoise, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, look = scans.parent / "clean", scans.parent / "look"
-    (scans.parent / "file").touch()
-    outcome = denoise(scans, "--out", out, "--model", identity, "--report", scans.parent / "file" / "look")
-    assert outcome.code == 1
-    assert outcome.err.splitlines()[-1].startswith("Error: The report")
-    assert (out / "box" / "c.tif").exists()
+    out, look = scans.parent / "clean", scans.parent / "new" / "look"
+    Image.fromarray(np.full((200, 200), 9, np.uint8)).save(scans / "large.png")
+    drawn = []
+    write = live.Live._write
 
-    def broken(*_: object, **__: object) -> int:
-        raise RuntimeError("a fault\nof our own")
+    def watched(*arguments: Any) -> Any:
+        path = write(*arguments)
+        assert isinstance(path, Path)
+        drawn.append(path.exists())
+        return path
 
-    monkeypatch.setattr(build, "build", broken)
+    monkeypatch.setattr(live.Live, "_write", watched)
+    monkeypatch.setattr(build, "render", broken)
     outcome = denoise(scans, "--out", out, "--model", identity, "--report", look)
     assert outcome.code == 1
     expected = f"Error: The report {look} can't be written: RuntimeError: a fault\\nof our own."
     assert outcome.err.splitlines()[-1] == expected
+    assert (out / "box" / "c.tif").exists()
+    assert drawn == [True, True]
+    assert not (scans.parent / "new").exists()
+
+
+def test_an_interrupted_run_leaves_the_page_before_as_it_was(
+    scans: Path, identity: Path, denoise: Denoise, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, look = scans.parent / "clean", scans.parent / "look"
+    for name in ("large.png", "larger.png"):
+        Image.fromarray(np.full((200, 200), 9, np.uint8)).save(scans / name)
+    job = (scans, "--out", out, "--model", identity, "--report", look)
+    assert denoise(*job).code == 0
+    before = {path: path.read_bytes() for path in look.rglob("*") if path.is_file()}
+    examined = iter([False, True])
+    page = live.Live.page
+
+    def interrupted(*arguments: Any) -> Any:
+        if next(examined):
+            raise KeyboardInterrupt
+        return page(*arguments)
+
+    monkeypatch.setattr(live.Live, "page", interrupted)
+    assert denoise(*job, "--force").code == 130
+    assert next(examined, None) is None
+    assert {path: path.read_bytes() for path in look.rglob("*") if path.is_file()} == before
 
 
 def test_a_dry_run_writes_no_page(scans: Path, identity: Path, denoise: Denoise) -> None:
