@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from denoiser.storage.base import scheme_of
 
 if TYPE_CHECKING:
     from denoiser.pipeline.cleaner import Output
+    from denoiser.pipeline.listed import FileList, ObjectList
     from denoiser.pipeline.shard import Shard
     from denoiser.plugins.manager import Plugins
 
@@ -111,15 +113,15 @@ PARAMETERS: list[click.Parameter] = [
     option(
         *(INPUT, "--files-from"),
         metavar="FILE|-",
-        help="Clean the files that this list names, one a line, sorted by folder. - is stdin.",
+        help="Clean the files that this list names, one path or URL a line, sorted by folder. - is stdin.",
         shell_complete=completion.paths,
     ),
-    option(INPUT, "--null", "-0", is_flag=True, help="NUL ends a path in the list of --files-from."),
+    option(INPUT, "--null", "-0", is_flag=True, help="NUL ends a name in the list of --files-from."),
     option(
         *(INPUT, "--root"),
-        type=NamedPath(path_type=Path, exists=True, file_okay=False),
-        metavar="DIR",
-        help="Folder of the list's paths that --out mirrors. [default: the one common to all]",
+        type=_Place(path_type=Path, exists=True, file_okay=False),
+        metavar="DIR|URL",
+        help="Folder of the list's files that --out mirrors. [default: the one common to all]",
     ),
     option(
         *(INPUT, "--shard"),
@@ -349,7 +351,7 @@ class Request:
     follow_links: bool
     files_from: str | None
     null: bool
-    root: Path | None
+    root: Path | Url | None
     shard: Shard | None
     format: str
     color: bool
@@ -424,9 +426,21 @@ class Request:
         if self.remote:
             self._check_remote()
 
+    @functools.cached_property
+    def listed(self) -> FileList | ObjectList | None:
+        """The files that --files-from names, if it is given. Raises UsageError if the list can't be used."""
+        if self.files_from is None:
+            return None
+        from denoiser.pipeline.listed import read_list
+
+        root = self.root.text if isinstance(self.root, Url) else None if self.root is None else str(self.root)
+        return read_list(self.files_from, null=self.null, root=root)
+
     @property
     def remote(self) -> bool:
         """Whether inputs or outputs lie in a storage that a URL names."""
+        if self.listed is not None and scheme_of(self.listed.root) is not None:
+            return True
         return self.out_url is not None or any(scheme_of(path) is not None for path in self.paths)
 
     def _check_remote(self) -> None:
@@ -452,8 +466,6 @@ class Request:
         parts = "--files-from" if self.files_from is not None else "--shard" if self.shard else None
         if parts is not None and self.watch is not None:
             raise UsageError(f"--watch goes without {parts}.", "Leave one out.")
-        if self.files_from is not None and self.remote:
-            raise UsageError("--files-from is for files that need no URL.", "Name the URL of their folder.")
         if self.shard is not None and self.paths == ("-",):
             raise UsageError("- is one image, which has no parts.", "Leave --shard out.")
         if self.shard is not None and self.report is not None:

@@ -71,8 +71,8 @@ def _plan(request: Request, out: Path, plugins: Plugins, unlisted: list[Result])
     if request.files_from is not None:
         from denoiser.pipeline.listed import FileList, plan_list
 
-        files = FileList(request.files_from, null=request.null, root=request.root)
-        return plan_list(files, out, renamer(suffixes, renamed))
+        assert isinstance(request.listed, FileList)  # noqa: S101 - else it is no plan of files
+        return plan_list(request.listed, out, renamer(suffixes, renamed))
     return plan(
         request.paths,
         out,

@@ -56,10 +56,12 @@ class Remote:
                 raise UsageError(f"{path}: no such file or folder.")
         place = request.out_url if request.out_url is not None else str(request.out)
         self._out = self._opened(place)
-        storages = [self._opened(path) for path in request.paths]
+        listed = request.listed
+        paths = request.paths if listed is None else (listed.root,)
+        storages = [self._opened(path) for path in paths]
         several = len(storages) > 1
-        self._roots = [Root(each, name_of(each.url) if several else "") for each in storages]
-        inputs = tuple(map(_reopened, request.paths, storages))
+        self._roots = [Root(each, name_of(each.url) if several else "", listed) for each in storages]
+        inputs = tuple(map(_reopened, paths, storages))
         self._places = Places(inputs, _reopened(place, self._out))
 
     def _opened(self, text: str) -> Storage:
@@ -124,24 +126,25 @@ class Remote:
 
     def _dry_run(self, transfer: Transfer) -> None:
         """List what is stale, and why."""
-        for item in transfer.stale():
-            url, why = f"{self._out.url}/{item.output}", transfer.why_stale(item)
-            self._telling.tell(Result(item.url, url, Status.PLANNED, why=why))
-            if self._data is None:
-                click.echo(os.fsencode(on_one_line(f"{item.url} -> {url}  ({why})")))
+        with contextlib.closing(transfer.stale()) as items:
+            for item in items:
+                url, why = f"{self._out.url}/{item.output}", transfer.why_stale(item)
+                self._telling.tell(Result(item.url, url, Status.PLANNED, why=why))
+                if self._data is None:
+                    click.echo(os.fsencode(on_one_line(f"{item.url} -> {url}  ({why})")))
 
     def _work(
         self, transfer: Transfer, pipeline: Pipeline | Apart, denoiser: Denoiser, made_with: str
     ) -> None:
-        items = transfer.stale()
-        first = next(items, None)
-        if first is None:
-            return
-        with run_cluster.connected(self._request) as cluster:
-            self._facts(denoiser, cluster)
-            if cluster is not None:
-                self._prepare(cluster, denoiser, made_with, first)
-            self._run(transfer, itertools.chain((first,), items), pipeline, cluster)
+        with contextlib.closing(transfer.stale()) as items:
+            first = next(items, None)
+            if first is None:
+                return
+            with run_cluster.connected(self._request) as cluster:
+                self._facts(denoiser, cluster)
+                if cluster is not None:
+                    self._prepare(cluster, denoiser, made_with, first)
+                self._run(transfer, itertools.chain((first,), items), pipeline, cluster)
 
     def _prepare(self, cluster: Cluster, denoiser: Denoiser, made_with: str, first: Item) -> None:
         out: Path | Storage = self._out

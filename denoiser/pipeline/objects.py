@@ -157,7 +157,7 @@ class ObjectCleaner:
                 f"Files can't be kept in {self._scratch or tempfile.gettempdir()}: {reason(error)}.",
                 "Set TMPDIR to a folder with room.",
             ) from error
-        with folder, _threads("fetch") as fetching, _threads("put") as putting:
+        with folder, threads("fetch") as fetching, threads("put") as putting:
             moves = [
                 self._move(job, Path(folder.name, str(index)))
                 for index, job in enumerate(jobs)
@@ -317,13 +317,13 @@ class _Arriving(Sequence[Job]):
 
 
 @contextlib.contextmanager
-def _threads(name: str) -> Iterator[ThreadPoolExecutor]:
+def threads(name: str) -> Iterator[ThreadPoolExecutor]:
     """Yield threads; those that transfer something are waited for at the end, others don't begin."""
-    threads = ThreadPoolExecutor(THREADS, f"denoiser-{name}")
+    executor = ThreadPoolExecutor(THREADS, f"denoiser-{name}")
     try:
-        yield threads
+        yield executor
     finally:
-        threads.shutdown(cancel_futures=True)
+        executor.shutdown(cancel_futures=True)
 
 
 def _is_over(move: _Move, *, well: bool = False) -> bool:

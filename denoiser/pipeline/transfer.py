@@ -9,12 +9,13 @@ import fnmatch
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from denoiser.errors import UsageError
 from denoiser.pipeline import segments
+from denoiser.pipeline.described import described
 from denoiser.pipeline.objects import NOWHERE, ObjectJob
 from denoiser.pipeline.outcomes import Outcome, Result, Status
 from denoiser.pipeline.pipeline import Done, Pipeline
@@ -27,6 +28,7 @@ from denoiser.storage.local import LocalStorage
 from denoiser.system import atomic
 
 if TYPE_CHECKING:
+    from denoiser.pipeline.listed import FileList, ObjectList
     from denoiser.pipeline.shard import Shard
 
 RECORD_FILES, RECORD_SECONDS = 1000, 30.0
@@ -42,10 +44,18 @@ class Work(Protocol):
 
 @dataclass(frozen=True)
 class Root:
-    """An input: a storage, and the folder below the output that its objects go to ("" for none)."""
+    """An input.
+
+    Attributes:
+        storage: where it is.
+        place: the folder below the output that its objects go to ("" for none).
+        named: the list that names its objects; None: all images that are there.
+
+    """
 
     storage: Storage
     place: str = ""
+    named: FileList | ObjectList | None = None
 
 
 @dataclass
@@ -133,20 +143,19 @@ class Transfer:
         for entry in out.list():
             if segments.is_segment(entry.key):
                 own.append(entry)
-            elif not _hidden(entry.key):
+            elif not entry.key.startswith(f"{FOLDER}/"):  # a list may name what is hidden
                 self._there.add(entry.key, segments.identity(entry))
         self._record.read(own)
 
     # --- what is to be done ---
 
-    def stale(self) -> Iterator[Item]:
+    def stale(self) -> Generator[Item, None, None]:
         """Yield what is not up to date, as the inputs are listed; tells of the rest.
 
         Raises UsageError for an output that was not written by denoise, and StorageError.
         """
         for root in self._roots:
-            for entry in self._images(root):
-                mine = self._shard is None or self._shard.has(self.found)
+            for entry, mine, error in self._inputs(root):
                 self.found += 1
                 self.known += mine
                 item = Item(root, entry, self._output(root, entry))
@@ -155,7 +164,9 @@ class Transfer:
                         f"The output {item.url} is an input; inputs are never written to.",
                         "Choose another place with --out.",
                     )
-                if self._is_free(item, tell=mine) and mine and self._is_stale(item):
+                if error is not None:
+                    self._fail(item, error)
+                elif self._is_free(item, tell=mine) and mine and self._is_stale(item):
                     self.stale_found += 1
                     yield item
         self.complete = True
@@ -166,10 +177,24 @@ class Transfer:
                 f"The known types end in {' '.join(sorted(self._walk.suffixes))}.",
             )
 
+    def _inputs(self, root: Root) -> Iterator[tuple[Entry, bool, str | None]]:
+        """Yield images, whether each is of the part that is done, and why it can't be done, if so."""
+        first, shard = self.found, self._shard
+        if root.named is None:
+            for number, entry in enumerate(self._images(root), first):
+                yield entry, shard is None or shard.has(number), None
+        else:
+            keys = enumerate(root.named.keys(), first)
+            wanted = ((key, shard is None or shard.has(number)) for number, key in keys)
+            yield from described(root.storage, wanted)
+
     def count(self) -> Iterator[int]:
         """Yield numbers of images found so far, in listings of their own; the last is that of all."""
         found = 0
         for root in self._roots:
+            if root.named is not None:
+                found += root.named.total
+                continue
             for _ in self._images(root, silent=True):
                 found += 1
                 if not found % COUNTED:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 from denoiser.storage.base import Entry, ExistsError, MissingError, StorageError
 
@@ -43,7 +44,7 @@ class BucketStorage:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                self._store: Any = from_url(self._url, retry_config=_RETRIES)
+                self._store: Any = from_url(_quoted(self._url), retry_config=_RETRIES)
         except Exception as error:
             raise StorageError(f"{url} can't be opened: {_short(error)}.", _hint(url)) from error
 
@@ -130,6 +131,13 @@ class BucketStorage:
         raise StorageError(
             f"{name} can't be reached: {_short(error)}.", "The same command goes on from here."
         ) from error
+
+
+def _quoted(url: str) -> str:
+    """Return a URL as the library parses it, for which # and ? would end the path, and %20 be a space."""
+    scheme, _, rest = url.partition("://")
+    bucket, slash, path = rest.partition("/")
+    return f"{scheme}://{quote(bucket, safe='@:')}{slash}{quote(path)}"
 
 
 def _entry(key: str, described: Any) -> Entry:

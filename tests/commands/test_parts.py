@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in tree(folder)}
 
 
-def listed(path: Path, files: list[Path], end: bytes = b"\n") -> Path:
+def listed(path: Path, files: Sequence[Path | str], end: bytes = b"\n") -> Path:
     path.write_bytes(b"".join(os.fsencode(file) + end for file in files))
     return path
 
@@ -140,10 +141,6 @@ SLIPS = {
     "watched part": (("scans", "--shard", "0/2", "--watch", 1), "--watch goes without --shard"),
     "page": (("scans", "--shard", "0/2", "--report", "r"), "--shard goes without --report"),
     "one image": (("scans/a.png", "--shard", "0/2", "--out", "x.png"), "has no parts"),
-    "a list of a bucket": (
-        ("--files-from", "l", "--out", "s3://bucket/out"),
-        "--files-from is for files that need no URL",
-    ),
     "stdin": (("-", "--shard", "0/2"), "has no parts"),
 }
 
@@ -166,6 +163,66 @@ def test_a_slip_is_answered_by_one_line(
     assert message in outcome.err
     assert len(outcome.err.splitlines()) == 1
     assert contents(scans) == before
+
+
+LISTS = {
+    "mixed": (
+        ["s3://arch/a/1.png", "scans/2.png"],
+        (),
+        "mixes paths and URLs: line 1 is a URL, and line 2 a path. Make two lists of them.",
+    ),
+    "mixed, a path first": (
+        ["/a/1.png", "s3://arch/a/1.png"],
+        (),
+        "mixes paths and URLs: line 1 is a path, and line 2 a URL. Make two lists of them.",
+    ),
+    "two buckets": (
+        ["s3://one/a/1.png", "s3://two/a/1.png"],
+        (),
+        "s3://one/a and s3://two/a have no folder in common. Make two lists of them.",
+    ),
+    "not sorted": (
+        ["s3://arch/a/1.png", "s3://arch/b/1.png", "s3://arch/a/2.png"],
+        (),
+        "isn't sorted by folder: line 3 comes back to s3://arch/a. Sort it: ",
+    ),
+    "not below": (
+        ["s3://arch/a/1.png", "s3://arch/ab/1.png"],
+        ("--root", "s3://arch/a"),
+        "s3://arch/ab/1.png is not below s3://arch/a, the --root folder.",
+    ),
+    "a root on the disk": (["s3://arch/a/1.png"], ("--root", "."), "--root . is a folder, and the list"),
+    "a root in a bucket": (
+        ["a/1.png"],
+        ("--root", "s3://arch/a"),
+        "--root s3://arch/a is a URL, and the list",
+    ),
+    "a bucket": (["s3://arch"], (), "s3://arch in line 1 is no file."),
+    "a folder": (["s3://arch/a/"], (), "s3://arch/a/ in line 1 is no file."),
+    "no such name": (
+        ["s3://arch/a//b.png"],
+        (),
+        "s3://arch/a//b.png in line 1 has a part that is empty, . or ..",
+    ),
+    "compared": (
+        ["s3://arch/a/1.png"],
+        ("--compare", "c"),
+        "--compare works with folders, and not with URLs.",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_a_list_that_can_not_be_meant_is_answered_by_one_line(
+    denoise: Denoise, identity: Path, tmp_path: Path, case: str
+) -> None:
+    names, options, message = LISTS[case]
+    file = listed(tmp_path / "list", names)
+    outcome = denoise("--files-from", file, "--out", tmp_path / "o", "--model", identity, *options)
+    assert outcome.code == 2, outcome.err
+    assert message in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert not (tmp_path / "o").exists()
 
 
 def test_a_file_of_the_list_that_is_not_there_fails_alone(
