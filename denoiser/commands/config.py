@@ -148,7 +148,8 @@ def _value(path: Path, shown: str, option: click.Option, value: Any, ctx: click.
     if option.is_flag:
         if not isinstance(value, bool):
             raise UsageError(f"{path}: {shown} must be true or false.")
-        return value is not _turns_off(option)
+        turns_off = option.flag_value is False  # as --no-train does, which sets its parameter to False
+        return value is not turns_off
     parts = value if option.multiple and isinstance(value, list) else [value]
     if not all(isinstance(part, str | int | float) and not isinstance(part, bool) for part in parts):
         kind = "text, a number, or a list of these" if option.multiple else "text or a number"
@@ -159,11 +160,6 @@ def _value(path: Path, shown: str, option: click.Option, value: Any, ctx: click.
     except click.BadParameter as error:
         raise UsageError(f"{path}: {shown}: {error.message}") from error
     return texts if option.multiple else texts[0]
-
-
-def _turns_off(option: click.Option) -> bool:
-    """Return True for a flag such as --no-train, which sets its parameter to False."""
-    return option.flag_value is False
 
 
 OPTIONS: list[click.Parameter] = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -54,7 +53,7 @@ def examine(out: Path | None) -> dict[str, Any]:
     """Return the facts as plain JSON; `problems` are sentences on what would keep a run from working."""
     import platform
 
-    from denoiser.system import hardware, memory
+    from denoiser.system import blas, hardware, memory
     from denoiser.weights import store
 
     problems: list[str] = []
@@ -65,7 +64,7 @@ def examine(out: Path | None) -> dict[str, Any]:
         "executable": sys.executable,
         "system": platform.platform(),
         "packages": _packages(),
-        "blas": blas(),
+        "blas": blas.described(),
         "cores": hardware.cores(),
         "memory_mb": None if free is None else free >> 20,
         "gpu": hardware.may_have_gpu(),
@@ -89,25 +88,6 @@ def _packages() -> dict[str, str | None]:
         except importlib.metadata.PackageNotFoundError:
             found[name] = None
     return found
-
-
-def blas() -> str | None:
-    """Return what NumPy's OpenBLAS says of itself: version, options, kernel; None for another BLAS."""
-    import ctypes
-
-    import numpy as np
-
-    module = "numpy._core._multiarray_umath" if np.__version__[:2] != "1." else "numpy.core._multiarray_umath"
-    with contextlib.suppress(KeyError, OSError):
-        library = ctypes.CDLL(str(sys.modules[module].__file__))
-        for name in ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}"):
-            config = getattr(library, name.format("get_config"), None)
-            kernel = getattr(library, name.format("get_corename"), None)
-            if config is not None and kernel is not None:
-                config.restype = kernel.restype = ctypes.c_char_p
-                version = " ".join(config().decode("ascii", "replace").split()[:2])
-                return f"{version}, kernel {kernel().decode('ascii', 'replace')}"
-    return None
 
 
 def _models(problems: list[str]) -> list[dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
@@ -50,10 +49,17 @@ def _near_path(error: click.UsageError) -> str:
     if not isinstance(error, click.BadParameter) or "does not exist" not in error.message:
         return ""
     quoted = error.message.split("'")
-    path = Path(quoted[1]) if len(quoted) > 2 else Path()
+    near = near_path(Path(quoted[1])) if len(quoted) > 2 else None
+    return f"Did you mean {near}?" if near else ""
+
+
+def near_path(path: Path) -> Path | None:
+    """Return the file or folder beside a missing one whose name is nearly the same."""
+    import difflib
+
     try:
         names = os.listdir(path.parent)  # noqa: PTH208 - names are all that is needed
     except OSError:
-        return ""
+        return None
     near = difflib.get_close_matches(path.name, names, 1)
-    return f"Did you mean {path.with_name(near[0])}?" if near else ""
+    return path.with_name(near[0]) if near else None

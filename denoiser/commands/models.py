@@ -64,7 +64,7 @@ def list_models(*, as_json: bool = False) -> None:
 @models.command("show")
 @click.argument("name", shell_complete=completion.own_models)
 @click.option("--open", "open_page", is_flag=True, help="Open the page of its training in a browser.")
-def show(name: str, *, open_page: bool = False) -> None:
+def show(name: str, *, open_page: bool) -> None:
     """Print a model's card: training data, noise, figures, and the path of its training's page."""
     from denoiser.errors import UNSAFE, ModelError, on_one_line
     from denoiser.weights import modelfile, store

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,7 +63,7 @@ def plugins(*, as_json: bool, paths: tuple[str, ...], out: str | None, **selecti
         if as_json:
             listed = {
                 "loaded": [plugin.as_dict() for plugin in plugins.loaded],
-                "failed": [plugin.as_dict() for plugin in plugins.failed],
+                "failed": [asdict(plugin) for plugin in plugins.failed],
             }
             text = json.dumps(listed, indent=2)
         else:

@@ -28,7 +28,7 @@ from denoiser.commands.click_parts import Command, NamedPath, option
         ("denoise report ./clean --to worst.html", "one file to send: the worst hundred"),
     ),
 )
-def report(*, out: Path, to: Path, quiet: bool = False) -> None:
+def report(*, out: Path, to: Path, quiet: bool) -> None:
     """Write a page to look through the results; files that may have lost content come first.
 
     OUT is the folder that was given with --out. The inputs must still be there. Open the page in a browser;

@@ -19,6 +19,7 @@ from denoiser.commands import run_options
 from denoiser.commands.advice import advice
 from denoiser.commands.config import OPTIONS, Configured
 from denoiser.commands.log_file import logged
+from denoiser.commands.mistakes import near_path
 from denoiser.commands.run_options import Request
 from denoiser.errors import ExitCode, UsageError, on_one_line
 from denoiser.storage.base import scheme_of
@@ -108,23 +109,13 @@ def _suggest_commands(paths: Iterable[str], out: Path | None) -> None:
                 raise UsageError(
                     f"{path}: no such file or folder.", f"Did you mean the command: denoise {near[0]}"
                 )
-            beside = difflib.get_close_matches(Path(path).name, _names(Path(path).parent), 1)
-            if beside and not glob.has_magic(path):
-                raise UsageError(
-                    f"{path}: no such file or folder.", f"Did you mean {Path(path).with_name(beside[0])}?"
-                )
+            beside = None if glob.has_magic(path) else near_path(Path(path))
+            if beside is not None:
+                raise UsageError(f"{path}: no such file or folder.", f"Did you mean {beside}?")
             if path != "-" and not glob.has_magic(path) and len(Path(path).parts) == 1 and not out:
                 raise UsageError(
                     f"{path}: no such file or folder, and no command.", "List the commands: denoise --help"
                 )
-
-
-def _names(folder: Path) -> list[str]:
-    """Return the names in a folder; none if it can't be listed."""
-    try:
-        return os.listdir(folder)  # noqa: PTH208 - names are all that is needed
-    except OSError:
-        return []
 
 
 def _stream(request: Request) -> int:

@@ -318,8 +318,16 @@ class Batch:
             self._run(pipeline, itertools.chain((first,), jobs), stale, sample, cluster)
 
     def _make_folders(self) -> None:
+        """Make the folders for results before any work, so that one that can't be made is said once."""
         for option, folder in (("--out", self._request.out), ("--compare", self._request.compare)):
-            _make(option, folder)
+            try:
+                if folder is not None:
+                    folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UsageError(
+                    f"The folder {folder} of {option} can't be made: {error.strerror}.",
+                    "Choose another folder.",
+                ) from error
 
     def _run(
         self,
@@ -397,14 +405,3 @@ def duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _make(option: str, folder: Path | None) -> None:
-    """Make a folder for results before any work, so that one that can't be is said once."""
-    try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"The folder {folder} of {option} can't be made: {error.strerror}.", "Choose another folder."
-        ) from error

@@ -506,7 +506,7 @@ class Request:
                 )
         require_form(self.cluster)
 
-    def say_left_out(self, folder: Path) -> None:
+    def say_left_out(self, folder: Path | str) -> None:
         """Say that a folder in a folder is left out since it holds results of ours."""
         if not self.quiet:
             text = f"Note: {folder} holds results of denoise and is left out. Name it to clean it."

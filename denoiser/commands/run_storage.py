@@ -121,7 +121,7 @@ class Remote:
             force=request.force,
             keep=request.keep,
             shard=request.shard,
-            left_out=self._say_left_out,
+            left_out=request.say_left_out,
         )
 
     def _dry_run(self, transfer: Transfer) -> None:
@@ -225,12 +225,6 @@ class Remote:
             *(() if self._request.shard is None else (f"part {self._request.shard}",)),
         )
         click.echo(on_one_line(" | ".join(facts)), err=True)
-
-    def _say_left_out(self, url: str) -> None:
-        """Say that a folder in a folder is left out since it holds results of ours."""
-        if not self._request.quiet:
-            text = f"Note: {url} holds results of denoise and is left out. Name it to clean it."
-            click.echo(on_one_line(text), err=True)
 
     def _summary(self) -> str:
         text = str(self._report)

@@ -77,10 +77,6 @@ class Failed:
     origin: str
     error: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the entry of `denoise plugins --json`."""
-        return dataclasses.asdict(self)
-
 
 class Plugins:
     """The loaded plugins, in load order, with a typed method for each hook."""

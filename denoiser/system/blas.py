@@ -14,12 +14,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 
 GetAndSet = tuple[Callable[[], int], Callable[[int], None]]
 
 _EXTENSION = "numpy._core._multiarray_umath" if np.__version__[:2] != "1." else "numpy.core._multiarray_umath"
+_NAMES = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}")
+"""What OpenBLAS's functions are called, by how it was built."""
+
 _lock = threading.Lock()
 _inside = 0
 _before = 1
@@ -52,9 +56,8 @@ def one_thread() -> Iterator[None]:
                 put(_before)
 
 
-@cache
-def _openblas() -> GetAndSet | None:
-    """Find the functions that read and set OpenBLAS's number of threads, under any of their names."""
+def _functions(first: str, second: str) -> tuple[Any, Any] | None:
+    """Find two functions of OpenBLAS, under any of their names; None if NumPy's BLAS is another."""
     import ctypes
 
     try:
@@ -62,11 +65,34 @@ def _openblas() -> GetAndSet | None:
         library = ctypes.CDLL(str(sys.modules[_EXTENSION].__file__))
     except (KeyError, OSError):
         return None
-    for name in ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openblas_{}"):
-        get = getattr(library, name.format("get_num_threads"), None)
-        put = getattr(library, name.format("set_num_threads"), None)
-        if get is not None and put is not None:
-            get.restype, get.argtypes = ctypes.c_int, ()
-            put.restype, put.argtypes = None, (ctypes.c_int,)
-            return get, put
+    for name in _NAMES:
+        found = tuple(getattr(library, name.format(each), None) for each in (first, second))
+        if None not in found:
+            return found[0], found[1]
     return None
+
+
+@cache
+def _openblas() -> GetAndSet | None:
+    """Find the functions that read and set OpenBLAS's number of threads."""
+    import ctypes
+
+    functions = _functions("get_num_threads", "set_num_threads")
+    if functions is not None:
+        get, put = functions
+        get.restype, get.argtypes = ctypes.c_int, ()
+        put.restype, put.argtypes = None, (ctypes.c_int,)
+    return functions
+
+
+def described() -> str | None:
+    """Return what NumPy's OpenBLAS says of itself: version, options, kernel; None for another BLAS."""
+    import ctypes
+
+    functions = _functions("get_config", "get_corename")
+    if functions is None:
+        return None
+    for function in functions:
+        function.restype = ctypes.c_char_p
+    config, kernel = (function().decode("ascii", "replace") for function in functions)
+    return f"{' '.join(config.split()[:2])}, kernel {kernel}"
