@@ -503,7 +503,7 @@ class Denoiser:
         config = model.config
         if not (isinstance(config, MixerConfig) and config.residual and config.center):
             return self._reconstruct(model.name, given)
-        own = given if given.ndim == 3 else given[..., 0]
+        own = patches.own(given)
         textured = own.max(axis=(1, 2)) != own.min(axis=(1, 2))
         if textured.all():
             return self._reconstruct(model.name, given)

@@ -122,7 +122,7 @@ class Mixer:
     def __init__(self, model: ModelFile, folded: Folded, together: int) -> None:
         config = model.config
         assert isinstance(config, MixerConfig)  # noqa: S101 - no other network gets here
-        self._config, self._folded, self._together = config, folded, together
+        self._folded, self._together = folded, together
         self._planes = config.planes
         self._token, self._window, self._margin = config.token, config.window, config.margin
         self._side = side = config.side

@@ -204,13 +204,13 @@ class Cleaner:
 
     def _cleaned(self, group: Sequence[_Work | Outcome]) -> Iterator[Outcome]:
         """Clean and save a group of small files, or a single larger one; failures stay in their places."""
-        pictures = [work.picture for work in group if isinstance(work, _Work) and work.picture is not None]
+        small = [work for work in group if isinstance(work, _Work) and work.picture is not None]
+        pictures = [work.picture for work in small if work.picture is not None]
         results: Iterator[Cleaned | Exception]
         try:
             results = self._denoiser.clean_pages([(each.pixels, each.page) for each in pictures])
         except Exception as error:
             results = itertools.repeat(error)
-        small = [work for work in group if isinstance(work, _Work) and work.picture is not None]
         completed = self._completed(small, results)
         for work in group:
             if isinstance(work, Outcome):

@@ -237,18 +237,15 @@ class Pipeline:
         """Record how files fared, all of them with one write."""
         with contextlib.nullcontext() if self._record is None else self._record.together():
             for job, outcome in fared:
-                self._record_outcome(job, outcome)
-
-    def _record_outcome(self, job: Job, outcome: Outcome) -> None:
-        """Record how a file fared."""
-        fingerprint, written = outcome.fingerprint, outcome.written
-        if fingerprint is not None and self._output.compare is not None:
-            self._output.compare.done(job.relative, job.source, fingerprint, self.made_with)
-        if self._record is not None:
-            if fingerprint is None or written is None:
-                self._record.failed(job.relative, job.source, outcome.error)
-            else:
-                self._record.done(job.relative, job.source, fingerprint, self.made_with, written)
+                fingerprint, written = outcome.fingerprint, outcome.written
+                if fingerprint is not None and self._output.compare is not None:
+                    self._output.compare.done(job.relative, job.source, fingerprint, self.made_with)
+                if self._record is None:
+                    continue
+                if fingerprint is None or written is None:
+                    self._record.failed(job.relative, job.source, outcome.error)
+                else:
+                    self._record.done(job.relative, job.source, fingerprint, self.made_with, written)
 
     def stream(self, content: bytes) -> tuple[bytes, Outcome]:
         """Clean one image from memory to memory, all its pages; raises FileError."""

@@ -342,7 +342,7 @@ class Plan:
         first = 0
         for source in self._sources:
             for relative, parts in source.folders():
-                folder = Folder(str(self._out / relative), relative, parts, first, self._renamed or _same)
+                folder = Folder(str(self._out / relative), relative, parts, first, self._renamed or str)
                 del parts
                 first += len(folder)
                 folder = self._without_twins(folder)
@@ -424,10 +424,6 @@ class Plan:
             if number_of(part.folder) == number
             for name in part.names
         }
-
-
-def _same(name: str) -> str:
-    return name
 
 
 def renamer(suffixes: Sequence[str] | None, renamed: Mapping[str, str] | None) -> Callable[[str], str] | None:

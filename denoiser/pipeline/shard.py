@@ -16,8 +16,8 @@ BLOCK = 64
 """Files that are dealt out together."""
 
 _COUNTED = (
-    ("JOB_COMPLETION_INDEX", "", "Kubernetes"),
-    ("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE", "AWS Batch"),
+    ("JOB_COMPLETION_INDEX", ""),  # of Kubernetes, which doesn't say how many there are
+    ("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
 )
 _EXAMPLE = "Write --shard I/N with I from 0 to N - 1, such as 0/8, or auto, or auto/N."
 
@@ -101,7 +101,7 @@ def _from(environment: Mapping[str, str], count: int | None) -> tuple[int, int |
                 "Number its tasks from 0 and write --shard auto/N.",
             )
         return index - first, size
-    for name, of, _ in _COUNTED:
+    for name, of in _COUNTED:
         if name in environment:
             return _number(environment, name), count or (
                 _number(environment, of) if of in environment else None

@@ -5,8 +5,6 @@ Who fetches, cleans and puts them is for `denoiser.pipeline.objects`, in this pr
 
 from __future__ import annotations
 
-import fnmatch
-import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -22,7 +20,7 @@ from denoiser.pipeline.pipeline import Done, Pipeline
 from denoiser.pipeline.plan import Job, NothingFoundError
 from denoiser.pipeline.record import FOLDER
 from denoiser.pipeline.segments import Index, Numbers, Segments
-from denoiser.pipeline.walk import COUNTED, Walk
+from denoiser.pipeline.walk import COUNTED, Walk, matcher
 from denoiser.storage.base import Entry, Storage, StorageError, name_of
 from denoiser.storage.local import LocalStorage
 from denoiser.system import atomic
@@ -125,6 +123,7 @@ class Transfer:
         self._left_out = left_out
         self._pipeline, self._roots, self._out = pipeline, roots, out
         self._walk, self._renamed, self._tell = walk, renamed, tell
+        self._matches = matcher(walk)
         self._force, self._keep = force, keep
         self._shard = shard
         self._record = Segments(out, shard)
@@ -224,18 +223,13 @@ class Transfer:
                 continue
             if left_out is not None and entry.key.startswith(left_out):
                 continue
-            if self._matches(entry.key, name):
+            if self._matches(folder, name):
                 yield entry
         if not found:
             single = root.storage.stat("")
             if single is None:
                 raise UsageError(f"{root.storage.url}: there is nothing.", "Check the name.")
             yield single
-
-    def _matches(self, key: str, name: str) -> bool:
-        if not self._walk.patterns:
-            return os.path.splitext(name)[1].lower() in self._walk.suffixes  # noqa: PTH122 - a key
-        return any(fnmatch.fnmatch(key if "/" in each else name, each) for each in self._walk.patterns)
 
     def _output(self, root: Root, entry: Entry) -> str:
         key = entry.key or name_of(root.storage.url)

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from denoiser.errors import reason
+from denoiser.imaging.picture import quantize
 from denoiser.report.page import MARK
 from denoiser.system.atomic import replacing, replacing_path
 from denoiser.training import page
@@ -101,20 +102,19 @@ def draw_picture(seen: Seen) -> Image.Image:
         top = _HEAD + row * (side + _GAP)
         pen.text((_GAP, top + side // 2 - 8), text, fill=0, font=font)
         for column, index in enumerate(indices):
-            pixels = np.rint(255.0 * np.clip(patches[index], 0.0, 1.0)).astype(np.uint8)
-            patch = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            pixels = Image.fromarray(quantize(patches[index], 8))
+            patch = pixels.resize((side, side), Image.Resampling.NEAREST)
             picture.paste(patch, (_MARGIN + column * (side + _GAP), top))
     for column, index in enumerate(indices):
         left = _MARGIN + column * (side + _GAP)
         kind = "typical" if column < len(typical) else "most removed" if seen.removed else "worst"
         if seen.removed:
-            pen.text((left, 4), kind, fill=0, font=font)
-            pen.text((left, 22), f"removed {math.sqrt(seen.errors[index]):.3f}", fill=0, font=font)
-            continue
-        before = psnr(float(np.mean(np.square(seen.noisy[index] - seen.clean[index]))))
-        after = psnr(float(seen.errors[index]))
+            figure = f"removed {math.sqrt(seen.errors[index]):.3f}"
+        else:
+            before = psnr(float(np.mean(np.square(seen.noisy[index] - seen.clean[index]))))
+            figure = f"{before:.1f} to {psnr(float(seen.errors[index])):.1f} dB"
         pen.text((left, 4), kind, fill=0, font=font)
-        pen.text((left, 22), f"{before:.1f} to {after:.1f} dB", fill=0, font=font)
+        pen.text((left, 22), figure, fill=0, font=font)
     return picture
 
 

@@ -21,9 +21,9 @@ import numpy.typing as npt
 
 from denoiser._types import Floats
 from denoiser.errors import TrainingError
+from denoiser.inference.precision import Precision
 from denoiser.system.atomic import replacing
 from denoiser.training.feed import Source
-from denoiser.training.precision import Precision
 from denoiser.weights import store
 
 log = logging.getLogger(__name__)

@@ -222,11 +222,6 @@ def mirrored_for(side: int, context: Context) -> int:
     return min(margin_of(widest), max(side // 4, (missing + 1) // 2 + side // 8))
 
 
-def own(inputs: Floats) -> Floats:
-    """Return a view of the patches without their context: (N, 28, 28)."""
-    return inputs if inputs.ndim == 3 else inputs[..., 0]
-
-
 def at_least(image: Floats, size: int) -> Floats:
     """Return the image (H, W), mirrored at its lower and right edges until both sides have `size` pixels."""
     missing = [max(0, size - side) for side in image.shape]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from denoiser._types import Floats
+from denoiser.inference.patches import own
 from denoiser.training import cautions, without_clean
-from denoiser.training.crops import own
 from denoiser.training.metrics import psnr, restored, ssim
 
 if TYPE_CHECKING:
@@ -46,11 +46,6 @@ class Seen:
     def db(self) -> float:
         """PSNR of the restored patches."""
         return psnr(float(np.mean(self.errors)))
-
-    @property
-    def gain(self) -> float:
-        """PSNR of the restored patches minus that of the noisy ones."""
-        return self.db - psnr(float(np.mean(np.square(self.noisy - self.clean))))
 
 
 def look(model: Any, inputs: Floats, clean: Floats) -> Seen:

@@ -20,9 +20,7 @@ from denoiser._types import Floats
 from denoiser.errors import TrainingError
 from denoiser.training import checkpoints, losses
 from denoiser.training import feed as feeder
-from denoiser.training.checkpoints import History as History
-from denoiser.training.checkpoints import Point as Point
-from denoiser.training.checkpoints import State
+from denoiser.training.checkpoints import History, Point, State
 from denoiser.training.ema import EVERY, Averages
 from denoiser.training.feed import Feed
 from denoiser.training.metrics import weights_of

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser._types import Floats
-from denoiser.training.crops import own
+from denoiser.inference.patches import own
 
 _CHUNK = 1024
 _WINDOW, _SIGMA = 11, 1.5

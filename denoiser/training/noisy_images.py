@@ -19,7 +19,7 @@ The last two take it that the noise of neighbouring pixels is independent.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,7 @@ import numpy as np
 
 from denoiser._types import PATCH, Context, Floats
 from denoiser.errors import ImagesError
+from denoiser.inference.patches import own
 from denoiser.training import crops, noise_measures, noisy_folder, noisy_pairs, without_clean
 from denoiser.training.datasets import EPOCH, Dataset, Pair
 from denoiser.training.feed import Feed
@@ -72,21 +73,17 @@ def noisy_dataset(plan: Plan, folder: Path) -> Dataset:
         span = 2 * side
     else:
         make = noisy_pairs.masked
-    source: crops.Source = Tiles(found.shots, side, make, span=span, turned=measured.turned)
-    if method == "flat":
-        source = _with_shrunk(source, found, side)
-    per_tile = max(1, side**2 // _PER_TILE)
-
     cut = partial(crops.cut, context=context, mirrored=crops.mirrored_for(side, context))
 
-    def feed(number: int, rng: np.random.Generator) -> Pair:
-        return cut(*source(-(-number // per_tile), rng), number, rng)
+    def tiles(shots: Sequence[Shot]) -> Tiles:
+        return Tiles(shots, side, make, span=span, turned=measured.turned)
 
+    source: crops.Source = tiles(found.shots)
+    if method == "flat":
+        source = _with_shrunk(source, found, side)
     refine = None
     if method == "neighbours":
-        refine = noisy_pairs.Regularizer(
-            found.shots, context, lambda shots: _feed_of(shots, side, cut, measured)
-        )
+        refine = noisy_pairs.Regularizer(found.shots, context, lambda shots: _feed(tiles(shots), side, cut))
     held = held_out(
         found.held,
         measured,
@@ -103,12 +100,12 @@ def noisy_dataset(plan: Plan, folder: Path) -> Dataset:
     else:
         validation = held.inputs, held.targets
     return Dataset(
-        feed,
+        _feed(source, side, cut),
         validation,
         EPOCH,
         found.about,
         "the user's",
-        _no_levels,
+        lambda: iter(()),  # without clean images there are no figures by level
         found.kept,
         found.held_images,
         (*found.texts, *noisy_folder.cautions(measured)),
@@ -119,20 +116,14 @@ def noisy_dataset(plan: Plan, folder: Path) -> Dataset:
     )
 
 
-def _feed_of(shots: Sequence[Shot], side: int, cut: Callable[..., Pair], measured: Measured) -> Feed:
-    """Return the feed of the method neighbours for these shots."""
-    source = Tiles(shots, side, noisy_pairs.neighbours, span=2 * side, turned=measured.turned)
+def _feed(source: crops.Source, side: int, cut: Callable[..., Pair]) -> Feed:
+    """Return the feed that cuts patches from tiles of this side."""
     per_tile = max(1, side**2 // _PER_TILE)
 
     def feed(number: int, rng: np.random.Generator) -> Pair:
         return cut(*source(-(-number // per_tile), rng), number, rng)
 
     return feed
-
-
-def _no_levels() -> Iterator[tuple[str, Floats, Floats]]:
-    """Yield nothing: without clean images there are no figures by level."""
-    yield from ()
 
 
 def choose(wanted: str | None, measured: Measured, *, smallest: int, in_frames: bool) -> tuple[str, str]:
@@ -245,7 +236,7 @@ def held_out(
         return crops.cut(given, wanted, FIGURES_FROM, rng, context=context, mirrored=mirrored)
 
     inputs, known = cut(tiles, targets)
-    differences = crops.own(inputs) - known
+    differences = own(inputs) - known
     if frames:
         variance, between = float(np.nanvar(differences)) / 2.0, without_clean.neighbouring(differences)
     else:

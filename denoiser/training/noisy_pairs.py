@@ -189,4 +189,4 @@ class Regularizer:
             return block.clean
         rng = feeder.rewind(self._feed, block.before)
         first, second = self._feed(len(block.clean), rng)
-        return block.clean + np.float32(weight / (1.0 + weight)) * (crops.own(first) - second)
+        return block.clean + np.float32(weight / (1.0 + weight)) * (patches.own(first) - second)

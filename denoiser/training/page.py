@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from denoiser._types import Floats
+from denoiser.imaging.picture import quantize
 from denoiser.report import charts
 from denoiser.report.page import Column, Labels, Table, data_url, render
 from denoiser.system.atomic import replacing
@@ -132,30 +133,22 @@ def _curves(history: History, *, removed: bool) -> list[str]:
 
 
 def _row(found: Seen, place: int, kind: str, index: int) -> list[Any]:
-    if found.removed:
-        return _row_removed(found, place, kind, index)
     noisy, restored, clean = (patches[place] for patches in (found.noisy, found.restored, found.clean))
-    before, after = (psnr(float(np.mean(np.square(each - clean)))) for each in (noisy, restored))
-    figures = [value if math.isfinite(value) else None for value in (before, after, after - before)]
+    figures: list[float | None]
+    if found.removed:
+        figures = [math.sqrt(float(found.errors[place]))]
+    else:
+        before, after = (psnr(float(np.mean(np.square(each - clean)))) for each in (noisy, restored))
+        figures = [value if math.isfinite(value) else None for value in (before, after, after - before)]
     height, width = clean.shape
     views = [
-        ["noisy", width, height, _image(noisy), _image(restored)],
-        ["clean", width, height, _image(clean), _image(restored)],
+        [name, width, height, _image(patch), _image(restored)]
+        for name, patch in (("noisy", noisy), ("removed" if found.removed else "clean", clean))
     ]
     return [f"{kind} {index}", kind, *figures, views]
 
 
-def _row_removed(found: Seen, place: int, kind: str, index: int) -> list[Any]:
-    noisy, restored, removed = (patches[place] for patches in (found.noisy, found.restored, found.clean))
-    height, width = noisy.shape
-    views = [
-        ["noisy", width, height, _image(noisy), _image(restored)],
-        ["removed", width, height, _image(removed), _image(restored)],
-    ]
-    return [f"{kind} {index}", kind, math.sqrt(float(found.errors[place])), views]
-
-
 def _image(patch: Floats) -> str:
     file = io.BytesIO()
-    Image.fromarray(np.rint(255.0 * np.clip(patch, 0.0, 1.0)).astype(np.uint8)).save(file, "PNG")
+    Image.fromarray(quantize(patch, 8)).save(file, "PNG")
     return data_url(file.getvalue(), "image/png")

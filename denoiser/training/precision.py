@@ -12,15 +12,7 @@ from typing import Any
 import numpy as np
 
 from denoiser.errors import DeviceError, UsageError
-from denoiser.inference.precision import (
-    POLICIES,
-    Precision,
-    may_be_faster,
-    require_bfloat16,
-    require_known,
-)
-
-__all__ = ["POLICIES", "Precision", "check", "choose"]
+from denoiser.inference.precision import POLICIES, Precision, may_be_faster, require_bfloat16, require_known
 
 _WORTH_MINUTES = 5.0
 _STEPS, _ROUNDS = 6, 2

@@ -14,13 +14,14 @@ import numpy as np
 
 from denoiser._types import Floats
 from denoiser.errors import DeviceError, ImagesError, ModelError, NotKeptError, TrainingError, reason
+from denoiser.inference.patches import own
+from denoiser.inference.precision import POLICIES
 from denoiser.progress import NullProgress
 from denoiser.system import atomic, hardware
 from denoiser.system.stderr import quietly
 from denoiser.training import artifacts, cautions, evaluation, feed, losses, recipes
 from denoiser.training import precision as precisions
 from denoiser.training.checkpoints import Checkpoint
-from denoiser.training.crops import own
 from denoiser.training.datasets import Dataset, dataset_for
 from denoiser.training.loop import Tick, fit
 from denoiser.training.metrics import restored
@@ -299,7 +300,7 @@ def _build(run: _Run) -> _Network:
             return _Network(model, Conditioned(model, *patches))
         if plan.precision == "float32":
             return _Network(model, model)
-        learner = _model(plan, precisions.POLICIES["bfloat16"])
+        learner = _model(plan, POLICIES["bfloat16"])
         learner.set_weights(model.get_weights())
         return _Network(model, learner)
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser._types import Floats
+from denoiser.inference.patches import own
 from denoiser.training.metrics import psnr
 from denoiser.training.noise_measures import correlation_of
 
@@ -92,7 +93,7 @@ class HeldOut:
         """Measure a function that restores patches, (N, 28, 28) from inputs."""
         masked = float(np.nanmean(np.square(restore(self.hidden) - self.hidden_targets)))
         restored = restore(self.inputs)
-        residual = np.where(np.isnan(self.targets), np.float32(np.nan), self._own - restored)
+        residual = np.where(np.isnan(self.targets), np.float32(np.nan), own(self.inputs) - restored)
         variance = _SUBTRACTED * self.variance
         if self.noisier is not None and self.added is not None:
             rest = restore(self.noisier) - self.targets
@@ -102,10 +103,6 @@ class HeldOut:
         else:
             error = masked - variance
         return Figures(math.sqrt(masked), neighbouring(residual), error)
-
-    @property
-    def _own(self) -> Floats:
-        return self.inputs if self.inputs.ndim == 3 else self.inputs[..., 0]
 
 
 def neighbouring(noise: Floats) -> float:

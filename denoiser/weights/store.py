@@ -31,7 +31,6 @@ class Network:
     """A named network: its class, and the arguments that differ from the defaults."""
 
     kind: Kind
-    summary: str
     config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -41,17 +40,9 @@ class Network:
 
 
 NETWORKS: Mapping[str, Network] = {
-    "digits": Network("Autoencoder", "digit and glyph crops", {"latent_dim": 1024}),
-    "general": Network(
-        "PatchAutoencoder",
-        "photographs, micrographs, pages: removes noise, keeps the rest",
-        {"use_bias": False},
-    ),
-    "document": Network(
-        "PatchAutoencoder",
-        "dirty documents: paper to white, stains away, ink kept",
-        {"center": False, "context": (2, 4, 8)},
-    ),
+    "digits": Network("Autoencoder", {"latent_dim": 1024}),
+    "general": Network("PatchAutoencoder", {"use_bias": False}),
+    "document": Network("PatchAutoencoder", {"center": False, "context": (2, 4, 8)}),
 }
 
 

@@ -105,7 +105,7 @@ def test_patches_are_cut_with_what_lies_around_them(context: int) -> None:
     inputs, targets = crops.cut(given, clean, 50, np.random.default_rng(1), context=context)
     assert inputs.shape == ((50, 28, 28) if context == 1 else (50, 28, 28, 2))
     assert targets.shape == (50, 28, 28)
-    np.testing.assert_array_equal(crops.own(inputs), targets * 0.5)
+    np.testing.assert_array_equal(patches.own(inputs), targets * 0.5)
     assert len({target.tobytes() for target in targets}) > 40
     if context == 1:
         return

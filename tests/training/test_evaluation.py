@@ -79,7 +79,6 @@ def test_a_figure_has_before_and_after() -> None:
     row = evaluation.figure("x", FOUND)
     assert row["input_db"] < row["output_db"]
     assert row["input_ssim"] < row["output_ssim"] <= 1
-    assert FOUND.gain == pytest.approx(row["output_db"] - row["input_db"], abs=0.02)
     exact = evaluation.figure("clean", Seen(CLEAN, CLEAN, CLEAN))
     assert exact["input_db"] is exact["output_db"] is None
     assert exact["output_ssim"] == 1.0

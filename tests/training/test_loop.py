@@ -13,7 +13,9 @@ from PIL import Image
 
 from denoiser import noise
 from denoiser.errors import TrainingError
-from denoiser.training import crops, datasets, loop, losses, metrics, recipes, run
+from denoiser.inference import patches
+from denoiser.training import datasets, loop, losses, metrics, recipes, run
+from denoiser.training.checkpoints import History
 from denoiser.training.feed import looked_at
 from denoiser.training.plan import DataRequest, Plan
 from denoiser.training.recipes import Optimization
@@ -187,7 +189,7 @@ def test_a_branch_is_judged_and_the_training_goes_on_from_before_it() -> None:
     told: list[tuple[int, float]] = []
     model = small()
 
-    def better(history: loop.History) -> None:
+    def better(history: History) -> None:
         assert history.best is not None
         told.append(
             (history.best.patches, metrics.psnr(float(np.mean(metrics.errors_of(model, *VALIDATION)))))
@@ -348,7 +350,7 @@ def test_recipes_are_complete_and_validation_is_never_taught(alone: Path) -> Non
     for recipe in recipes.RECIPES.values():
         dataset = datasets.dataset_for(Plan(recipe, Path("x.keras"), seed=1, minutes=0.01))
         noisy, clean = dataset.feed(96, np.random.default_rng(0))
-        assert crops.own(noisy).shape == clean.shape == (96, 28, 28)
+        assert patches.own(noisy).shape == clean.shape == (96, 28, 28)
         assert noisy.dtype == clean.dtype == np.float32
         assert 0.0 <= float(noisy.min()) <= float(noisy.max()) <= 1.0
         assert dataset.epoch > 0

@@ -13,9 +13,10 @@ from PIL import Image
 import denoiser
 from denoiser import generator
 from denoiser.errors import DenoiserError, DeviceError, ImagesError, ModelError, UsageError
+from denoiser.inference import patches
 from denoiser.noise import NoCorruption
 from denoiser.plugins.manager import Plugins
-from denoiser.training import crops, datasets, recipes
+from denoiser.training import datasets, recipes
 from denoiser.training.task import Task
 from tests.helpers import fakes
 
@@ -51,15 +52,15 @@ def dataset(task: Task) -> datasets.Dataset:
 def test_pairs_are_learnt_from_as_they_are(folders: Path, network: str) -> None:
     found = dataset(Task(network, data=folders / "clean", noisy=folders / "noisy"))
     given, clean = found.feed(320, np.random.default_rng(0))
-    added = np.abs(np.round(np.mean(crops.own(given) - clean, axis=(1, 2)), 2))
+    added = np.abs(np.round(np.mean(patches.own(given) - clean, axis=(1, 2)), 2))
     assert 0.03 < np.mean(added < 0.02) < 0.3  # some stay clean
     assert np.mean(np.abs(added - 0.1) < 0.03) > 0.6
     given, clean = found.validation
-    np.testing.assert_allclose(np.abs(crops.own(given) - clean), 0.1, atol=0.03)
+    np.testing.assert_allclose(np.abs(patches.own(given) - clean), 0.1, atol=0.03)
     assert "pairs" in found.data
     levels = {name: (noisy, clean) for name, noisy, clean in found.levels()}
     assert list(levels) == ["clean"]
-    np.testing.assert_array_equal(crops.own(levels["clean"][0]), levels["clean"][1])
+    np.testing.assert_array_equal(patches.own(levels["clean"][0]), levels["clean"][1])
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -67,7 +68,7 @@ def test_noise_of_blank_scans_is_added_to_clean_images(folders: Path, network: s
     task = Task(network, data=folders / "clean", noise_from=folders / "blanks", noises=("quantize:levels=2",))
     found = dataset(task)
     given, clean = found.feed(640, np.random.default_rng(0))
-    added = np.std(crops.own(given) - clean, axis=(1, 2))
+    added = np.std(patches.own(given) - clean, axis=(1, 2))
     assert 0.03 < np.mean(added == 0) < 0.25
     assert 0.2 < np.mean(np.abs(added - 0.05) < 0.012) < 0.7
     assert "blank scans" in task.recipe(datasets.reader_for(Plugins())).noise.name
@@ -121,7 +122,7 @@ def test_drawn_pages_are_learnt_from_beside_pairs(folders: Path) -> None:
     given, clean = found.feed(2200, np.random.default_rng(0))
     paired = np.abs(clean - 0.51).max(axis=(1, 2)) < 0.03
     assert 0.3 < np.mean(paired) < 0.6  # 0.4 and the tenth that stays clean, of 1.1
-    darker = np.abs(np.mean((clean - crops.own(given))[paired], axis=(1, 2)) - 0.05) < 0.01
+    darker = np.abs(np.mean((clean - patches.own(given))[paired], axis=(1, 2)) - 0.05) < 0.01
     assert 0.5 < np.mean(darker) < 1.0
 
 

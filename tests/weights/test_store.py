@@ -32,7 +32,6 @@ def test_networks_are_ones_that_can_be_made() -> None:
     for network in models.NETWORKS.values():
         assert architectures.make_config(network.kind, network.config).kind == network.kind
         assert network.mode == architectures.CONFIGS[network.kind].mode
-        assert network.summary
 
 
 def test_home_is_where_the_variable_says(store: Path) -> None:
