@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from denoiser import generator
 from denoiser._types import Floats
 from denoiser.errors import UsageError, reason
-from denoiser.generator.canvas import load_font
 from denoiser.imaging.picture import quantize
 from denoiser.noise import Noise, paper
 from denoiser.system import atomic
@@ -51,7 +50,7 @@ def draw(noises: Sequence[Noise]) -> Image.Image:
     height, width = _CELL[0] + _LABEL + _GAP, _CELL[1] + _GAP
     sheet = Image.new("L", (_NAMES + 3 * width, _GAP + height * len(noises)), 255)
     pen = ImageDraw.Draw(sheet)
-    large, small = load_font(20), load_font(13)
+    large, small = ImageFont.load_default(20), ImageFont.load_default(13)
     for row, noise in enumerate(noises):
         y = _GAP + row * height
         sample = page if noise.name in paper.NAMES else scene

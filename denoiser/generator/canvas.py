@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from denoiser._types import Floats
 
@@ -18,11 +18,6 @@ Random = np.random.Generator
 _SMALL = 72
 _STARTS = (*"bcdfghlmnprstvw", "br", "cl", "st", "tr")
 _ENDS = ("", "n", "r", "s", "l", "nt")
-
-
-def load_font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return Pillow's own font, `size` pixels high."""
-    return ImageFont.load_default(size)
 
 
 def draw_stroke(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from denoiser.generator.canvas import Random, load_font
+from denoiser.generator.canvas import Random
 from denoiser.generator.text import ACCENTS
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -72,7 +72,7 @@ def choose_font(rng: Random, *, system: bool = True) -> str | None:
 def sized(path: str | None, size: int) -> Font:
     """Return the font at `size` pixels per em."""
     if path is None:
-        return load_font(size)
+        return ImageFont.load_default(size)
     return ImageFont.truetype(path, size, layout_engine=ImageFont.Layout.BASIC)
 
 

@@ -6,12 +6,13 @@ import math
 import string
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from denoiser._types import PATCH, Floats
-from denoiser.generator.canvas import Random, curve, draw_stroke, load_font
+from denoiser.generator.canvas import Random, curve, draw_stroke
 
-_CANVAS = 84
+CANVAS = 84
+"""Side in pixels of the canvas that signs are drawn on."""
 
 #: The digits as a hand writes them: the points a stroke passes, x right and y down, in hundredths.
 _STROKES: dict[str, list[list[str]]] = {
@@ -48,7 +49,7 @@ def digit(rng: Random, value: int | None = None) -> Floats:
 
 def _written(rng: Random, value: int | None = None) -> Image.Image:
     forms = _STROKES[str(rng.integers(10) if value is None else value)]
-    image = Image.new("L", (_CANVAS, _CANVAS))
+    image = Image.new("L", (CANVAS, CANVAS))
     draw = ImageDraw.Draw(image)
     width = float(rng.uniform(4.0, 11.0))
     squeeze = rng.uniform(0.55, 1.0)
@@ -62,16 +63,16 @@ def _written(rng: Random, value: int | None = None) -> Image.Image:
 
 def _printed(rng: Random) -> Image.Image:
     signs = string.digits if rng.random() < 0.5 else string.ascii_letters
-    image = Image.new("L", (_CANVAS, _CANVAS))
-    ImageDraw.Draw(image).text(
-        (_CANVAS // 2, _CANVAS // 2),
-        signs[rng.integers(len(signs))],
-        fill=255,
-        font=load_font(56),
-        anchor="mm",
-        stroke_width=int(rng.integers(0, 4)),
-    )
+    image = Image.new("L", (CANVAS, CANVAS))
+    print_sign(ImageDraw.Draw(image), rng, signs)
     return image
+
+
+def print_sign(draw: ImageDraw.ImageDraw, rng: Random, signs: str) -> None:
+    """Print one of the signs in Pillow's own font, in the middle of the canvas."""
+    sign, font = signs[rng.integers(len(signs))], ImageFont.load_default(56)
+    middle, bold = (CANVAS // 2, CANVAS // 2), int(rng.integers(0, 4))
+    draw.text(middle, sign, fill=255, font=font, anchor="mm", stroke_width=bold)
 
 
 def bent(image: Image.Image, rng: Random) -> Image.Image:
@@ -80,7 +81,7 @@ def bent(image: Image.Image, rng: Random) -> Image.Image:
     wide, high = rng.uniform(0.8, 1.2, 2)
     cos, sin = math.cos(turn), math.sin(turn)
     a, b, d, e = cos / wide, (sin + slant) / wide, -sin / high, cos / high
-    middle = _CANVAS / 2
+    middle = CANVAS / 2
     shift = (middle - a * middle - b * middle, middle - d * middle - e * middle)
     return image.transform(
         image.size, Image.Transform.AFFINE, (a, b, shift[0], d, e, shift[1]), Image.Resampling.BILINEAR
@@ -89,7 +90,7 @@ def bent(image: Image.Image, rng: Random) -> Image.Image:
 
 def boxed(image: Image.Image, rng: Random, longest: tuple[float, float] = (18.5, 20.5)) -> Floats:
     """The ink scaled to about `longest` pixels, its centre of mass as near the middle of 28x28 as it fits."""
-    box = image.getbbox() or (0, 0, _CANVAS, _CANVAS)
+    box = image.getbbox() or (0, 0, CANVAS, CANVAS)
     width, height = box[2] - box[0], box[3] - box[1]
     scale = rng.uniform(*longest) / max(width, height)
     size = (max(2, round(width * scale)), max(2, round(height * scale)))

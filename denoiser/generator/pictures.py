@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from denoiser._types import Floats
 from denoiser.generator.canvas import (
@@ -16,7 +16,6 @@ from denoiser.generator.canvas import (
     clipped,
     field,
     filaments,
-    load_font,
     pixel_grid,
     soft_step,
     words,
@@ -46,7 +45,8 @@ def shapes(rng: Random, shape: Shape) -> Floats:
         elif kind == 3:
             draw.rectangle((x, y, x + size, y + size * float(rng.uniform(0.2, 1.5))), fill=gray)
         else:
-            draw.text((x, y), " ".join(words(rng, 2)), fill=gray, font=load_font(float(rng.uniform(16, 70))))
+            text, size = " ".join(words(rng, 2)), float(rng.uniform(16, 70))
+            draw.text((x, y), text, fill=gray, font=ImageFont.load_default(size))
     result = np.asarray(fine.reduce(2), dtype=np.float32) / np.float32(255.0)
     light = field(rng, shape, cell=max(shape), octaves=1) - np.float32(0.5)
     result = blurred(result, float(rng.choice([0.0, 0.5, 1.0, 2.0])))

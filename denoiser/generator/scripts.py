@@ -10,10 +10,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from denoiser._types import Floats
-from denoiser.generator.canvas import Random, curve, draw_stroke, load_font
-from denoiser.generator.glyphs import bent, boxed
-
-_CANVAS = 84
+from denoiser.generator.canvas import Random, curve, draw_stroke
+from denoiser.generator.glyphs import CANVAS, bent, boxed, print_sign
 
 Points = npt.NDArray[np.float64]
 
@@ -28,16 +26,14 @@ def sign(rng: Random, script: str) -> Floats:
     Returns:
         float32 (28, 28), ink 1 on 0.
     """
-    image = Image.new("L", (_CANVAS, _CANVAS))
+    image = Image.new("L", (CANVAS, CANVAS))
     draw = ImageDraw.Draw(image)
     SCRIPTS[script](draw, rng)
     return boxed(bent(image, rng), rng, (18.5, 20.5) if rng.random() < 0.5 else (20.5, 28.0))
 
 
 def _letter(draw: ImageDraw.ImageDraw, rng: Random) -> None:
-    letter = string.ascii_letters[rng.integers(len(string.ascii_letters))]
-    middle = (_CANVAS // 2, _CANVAS // 2)
-    draw.text(middle, letter, fill=255, font=load_font(56), anchor="mm", stroke_width=int(rng.integers(0, 4)))
+    print_sign(draw, rng, string.ascii_letters)
 
 
 def _kana(draw: ImageDraw.ImageDraw, rng: Random) -> None:

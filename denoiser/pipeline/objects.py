@@ -16,13 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple
 
 from denoiser.errors import reason
 from denoiser.pipeline.cleaner import Cleaner
 from denoiser.pipeline.meter import Meter
 from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.plan import Job
+from denoiser.pipeline.walk import MadeWhenAsked
 from denoiser.storage.base import Entry, ExistsError, MissingError, Storage, StorageError, name_of
 from denoiser.storage.local import LocalStorage
 
@@ -293,7 +294,7 @@ class _Ahead:
         self._bytes -= move.job.size
 
 
-class _Arriving(Sequence[Job]):
+class _Arriving(MadeWhenAsked[Job]):
     """Jobs that are there when they are asked for."""
 
     def __init__(self, moves: Sequence[_Move], arrived: Callable[[int], Job]) -> None:
@@ -302,17 +303,7 @@ class _Arriving(Sequence[Job]):
     def __len__(self) -> int:
         return len(self._moves)
 
-    @overload
-    def __getitem__(self, index: int) -> Job: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Job]: ...
-
-    def __getitem__(self, index: int | slice) -> Job | Sequence[Job]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        if index >= len(self):
-            raise IndexError(index)
+    def _made(self, index: int) -> Job:
         return self._arrived(index)
 
 

@@ -17,11 +17,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, overload
+from typing import Protocol
 
 from denoiser.errors import UsageError
 from denoiser.pipeline.repeats import without_repeats
-from denoiser.pipeline.walk import Number, Part, Tree, Walk, below, natural_key, number_of, suffix_of
+from denoiser.pipeline.walk import (
+    MadeWhenAsked,
+    Number,
+    Part,
+    Tree,
+    Walk,
+    below,
+    natural_key,
+    number_of,
+    suffix_of,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,7 @@ class NothingFoundError(UsageError):
     """The inputs exist, and hold no image."""
 
 
-class Folder(Sequence[Job]):
+class Folder(MadeWhenAsked[Job]):
     """The jobs whose outputs go to one folder, each made when it is asked for.
 
     Args:
@@ -72,30 +82,16 @@ class Folder(Sequence[Job]):
     def __len__(self) -> int:
         return self._starts[-1]
 
-    @overload
-    def __getitem__(self, index: int) -> Job: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Job]: ...
-
-    def __getitem__(self, index: int | slice) -> Job | list[Job]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        folder, name = self._input(index)
+    def _made(self, index: int) -> Job:
+        number = bisect.bisect_right(self._starts, index) - 1
+        part = self.parts[number]
+        name = part.names[index - self._starts[number]]
         output = self._renamed(name)
         return Job(
-            Path(os.path.join(folder, name)),  # noqa: PTH118 - half the time of joining paths
+            Path(os.path.join(part.folder, name)),  # noqa: PTH118 - half the time of joining paths
             Path(os.path.join(self.destination, output)),  # noqa: PTH118
             below(self.relative, output),
         )
-
-    def _input(self, index: int) -> tuple[str, str]:
-        index += len(self) if index < 0 else 0
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        number = bisect.bisect_right(self._starts, index) - 1
-        part = self.parts[number]
-        return part.folder, part.names[index - self._starts[number]]
 
     def outputs(self) -> Iterator[str]:
         """Yield the names of the outputs in this folder."""
@@ -110,7 +106,7 @@ class Folder(Sequence[Job]):
         return Folder(self.destination, self.relative, parts, self.first, self._renamed)
 
 
-class Selection(Sequence[Job]):
+class Selection(MadeWhenAsked[Job]):
     """Some of the jobs of an output folder.
 
     Args:
@@ -130,15 +126,7 @@ class Selection(Sequence[Job]):
     def __len__(self) -> int:
         return len(self._indices)
 
-    @overload
-    def __getitem__(self, index: int) -> Job: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Job]: ...
-
-    def __getitem__(self, index: int | slice) -> Job | list[Job]:
-        if isinstance(index, slice):
-            return [self._jobs[each] for each in self._indices[index]]
+    def _made(self, index: int) -> Job:
         return self._jobs[self._indices[index]]
 
     def __iter__(self) -> Iterator[Job]:

@@ -11,10 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, overload
+from typing import NamedTuple, TypeVar, overload
 
 from denoiser.imaging.formats import SUFFIXES
 from denoiser.pipeline.record import FOLDER, NAME
+
+Item = TypeVar("Item")
 
 Number = tuple[int, int]
 """Device and inode, which identify a folder whatever links lead to it."""
@@ -78,7 +80,29 @@ def name_of(key: bytes) -> str:
     return key.rpartition(b"\0")[2].decode("utf-8", "surrogatepass")
 
 
-class Names(Sequence[str]):
+class MadeWhenAsked(Sequence[Item]):
+    """A sequence whose items are made when they are asked for; a slice of it is a list."""
+
+    def _made(self, index: int) -> Item:
+        """Make the item at an index from 0."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        if isinstance(index, slice):
+            return [self._made(each) for each in range(*index.indices(len(self)))]
+        index += len(self) if index < 0 else 0
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return self._made(index)
+
+
+class Names(MadeWhenAsked[str]):
     """The names in sort keys."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -87,15 +111,7 @@ class Names(Sequence[str]):
     def __len__(self) -> int:
         return len(self._keys)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Names: ...
-
-    def __getitem__(self, index: int | slice) -> str | Names:
-        if isinstance(index, slice):
-            return Names(self._keys[index])
+    def _made(self, index: int) -> str:
         return name_of(self._keys[index])
 
 
