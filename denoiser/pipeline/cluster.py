@@ -25,8 +25,8 @@ from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.cleaner import Output
 from denoiser.pipeline.objects import ObjectJob, Places
 from denoiser.pipeline.plan import Job
-from denoiser.pipeline.record import FOLDER
-from denoiser.storage.base import Entry, Storage, StorageError, scheme_of
+from denoiser.pipeline.probes import Probe
+from denoiser.storage.base import Entry, Storage, scheme_of
 from denoiser.system import atomic
 
 if TYPE_CHECKING:
@@ -41,9 +41,6 @@ PATIENCE_SECONDS = 10.0
 
 LOOK_SECONDS = 2.0
 """How often the workers are counted."""
-
-PROBES = f"{FOLDER}/probe-"
-"""How the keys begin of what shows that workers see the storage that the driver writes to."""
 
 _FORM = re.compile(r"local:[1-9][0-9]{0,5}|(tcp|tls)://[^/\s]+:[0-9]{1,5}|.+\.json", re.DOTALL)
 AGAIN = "The same command goes on from here."
@@ -86,6 +83,7 @@ class Cluster:
         self._run = os.urandom(8).hex()
         self._counted = 0.0
         self._workers: dict[str, int] = {}
+        self._shown: Probe | None = None
         _silence()
         try:
             self._client: Any = self._connect(address)
@@ -257,11 +255,11 @@ class Cluster:
     def _probe(self, out: Path | Storage) -> str:
         """Write what all workers must see in the output; returns its path on the workers, or its key."""
         if not isinstance(out, Path):
-            key = f"{PROBES}{self._run}"
-            out.write(key, self._run.encode("ascii"))
-            self._closing.callback(_remove, out, key)
-            return key
+            self._shown = Probe(out, self._run)
+            self._closing.callback(self._shown.remove)
+            return self._shown.key
         try:
+            atomic.sweep([out], alone=False)  # what a run has left here that was killed
             return self.there(self._closing.enter_context(atomic.marker(out, self._run)))
         except OSError as error:
             raise ClusterError(
@@ -293,6 +291,8 @@ class Cluster:
         except (OSError, TimeoutError) as error:
             raise gone() from error
         self._counted = time.monotonic()
+        if self._shown is not None:
+            self._shown.renew()
         return set(self._workers)
 
     @property
@@ -325,11 +325,6 @@ class Cluster:
     def _end(self, client: Any) -> None:
         with contextlib.suppress(Exception):  # the work is over
             client.close(timeout=PATIENCE_SECONDS if client.status == "running" else 0)
-
-
-def _remove(storage: Storage, key: str) -> None:
-    with contextlib.suppress(StorageError):  # the work is over
-        storage.delete(key)
 
 
 def gone() -> ClusterError:

@@ -34,8 +34,9 @@ from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.pipeline import GROUP_FILES, made_with
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.pool import Works
+from denoiser.pipeline.probes import is_seen
 from denoiser.plugins import manager
-from denoiser.storage.base import Entry, MissingError, Storage, scheme_of
+from denoiser.storage.base import Entry, Storage, scheme_of
 from denoiser.storage.opening import open_storage
 from denoiser.system import atomic
 from denoiser.weights.modelfile import ModelFile
@@ -174,16 +175,18 @@ def clean(run: str, files: Sequence[Names | ObjectJob]) -> Cleaned:
         else Job(Path(names.source), Path(names.destination), names.relative)
         for names in files
     ]
-    group = GROUP_FILES if state.setup.places is None else len(jobs)
     outcomes: list[Outcome] = []
     with state.turn:
-        for start in range(0, len(jobs), group):
-            for outcome in state.cleaner.outcomes(jobs[start : start + group]):
-                outcomes.append(outcome)
+        if isinstance(state.cleaner, ObjectCleaner):  # ends by itself
+            outcomes += state.cleaner.outcomes(jobs)
+        else:
+            for start in range(0, len(jobs), GROUP_FILES):
                 if state.stopped.is_set():
                     break
-            if state.stopped.is_set():
-                break
+                for outcome in state.cleaner.outcomes(jobs[start : start + GROUP_FILES]):
+                    outcomes.append(outcome)
+                    if state.stopped.is_set():
+                        break
     return Cleaned(outcomes, time.perf_counter() - started)
 
 
@@ -227,7 +230,10 @@ def _build(run: _Run) -> None:
         )  # plugins see one image at a time, also where a worker has several threads
     run.cleaner = Cleaner(denoiser, setup.output)
     if places is not None:
-        run.cleaner = ObjectCleaner(run.cleaner, places.places, places.open, Path(run.folder.name))
+        scratch = Path(run.folder.name)
+        run.cleaner = ObjectCleaner(
+            run.cleaner, places.places, places.open, scratch, stopped=run.stopped.is_set
+        )
 
 
 def _plugins(setup: Setup, folder: Path) -> manager.Plugins:
@@ -298,7 +304,7 @@ class _Places:
         self.places, self._plugins = setup.places, plugins
         try:
             out = self.open(self.places.out)
-            if scheme_of(self.places.out) is not None and not _shows(out, setup):
+            if scheme_of(self.places.out) is not None and not is_seen(out, setup.probe, setup.run):
                 raise ClusterError(f"{where} can't see what is written to {out.url}.", _ENVIRONMENT)
             number, entry = setup.entry
             root = self.open(self.places.roots[number])
@@ -316,15 +322,3 @@ class _Places:
 
 
 _ENVIRONMENT = "Is its environment (endpoint, credentials) that of this machine?"
-
-
-def _shows(out: Storage, setup: Setup) -> bool:
-    """Return True if what the driver wrote is there, and this worker can write, too."""
-    try:
-        there = out.read(setup.probe)
-    except MissingError:
-        return False
-    own = f"{setup.probe}-{os.urandom(4).hex()}"
-    out.write(own, there)
-    out.delete(own)
-    return there == setup.run.encode("ascii")

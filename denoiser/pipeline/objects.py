@@ -102,6 +102,7 @@ class ObjectCleaner:
         places: where objects come from and go to.
         open_storage: opens one of these, in the process that cleans.
         scratch: a folder for files that are on their way; None: that of the system.
+        stopped: asked after each file whether to begin no other; those that are cleaned are put.
 
     """
 
@@ -111,9 +112,11 @@ class ObjectCleaner:
         places: Places,
         open_storage: Callable[[str], Storage],
         scratch: Path | None = None,
+        *,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self._cleaner, self._places, self._open = cleaner, places, open_storage
-        self._scratch = scratch
+        self._scratch, self._stopped = scratch, stopped
         self._roots: list[Storage] = []
         self._process = 0
         self._out: Storage
@@ -144,7 +147,7 @@ class ObjectCleaner:
         return self._roots, self._out
 
     def outcomes(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """Clean objects; yields one outcome each, in order, once it is put.
+        """Clean objects; yields one outcome each, in order, once it is put; fewer where it is stopped.
 
         Raises StorageError if a storage is lost, and what `Cleaner.outcomes` raises.
         """
@@ -168,12 +171,16 @@ class ObjectCleaner:
             waiting: deque[tuple[_Move, Outcome]] = deque()
             try:
                 for first in range(0, len(moves), GROUP_FILES):
+                    if self._stopped():
+                        break
                     group = moves[first : first + GROUP_FILES]
                     arriving = _Arriving(group, partial(self._arrived, ahead, first))
                     for move, outcome in zip(group, self._cleaner.outcomes(arriving), strict=True):
                         waiting.append((move, self._cleaned(move, outcome, ahead, putting)))
                         while waiting and (_is_over(waiting[0][0]) or len(waiting) > 2 * THREADS):
                             yield self._finished(*waiting.popleft())
+                        if self._stopped():
+                            break
                 while waiting:
                     yield self._finished(*waiting.popleft())
             except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from denoiser.errors import UsageError
-from denoiser.pipeline import segments
+from denoiser.pipeline import probes, segments
 from denoiser.pipeline.described import described
 from denoiser.pipeline.objects import NOWHERE, ObjectJob
 from denoiser.pipeline.outcomes import Outcome, Result, Status
@@ -139,9 +139,12 @@ class Transfer:
             if root.storage.url == out.url:
                 raise UsageError(f"The output {out.url} is the input.", "Choose another place with --out.")
         own = []
+        self._probes: list[str] = []
         for entry in out.list():
             if segments.is_segment(entry.key):
                 own.append(entry)
+            elif probes.is_probe(entry.key):
+                self._probes.append(entry.key)
             elif not entry.key.startswith(f"{FOLDER}/"):  # a list may name what is hidden
                 self._there.add(entry.key, segments.identity(entry))
         self._record.read(own)
@@ -277,7 +280,8 @@ class Transfer:
     # --- the work ---
 
     def tidy(self) -> None:
-        """Put what there is of the record together, where it is in many parts."""
+        """Put the parts of the record together where they are many, and remove what kills have left."""
+        probes.sweep(self._out, self._probes)
         self._record.tidy()
 
     def run(self, items: Iterator[Item], work: Work, *, fail_fast: bool = False) -> None:
@@ -349,8 +353,9 @@ class Transfer:
     def _flush(self) -> None:
         """Put what is to be recorded."""
         with self._lock:
-            lines, self._lines = self._lines, []
+            lines = self._lines[:]
             self._record.done(lines)
+            del self._lines[: len(lines)]  # not before: an interruption may come anywhere
 
     def _record_often(self, over: threading.Event) -> None:
         """Record what is finished every so often, also while a large file is cleaned."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ from tests.helpers import seaweed
 from tests.helpers.files import tree
 
 FILES = 40
+
+AS_SLOW_AS_TOLD = "import os\n    time.sleep(float(os.environ.get('SLOW', '0')))"
+"""Body of a plugin that is slow where a run is to be stopped, and fast where another finishes it."""
 
 
 class Seen:
@@ -43,6 +48,16 @@ class Seen:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in tree(folder)}
+
+
+def wait_for_images(seen: Seen, count: int, *processes: subprocess.Popen[str]) -> None:
+    """Wait until there are so many images, while all processes go on."""
+    until = time.monotonic() + 120
+    while len(seen.images()) < count:
+        for process in processes:
+            assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 def plugin(folder: Path, body: str) -> Path:

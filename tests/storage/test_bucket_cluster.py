@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import seaweed
-from tests.helpers.buckets import FILES, Seen, contents, plugin
+from tests.helpers.buckets import AS_SLOW_AS_TOLD, FILES, Seen, contents, plugin, wait_for_images
 from tests.helpers.command import Denoise
 from tests.helpers.dask import Dask
-from tests.helpers.processes import error_of, run
+from tests.helpers.processes import command, error_of, run
 
 pytest.importorskip("obstore")
 pytest.importorskip("distributed")
@@ -99,7 +98,57 @@ def test_an_object_that_ends_its_workers_fails_alone(
     }
 
 
-def test_a_run_that_is_killed_is_finished_by_another(
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_records_all_that_is_put(
+    scans: str,
+    model: Path,
+    cleaned: dict[str, bytes],
+    place: str,
+    server: dict[str, str],
+    tmp_path: Path,
+    empty: Dask,
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals,
+) -> None:
+    slow = plugin(tmp_path, AS_SLOW_AS_TOLD)
+    arguments = (scans, "--out", f"{place}/clean", "--model", model, "--plugin", slow)
+    monkeypatch.setenv("SLOW", "0.5")
+    address = "local:2"
+    if how == signal.SIGTERM:  # as a batch system does, on workers of other machines
+        address = empty.address
+        empty.work()
+        empty.work()
+    process = subprocess.Popen(
+        command(*arguments, "--cluster", address),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    seen = Seen(server, f"{place}/clean")
+    wait_for_images(seen, 5, process)
+    if how == signal.SIGINT:  # as a terminal does: the workers get it, too
+        os.killpg(process.pid, how)
+    else:
+        process.send_signal(how)
+    told = process.communicate(timeout=90)[1]
+    assert process.returncode == 130, told
+    assert "Traceback" not in told, told
+    assert "The same command goes on from here." in told
+    there = seen.images()
+    assert 5 <= len(there) < FILES
+    assert there == {name: cleaned[name] for name in there}
+    others = {name: content for name, content in seen.all().items() if name not in there}
+    assert all(name.endswith(".jsonl") and content.endswith(b"\n") for name, content in others.items())
+    recorded = {line["output"] for line in seen.record() if "sha256" in line}  # each line is whole
+    assert recorded == set(there)
+    monkeypatch.delenv("SLOW")
+    outcome = run(*arguments)
+    assert f"{FILES - len(there)} cleaned, {len(there)} up to date" in outcome.stderr
+    assert seen.images() == cleaned
+
+
+def test_a_run_that_is_killed_is_finished_by_another_which_removes_what_it_left(
     denoise: Denoise,
     scans: str,
     model: Path,
@@ -108,27 +157,40 @@ def test_a_run_that_is_killed_is_finished_by_another(
     server: dict[str, str],
     tmp_path: Path,
     empty: Dask,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("SLOW", "0.5")
     empty.work()
-    slow = plugin(tmp_path, "time.sleep(0.1)")
+    slow = plugin(tmp_path, AS_SLOW_AS_TOLD)
     arguments = (scans, "--out", f"{place}/clean", "--model", model, "--plugin", slow)
     seen = Seen(server, f"{place}/clean")
     process = subprocess.Popen(
-        [sys.executable, "-m", "denoiser", *map(str, arguments), "--cluster", empty.address],
-        stderr=subprocess.PIPE,
-        text=True,
+        command(*arguments, "--cluster", empty.address), stderr=subprocess.PIPE, text=True
     )
-    until = time.monotonic() + 90
-    while len(seen.images()) < 5:
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    wait_for_images(seen, 5, process)
+    process.kill()
     process.communicate(timeout=60)
     assert len(seen.images()) < FILES
+    empty.workers[0].kill()  # or it would go on with what it has
+    monkeypatch.delenv("SLOW")
+
+    def probes() -> list[str]:
+        return [name for name in seen.all() if "probe" in name]
+
+    left = probes()
+    assert len(left) == 1
+    run_id, written = seen.all()[left[0]].split()
+    assert time.time() - int(written) < 3600
+    seen.put(f"{left[0]}-0123abcd", b"%b %d" % (run_id, time.time() - 90_000))  # of a worker, a day ago
     outcome = denoise(*arguments)
     assert outcome.code == 0, outcome.err
     assert seen.images() == cleaned
+    assert probes() == left  # it may be of a run that is at work
+    seen.put(left[0], b"%b %d" % (run_id, time.time() - 90_000))
+    assert f"{FILES} up to date" in denoise(*arguments, "--dry-run").err
+    assert probes() == left
+    assert f"{FILES} up to date" in denoise(*arguments).err
+    assert probes() == []
 
 
 def test_a_worker_uses_its_own_environment_and_says_what_it_lacks(
