@@ -34,6 +34,7 @@ from denoiser.pipeline.walk import Walk
 from denoiser.plugins.manager import Plugins
 from denoiser.progress import NullProgress, progress_for
 from denoiser.storage.base import Storage, name_of, scheme_of
+from denoiser.storage.local import LocalStorage
 from denoiser.storage.opening import open_storage
 
 if TYPE_CHECKING:
@@ -54,15 +55,21 @@ class Remote:
         for path in request.paths:
             if scheme_of(path) is None and not os.path.exists(path):  # noqa: PTH110 - text
                 raise UsageError(f"{path}: no such file or folder.")
-        place = request.out_url if request.out_url is not None else str(request.out)
-        self._out = self._opened(place)
-        listed = request.listed
-        paths = request.paths if listed is None else (listed.root,)
-        storages = [self._opened(path) for path in paths]
+        inputs = request.paths if request.listed is None else (request.listed.root,)
+        out = request.out_url if request.out_url is not None else str(request.out)
+        self._places = Places(tuple(map(_whole, inputs)), _whole(out))
+        self._roots: list[Root] = []
+
+    def _open(self) -> None:
+        """Open the storages, if they are not. Plugins may start threads for them: see `_pipeline`."""
+        if self._roots:
+            return
+        self._out = self._opened(self._places.out)
+        storages = list(map(self._opened, self._places.roots))
         several = len(storages) > 1
-        self._roots = [Root(each, name_of(each.url) if several else "", listed) for each in storages]
-        inputs = tuple(map(_reopened, paths, storages))
-        self._places = Places(inputs, _reopened(place, self._out))
+        self._roots = [
+            Root(each, name_of(each.url) if several else "", self._request.listed) for each in storages
+        ]
 
     def _opened(self, text: str) -> Storage:
         return open_storage(text, self._plugins.open_storage)
@@ -76,6 +83,8 @@ class Remote:
                 f"The model has to be trained first: {run_models.durations(untrained)}.",
                 "Do that, then try again.",
             )
+        if untrained:  # a training that ends with a URL that can't be opened is in vain
+            self._open()
         with (
             run_models.denoiser(request, self._plugins) as denoiser,
             tempfile.TemporaryDirectory(prefix="denoiser-", ignore_cleanup_errors=True) as scratch,
@@ -84,6 +93,7 @@ class Remote:
             objects = ObjectCleaner(cleaner, self._places, self._opened, Path(scratch))
             pipeline = Pipeline(denoiser, request.output(), cleaner=objects)
             with self._pipeline(pipeline) as working:
+                self._open()
                 transfer = self._transfer(pipeline)
                 if request.dry_run:
                     self._dry_run(transfer)
@@ -245,6 +255,6 @@ def _renamer(request: Request, plugins: Plugins) -> Callable[[str], str] | None:
     return renamer(suffixes, dict.fromkeys(unwritten, UNWRITTEN))
 
 
-def _reopened(text: str, storage: Storage) -> str:
-    """Return the name by which other processes open a storage: they may be in another folder."""
-    return text if scheme_of(text) is not None else storage.url
+def _whole(text: str) -> str:
+    """Return the name by which all processes open a storage: they may be in another folder."""
+    return text if scheme_of(text) is not None else LocalStorage(Path(text)).url

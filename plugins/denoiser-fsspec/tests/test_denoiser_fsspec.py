@@ -92,6 +92,32 @@ def test_what_lies_on_a_server_is_cleaned_there(server: str, tmp_path: Path) -> 
     assert foreign.read_bytes() == b"of somebody else"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_many_small_images_go_over_processes_with_connections_of_their_own(
+    server: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "served/scans").mkdir()
+    for index in range(300):
+        Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(tmp_path / f"served/scans/{index}.png")
+    (tmp_path / "pids").mkdir()
+    tells = tmp_path / "tells.py"
+    tells.write_text(
+        "import os\nfrom pathlib import Path\nfrom denoiser import hookimpl\n"
+        "@hookimpl\ndef preprocess(image):\n"
+        f"    Path({str(tmp_path / 'pids')!r}, str(os.getpid())).touch()\n"
+    )
+    options = ("--no-plugins", "--plugin", tells, "--jobs", 2)
+    done = denoise(tmp_path / "served/scans", "--out", tmp_path / "one", *options)
+    assert done.returncode == 0, done.stderr
+    for path in (tmp_path / "pids").iterdir():
+        path.unlink()
+    done = denoise(f"{server}/scans", "--out", f"{server}/clean", *options)
+    assert "300 cleaned" in done.stderr, done.stderr
+    assert len(list((tmp_path / "pids").iterdir())) == 2
+    assert contents(tmp_path / "served/clean") == contents(tmp_path / "one")
+
+
 def test_a_server_that_refuses_is_told_in_one_line(server: str, tmp_path: Path) -> None:
     Image.new("L", (28, 28)).save(tmp_path / "x.png")
     done = denoise(tmp_path / "x.png", "--out", f"{server}/clean", "--no-plugins", password="wrong")
