@@ -17,7 +17,7 @@ from denoiser.commands.click_parts import Group, option
     invoke_without_command=True,
     examples=(
         ("denoise models", "list them"),
-        ("denoise models show general", "its training data and figures"),
+        ("denoise models show general", "one of them: training data, terms, figures"),
         ("denoise models show mine --open", "and how its training went, in a browser"),
         ("denoise models path general", "the path of its file"),
         ("denoise models remove mine", "delete a model that you trained"),
@@ -29,8 +29,8 @@ def models(ctx: click.Context, *, as_json: bool) -> None:
     """List, show, locate or remove models."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_models, as_json=as_json)
-    elif as_json and ctx.invoked_subcommand != "list":
-        raise click.UsageError(f"--json is for the list, and {ctx.invoked_subcommand} was asked for")
+    elif as_json and ctx.invoked_subcommand not in ("list", "show"):
+        raise click.UsageError(f"--json is for list and show, and {ctx.invoked_subcommand} was asked for")
     ctx.obj = as_json
 
 
@@ -61,11 +61,23 @@ def list_models(*, as_json: bool = False) -> None:
         click.echo(on_one_line(f"{row['name']:<12} {row['source']:<8} {facts}{hidden}"))
 
 
-@models.command("show")
-@click.argument("name", shell_complete=completion.own_models)
-@click.option("--open", "open_page", is_flag=True, help="Open the page of its training in a browser.")
-def show(name: str, *, open_page: bool) -> None:
-    """Print a model's card: training data, noise, figures, and the path of its training's page."""
+@models.command(
+    "show",
+    params=[
+        click.Argument(["name"], shell_complete=completion.own_models),
+        option("Output", "--json", "as_json", is_flag=True, help="Print all that is known of it as JSON."),
+        option(
+            "Output",
+            "--open",
+            "open_page",
+            is_flag=True,
+            help="Open the page of its training in a browser.",
+        ),
+    ],
+)
+def show(name: str, *, as_json: bool, open_page: bool) -> None:
+    """Print a model's card: training data, terms, noise, figures, and the path of its training's page."""
+    from denoiser.commands import model_card
     from denoiser.errors import UNSAFE, ModelError, on_one_line
     from denoiser.weights import modelfile, store
 
@@ -84,9 +96,13 @@ def show(name: str, *, open_page: bool) -> None:
     page = store.beside(model.path)[-1]
     if page.is_file():
         facts["page"] = str(page)
-    # A card may come from anywhere: characters that would control the terminal stay JSON escapes.
-    text = json.dumps(facts, indent=2, ensure_ascii=False)
-    click.echo(text.translate({code: f"\\u{code:04x}" for code in UNSAFE if code != ord("\n")}))
+    # A card may come from anywhere: characters that would control the terminal are escaped.
+    if as_json or click.get_current_context().obj:
+        text = json.dumps(facts, indent=2, ensure_ascii=False)
+        click.echo(text.translate({code: f"\\u{code:04x}" for code in UNSAFE if code != ord("\n")}))
+    else:
+        for line in model_card.lines(facts):
+            click.echo(on_one_line(line))
     if open_page:
         if not page.is_file():
             raise ModelError(

@@ -251,8 +251,8 @@ def _summary(card: dict[str, Any], name: str, path: Path) -> Iterator[str]:
     yield f"The model is called {name}."
     if name in store.NETWORKS:
         yield f"It is used in place of the bundled {name} from now on, until: denoise models remove {name}"
-    beside = [each for each in store.beside(path) if each.is_file()]
-    if beside:
-        yield f"Look at it in {' and '.join(str(each) for each in beside)}"
+    page = store.beside(path)[-1]
+    if page.is_file():
+        yield f"Look at its cases and its curve in a browser: {page}"
     yield "Use it with:"
     yield f"  denoise ./scans --model {shlex.quote(name)} --out ./clean"

@@ -94,17 +94,44 @@ def test_models_are_listed(denoise: Denoise, store: Path) -> None:
     assert not rows["general", "store"]["shadowed"]
     assert "broken.keras" in rows["broken", "store"]["error"]
     assert json.loads(denoise("models", "--json").out) == json.loads(denoise("models", "list", "--json").out)
-    assert "--json is for the list" in denoise("models", "--json", "path", "mine").err
+    assert "--json is for list and show" in denoise("models", "--json", "path", "mine").err
     text = denoise("models").out
     for name in ("mine", "digits", "general", "broken"):
         assert name in text
 
 
 def test_a_model_is_shown_with_its_card(denoise: Denoise) -> None:
-    shown = json.loads(denoise("models", "show", "general").out)
+    shown = json.loads(denoise("models", "show", "general", "--json").out)
     assert shown["network"] == "PatchAutoencoder"
     assert shown["card"]["summary"]
     assert Path(shown["file"]) == Path(denoise("models", "path", "general").out.strip())
+    assert json.loads(denoise("models", "--json", "show", "general").out) == shown
+    lines = denoise("models", "show", "general").out.splitlines()
+    assert lines[0] == f"general: PatchAutoencoder, {shown['parameters'] / 1e6:.2f} M weights, mode tile"
+    assert f"  SHA-256: {shown['sha256']}" in lines
+    assert f"  Terms: {shown['card']['terms']}" in lines
+    assert f"  Trained on: {shown['card']['trained_on']}" in lines
+    figure = shown["card"]["figures"][0]
+    [row] = [line.split() for line in lines if line.strip().startswith(figure["noise"])]
+    assert row[1:3] == [f"{figure['input_db']:.2f}", f"{figure['output_db']:.2f}"]
+    assert len(lines[-1]) < 110
+
+
+@pytest.mark.parametrize("name", ["digits", "document"])
+def test_every_bundled_card_is_shown(denoise: Denoise, name: str) -> None:
+    outcome = denoise("models", "show", name)
+    assert (outcome.code, outcome.err) == (0, "")
+    for word in ("Trained on: ", "Terms: ", "Noise: ", "Length: ", "as it was learnt", "none: clean images"):
+        assert outcome.out.count(f"\n  {word}") == 1, word
+
+
+def test_a_card_that_is_not_as_it_should_be_is_shown_as_far_as_it_is(denoise: Denoise, store: Path) -> None:
+    card = {"noise": 7, "figures": [{"noise": "x"}, 3], "validation": {"noise": "y", "input_db": "a"}}
+    path = store / "models" / "odd.keras"
+    fakes.write_model(path, "PatchAutoencoder", {**fakes.SMALL, "residual": True}, lambda *_: 0.0, card)
+    outcome = denoise("models", "show", "odd")
+    assert outcome.code == 0
+    assert len(outcome.out.splitlines()) == 3
 
 
 def test_models_are_removed_but_bundled_ones_stay(denoise: Denoise, store: Path) -> None:

@@ -44,9 +44,10 @@ def test_a_noise_is_learnt_kept_under_its_name_and_used(
     assert "denoise ./scans --model mine --out ./clean" in outcome.err
     for word in ("noisy dB", "restored dB", "SSIM", "gaussian:sigma=0.1", "none: clean images"):
         assert word in outcome.err
-    for path in (store / "models" / "mine.png", store / "models" / "mine.csv"):
-        assert path.is_file()
-        assert str(path) in outcome.err
+    for ending in ("png", "csv", "html"):
+        assert (store / "models" / f"mine.{ending}").is_file()
+        named = str(store / "models" / f"mine.{ending}") in outcome.err
+        assert named == (ending == "html")  # one file to look at
     assert not (store / "models" / "mine.training").exists()
     model = modelfile.read(store / "models" / "mine.keras")
     assert model.card["seed"] == 1

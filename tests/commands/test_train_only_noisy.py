@@ -63,7 +63,7 @@ def test_noisy_images_alone_teach_a_network(
     assert "Error at masked pixels, against noisy ones" in page
     assert "Correlation of neighbours in what is removed" in page
     assert denoise(frames, "--out", tmp_path / "out", "--model", "mine").code == 0
-    shown = json.loads(denoise("models", "show", "mine").out)
+    shown = json.loads(denoise("models", "show", "mine", "--json").out)
     assert shown["card"]["without_clean"] == figures
 
 

@@ -130,7 +130,7 @@ def test_a_model_that_gives_no_numbers_makes_no_files(
     assert tree(tmp_path / "o") == []
 
 
-@pytest.mark.parametrize("where", ["run", "show"])
+@pytest.mark.parametrize("where", ["run", "show", "json"])
 def test_a_models_card_cant_drive_the_terminal(
     command: Commands, scans: Path, tmp_path: Path, where: str
 ) -> None:
@@ -140,14 +140,18 @@ def test_a_models_card_cant_drive_the_terminal(
         "PatchAutoencoder",
         {**fakes.SMALL, "residual": True},
         lambda *_: 0.0,
-        {"summary": text},
+        {"summary": text, "noise": text},
     )
     if where == "run":
         ended = command(scans, "--out", tmp_path / "o", "--model", model)
         assert max(map(len, ended.err.splitlines())) < 300
+    elif where == "json":
+        ended = command("models", "show", model, "--json")
+        assert json.loads(ended.out)["card"] == {"summary": text, "noise": text}
     else:
         ended = command("models", "show", model)
-        assert json.loads(ended.out)["card"] == {"summary": text}
+        assert len(ended.out.splitlines()) == 4
+        assert "\\nError: forged" in ended.out
     assert ended.code == 0
     assert not set(ended.out + ended.err) & {"\x1b", "\x9b", "\u202e"}
     assert ended.errors == []

@@ -76,9 +76,11 @@ def test_it_has_the_figures_and_the_curve(page: Path) -> None:
 
 def test_showing_a_model_says_where_its_page_is(store: Path, denoise: Denoise) -> None:
     model = fakes.identity(store / "models" / "mine.keras")
-    assert "page" not in json.loads(denoise("models", "show", "mine").out)
+    assert "page" not in json.loads(denoise("models", "show", "mine", "--json").out)
     artifacts.write(model, found(), history())
-    assert json.loads(denoise("models", "show", "mine").out)["page"] == str(model.with_suffix(".html"))
+    page = model.with_suffix(".html")
+    assert json.loads(denoise("models", "show", "mine", "--json").out)["page"] == str(page)
+    assert f"  Page of its training: {page} (--open opens it)\n" in denoise("models", "show", "mine").out
 
 
 def test_a_models_page_is_opened(
