@@ -24,6 +24,7 @@ from denoiser.inference.engine import Engine, open_engine
 from denoiser.inference.patches import Size
 from denoiser.inference.precision import require_bfloat16_network
 from denoiser.page import Page
+from denoiser.planes import channels_of, joined
 from denoiser.plugins.manager import Plugins, load
 from denoiser.system.hardware import cores
 from denoiser.weights import store
@@ -317,7 +318,7 @@ class Denoiser:
                 planes += own
                 del own
         channels = [each.count for each in prepared if isinstance(each, _Prepared)]
-        cleaned = iter(self.clean(planes, channels=channels, tick=tick))
+        cleaned = _handed_out(self.clean(planes, channels=channels, tick=tick))
         planes.clear()  # or a large page would stay in memory while plugins work on the result
         facts = zip(pages, prepared, strict=True)
         return (self._postprocessed(pixels, page, each, cleaned) for (pixels, page), each in facts)
@@ -340,14 +341,13 @@ class Denoiser:
             if not self.plugins and pixels.ndim == 2:
                 return own[0]
             results = [result.pixels for result in own]
+            model, reduced, concerns = own[0].model, own[0].reduced, own[0].concerns
+            del own  # a large page in colour is to be in memory as rarely as can be
             if page_of.colour is not None and page_of.luma is not None:
                 results = document.recoloured(page_of.colour, page_of.luma, results[0])
-            planes = [
-                self.plugins.postprocess(result, original, page)
-                for result, original in zip(results, channels_of(pixels), strict=True)
-            ]
-            together = planes[0] if pixels.ndim == 2 else np.stack(planes, axis=-1)
-            return Cleaned(together, own[0].model, own[0].reduced, own[0].concerns)
+            for index, original in enumerate(channels_of(pixels)):
+                results[index] = self.plugins.postprocess(results[index], original, page)
+            return Cleaned(joined(results), model, reduced, concerns)
         except Exception as error:
             return error
 
@@ -513,11 +513,11 @@ class Denoiser:
         return result
 
 
-def channels_of(pixels: Floats) -> list[Floats]:
-    """Return the (H, W) planes of an image: itself if it is gray, three if it is (H, W, 3)."""
-    if pixels.ndim == 2:
-        return [pixels]
-    return [np.ascontiguousarray(pixels[:, :, channel]) for channel in range(pixels.shape[2])]
+def _handed_out(results: list[Cleaned]) -> Iterator[Cleaned]:
+    """Yield results in order, and keep none that was yielded."""
+    results.reverse()
+    while results:
+        yield results.pop()
 
 
 def _result(value: Result | Exception) -> Result:

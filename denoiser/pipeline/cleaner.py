@@ -28,12 +28,13 @@ from denoiser.imaging.open import open_builtin, open_image
 from denoiser.imaging.picture import Picture
 from denoiser.imaging.source import Source
 from denoiser.inference import noise_level
-from denoiser.inference.denoiser import Cleaned, Denoiser, channels_of
+from denoiser.inference.denoiser import Cleaned, Denoiser
 from denoiser.pipeline.comparison import Comparisons
 from denoiser.pipeline.meter import Meter, Reading
 from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.prefetch import can_start, consume_behind, one_ahead, prefetch
+from denoiser.planes import channels_of
 from denoiser.system.atomic import Written
 
 log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ class _Work:
     noise: list[float] = field(default_factory=list)
     before: deque[Picture] = field(default_factory=deque)
     seen: Any = None
+    compared: list[tuple[str, Written]] = field(default_factory=list)
 
     def outcome(self, written: Written | None, notes: Iterable[str]) -> Outcome:
         """Return the outcome of a file that was saved, with the notes of its saving."""
@@ -120,6 +122,7 @@ class _Work:
             fingerprint=self.source.fingerprint,
             written=written,
             seen=self.seen,
+            compared=tuple(self.compared),
         )
 
 
@@ -278,8 +281,9 @@ class Cleaner:
         if self._output.examiner is not None:
             work.before.append(picture)
         if self._output.compare is not None:
-            page = picture.page
-            self._output.compare.write(work.job.relative, page.index, page.count, picture.pixels, done.pixels)
+            page, name = picture.page, work.job.relative
+            made = self._output.compare.write(name, page.index, page.count, picture.pixels, done.pixels)
+            work.compared.append(made)
         return done
 
     # --- save, tell ---

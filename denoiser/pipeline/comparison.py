@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,6 @@ class Comparisons:
         self._force = force
         self._sync = sync
         self._record = Record(folder, sync=sync, writer=writer)
-        self._written: dict[str, list[tuple[str, Written]]] = {}
 
     def up_to_date(self, relative: str, source: Path, made_with: str) -> bool:
         """Return True if there is a comparison of this output, of its first page if it has several.
@@ -40,21 +40,36 @@ class Comparisons:
         names = (self._name(relative, 0, 1), self._name(relative, 0, 2))
         return any(self._record.up_to_date(name, source, self._folder / name, made_with) for name in names)
 
-    def done(self, relative: str, source: Path, fingerprint: Fingerprint, made_with: str) -> None:
+    def share(self) -> None:
+        """Have processes that are forked from this one write to its file of the record."""
+        self._record.open()
+
+    def done(
+        self,
+        pictures: Iterable[tuple[str, Written]],
+        source: Path,
+        fingerprint: Fingerprint,
+        made_with: str,
+    ) -> None:
         """Record the input and the settings of an output's comparisons, once the output is complete."""
-        for name, written in self._written.pop(relative, ()):
+        for name, written in pictures:
             self._record.done(name, source, fingerprint, made_with, written)
 
     @staticmethod
     def _name(relative: str, index: int, count: int) -> str:
         return f"{relative}{f'.page{index + 1}' if count > 1 else ''}.png"
 
-    def write(self, relative: str, index: int, count: int, before: Floats, after: Floats) -> None:
-        """Write one page's comparison; raises FileError if another's file is there or it can't be written."""
+    def write(
+        self, relative: str, index: int, count: int, before: Floats, after: Floats
+    ) -> tuple[str, Written]:
+        """Write one page's comparison; returns its name, and the file's size and time.
+
+        Raises FileError if another's file is there or it can't be written.
+        """
         name = self._name(relative, index, count)
         path = self._folder / name
         try:
-            if path.exists() and not self._force and not self._record.is_ours(name, path):
+            if path.exists() and not self._force and not self._is_ours(name, path):
                 raise FileError(
                     f"can't be compared: {path} exists and was not written by denoise.",
                     "Use --force to overwrite, or another --compare.",
@@ -62,9 +77,14 @@ class Comparisons:
             self._record.begin([name])
             with atomic.replacing(path, sync=self._sync) as file:
                 compare(before, after).save(file, "PNG")
-            self._written.setdefault(relative, []).append((name, file.written))
         except OSError as error:
             raise FileError(f"can't be compared in {path}: {reason(error)}.") from error
+        return name, file.written
+
+    def _is_ours(self, name: str, path: Path) -> bool:
+        if not self._record.is_ours(name, path):
+            self._record.refresh()  # a process that died may have begun it
+        return self._record.is_ours(name, path)
 
 
 def compare(before: Floats, after: Floats) -> Image.Image:

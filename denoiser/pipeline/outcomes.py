@@ -44,6 +44,7 @@ class Outcome:
         written: size and time of the output, where a file was written.
         seen: what an `Examiner` makes of its pages.
         stored: an object as it was read, and the one that was put.
+        compared: name, size and time of each picture that `--compare` made of it.
 
     """
 
@@ -57,6 +58,7 @@ class Outcome:
     written: Written | None = None
     seen: Any = None
     stored: tuple[Entry, Entry] | None = None
+    compared: tuple[tuple[str, Written], ...] = ()
 
 
 @dataclass(frozen=True)

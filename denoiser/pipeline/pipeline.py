@@ -159,9 +159,11 @@ class Pipeline:
                 announce(following)
                 known = following.stop
                 while told in finished:
-                    job, outcome = pending.pop(told), finished.pop(told)
+                    # Ctrl-C may come between any two steps: what is counted as told is forgotten later.
+                    number, outcome = told, finished[told]
                     told += 1
-                    done(job, outcome)
+                    done(pending[number], outcome)
+                    del pending[number], finished[number]
                     if fail_fast and outcome.error is not None:
                         return
                 self._submit(pool, chunks, pending, window)
@@ -169,7 +171,8 @@ class Pipeline:
             finished |= dict(pool.close())
             announce([number for number in sorted(finished) if number >= known])
             for number in sorted(finished):
-                done(pending.pop(number), finished[number])
+                if number >= told:
+                    done(pending[number], finished[number])
         if given.error is not None:
             raise given.error
 
@@ -205,6 +208,8 @@ class Pipeline:
         if (count > 1 or self._has_plugins()) and self.may_fork():
             from denoiser.pipeline.process_pool import ProcessPool
 
+            if self._output.compare is not None:
+                self._output.compare.share()
             if count > 1:
                 return ProcessPool(self._cleaner, count, watch=watch), _by_size(jobs, group)
             alone = ProcessPool(self._cleaner, 1, threads=self._denoiser.jobs, watch=watch)
@@ -213,12 +218,7 @@ class Pipeline:
         return SerialPool(self._cleaner), _by_number(jobs, group)
 
     def may_fork(self) -> bool:
-        """Whether other processes may do the work.
-
-        A GPU is not for sharing, and what was compared is known to one process alone.
-        """
-        if self._output.compare is not None:
-            return False
+        """Whether other processes may do the work. A GPU is not for sharing."""
         if any(engine.name != "numpy" for engine in self._denoiser.engines()):
             return False
         from denoiser.pipeline.process_pool import possible
@@ -239,7 +239,7 @@ class Pipeline:
             for job, outcome in fared:
                 fingerprint, written = outcome.fingerprint, outcome.written
                 if fingerprint is not None and self._output.compare is not None:
-                    self._output.compare.done(job.relative, job.source, fingerprint, self.made_with)
+                    self._output.compare.done(outcome.compared, job.source, fingerprint, self.made_with)
                 if self._record is None:
                     continue
                 if fingerprint is None or written is None:

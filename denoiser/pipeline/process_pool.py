@@ -41,7 +41,8 @@ AHEAD = 2
 REPORT_SECONDS = 0.1
 WATCH_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS, PLUGINS_PATIENCE_SECONDS = 10.0, 2.0
+"""How long a process that is told to end may take, and how long while it runs a plugin's code."""
 
 
 def possible() -> bool:
@@ -171,12 +172,13 @@ class ProcessPool:
         """End all processes and leave none; returns the outcomes of files that they had finished."""
         for worker in self._workers:
             worker.process.terminate()
-        until = time.monotonic() + PATIENCE_SECONDS
+        begun = time.monotonic()
         for worker in self._workers:
             with contextlib.suppress(EOFError, OSError, DenoiserError):
-                while worker.pipe.poll(max(0.0, until - time.monotonic())):
+                while worker.pipe.poll(max(0.0, begun + worker.patience - time.monotonic())):
                     self._finished += worker.receive()
-            worker.end()
+            if not worker.end():
+                atomic.sweep({job.destination.parent for _, job in worker.unfinished()}, own=True)
         self._workers.clear()
         return list(self._finished)
 
@@ -254,13 +256,20 @@ class _Worker:
         chunk = self.chunks[0]
         return list(zip(chunk.numbers, chunk.jobs, strict=True))[self._received :]
 
-    def end(self) -> None:
-        """Wait for its end; kill it if that doesn't come."""
+    @property
+    def patience(self) -> float:
+        """How many seconds it may take to end. Plugins can make it deaf, and have nothing to finish."""
+        return PLUGINS_PATIENCE_SECONDS if self._trace.read() else PATIENCE_SECONDS
+
+    def end(self) -> bool:
+        """Wait for its end; kill it if that doesn't come, and return False then."""
         self.pipe.close()
-        self.process.join(PATIENCE_SECONDS)
-        if self.process.exitcode is None:
-            self.process.kill()
-            self.process.join()
+        self.process.join(self.patience)
+        if self.process.exitcode is not None:
+            return True
+        self.process.kill()
+        self.process.join()
+        return False
 
     def fate(self) -> str:
         """Describe how it ended."""

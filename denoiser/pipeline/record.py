@@ -324,15 +324,26 @@ class Record:
                 os.fsync(self._file)
             self._asked, self._behind = None, True
         except OSError as error:
-            # The files themselves may still be written; what is lost is that they need not be done again.
-            if not self._failed:
-                log.warning(
-                    "The record %s can't be written (%s): files of this run may be done again in the next,"
-                    " which may need --force.",
-                    self._folder,
-                    reason(error),
-                )
-            self._failed = True
+            self._unwritable(error)
+
+    def _unwritable(self, error: OSError) -> None:
+        """Say so, once. The files can still be written; what is lost is that they need not be done again."""
+        if not self._failed:
+            log.warning(
+                "The record %s can't be written (%s): files of this run may be done again in the next,"
+                " which may need --force.",
+                self._folder,
+                reason(error),
+            )
+        self._failed = True
+
+    def open(self) -> None:
+        """Open the file of this run, which processes that are forked from this one then write to as well."""
+        if self._file is None and not self._failed:
+            try:
+                self._file = self._writer()
+            except OSError as error:
+                self._unwritable(error)
 
     def _writer(self) -> int:
         """Open the file of this run: that of a run that has ended, or a new one."""

@@ -57,8 +57,11 @@ def blamed(plugin: str, where: str) -> Iterator[None]:
         _trace.write(f"{where} of plugin {plugin}")
     try:
         yield
+    except KeyboardInterrupt:
+        # Ctrl-C, or raised by the plugin: if it ends a worker, the trace says whose code it came from.
+        before = "" if _trace is None else _trace.read()
+        raise
     except BaseException as error:  # only this file fails, whatever the plugin raises
-        let_interruptions_pass(error)
         log.debug("plugin %s", plugin, exc_info=True)
         raise FileError(
             f"plugin {plugin} failed in {where}: {type(error).__name__}: {first_line(error)}."
@@ -85,7 +88,9 @@ def first_line(error: BaseException) -> str:
     """Return an error's message on one line, without a full stop; its type if it has no message."""
     try:
         text = str(error)
-    except Exception:  # __str__ is the plugin's code, too
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # __str__ is the plugin's code, too
         text = ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return (lines[0] if len(lines) < 2 else " ".join(lines)).rstrip(".") if lines else type(error).__name__

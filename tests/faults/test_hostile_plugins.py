@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.helpers.files import tree
 from tests.helpers.processes import Commands
@@ -19,6 +23,10 @@ BAD = {
         "@hookimpl\ndef preprocess(image): raise Odd\n"
     ),
     "exits": "@hookimpl\ndef postprocess(image): raise SystemExit(0)\n",
+    "leaves": (
+        "class Odd(Exception):\n    def __str__(self): raise SystemExit(3)\n    __repr__ = __str__\n"
+        "@hookimpl\ndef preprocess(image): raise Odd\n"
+    ),
 }
 
 
@@ -60,6 +68,108 @@ def test_a_plugin_that_crashes_ends_one_file_and_is_named(
     assert f"({fate}) in {hook} of plugin {name}." in ended.errors[0]
     assert "2 cleaned, 1 failed" in ended.err
     assert tree(tmp_path / "o") == ["a.png", "box/c.tif"]
+
+
+MODES: dict[str, tuple[object, ...]] = {
+    "compare": ("--compare", "look"),
+    "report": ("--report", "report.html"),
+    "json": ("--json", "--strip-metadata"),
+    "color": ("--color", "--jobs", 1),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("name", ["reads", "leaves"])
+def test_a_plugin_that_crashes_ends_one_file_in_every_way_to_run(
+    command: Commands, scans: Path, identity: Path, tmp_path: Path, mode: str, name: str
+) -> None:
+    code, fate = CRASHES[name]
+    plugin = tmp_path / f"{name}.py"
+    plugin.write_text(f"{HEAD}@hookimpl\ndef preprocess(image):\n    if image.shape == (33, 70): {code}\n")
+    common = (scans, "--out", tmp_path / "o", "--model", identity, "--plugin", plugin)
+    ended = command(*common, *MODES[mode], cwd=tmp_path, timeout=240)
+    assert ended.code == 1, ended.err
+    assert len(ended.errors) == 1, ended.err
+    assert f"({fate}) in preprocess of plugin {name}." in ended.errors[0]
+    assert "2 cleaned, 1 failed" in ended.err
+    assert tree(tmp_path / "o") == ["a.png", "box/c.tif"]
+    if mode == "compare":
+        assert tree(tmp_path / "look") == ["a.png.png", "box/c.tif.png"]
+    if mode == "report":
+        assert (tmp_path / "report.html").is_file()
+    assert not list(tmp_path.rglob("*.denoise-tmp*"))
+    plugin.write_text(f"{HEAD}@hookimpl\ndef preprocess(image): pass\n")
+    again = command(*common, *MODES[mode], cwd=tmp_path, timeout=240)
+    assert again.code == 0, again.err
+    assert "3 cleaned" in again.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_a_plugin_that_raises_an_interruption_of_its_own_is_named(
+    command: Commands, scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(
+        f"{HEAD}@hookimpl\ndef preprocess(image):\n    if image.shape == (33, 70): raise KeyboardInterrupt\n"
+    )
+    ended = command(scans, "--out", tmp_path / "o", "--model", identity, "--plugin", plugin)
+    assert ended.code == 1, ended.err
+    assert len(ended.errors) == 1
+    assert "in preprocess of plugin odd." in ended.errors[0]
+    assert "2 cleaned, 1 failed" in ended.err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("hook", ["preprocess(image)", "write_pages(path, pages)"])
+def test_a_plugin_that_is_deaf_to_signals_does_not_keep_the_run(
+    command: Commands, scans: Path, identity: Path, tmp_path: Path, number: int, hook: str
+) -> None:
+    plugin = tmp_path / "deaf.py"
+    plugin.write_text(
+        f"{HEAD}import signal, time\nSUFFIXES = ('.png',)\n@hookimpl\ndef {hook}:\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        f"    open({str(tmp_path / 'begun')!r}, 'w').close()\n    while True: time.sleep(1)\n"
+    )
+    ended = command(
+        *(scans, "--out", tmp_path / "o", "--model", identity, "--plugin", plugin, "--compare", "look"),
+        cwd=tmp_path,
+        timeout=60,
+        kill=(5.0, number, "parent"),
+    )
+    assert (tmp_path / "begun").exists()
+    assert not ended.hung
+    assert ended.code == 130
+    assert "Interrupted: " in ended.err
+    assert not list(tmp_path.rglob("*.denoise-tmp*"))
+    with pytest.raises(ProcessLookupError):
+        os.killpg(ended.pid, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_many_files_are_compared_by_several_processes_as_by_one(
+    command: Commands, flattener: Path, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(4)
+    (tmp_path / "in").mkdir()
+    for index in range(300):
+        Image.fromarray(rng.integers(0, 256, (20, 24), np.uint8)).save(tmp_path / f"in/{index}.png")
+    made = {}
+    for jobs in (1, 2):
+        places = ("--out", tmp_path / f"o{jobs}", "--compare", tmp_path / f"look{jobs}")
+        common = (tmp_path / "in", *places, "--model", flattener, "--jobs", jobs)
+        ended = command(*common)
+        assert "300 cleaned" in ended.err, ended.err
+        made[jobs] = {
+            path.name: path.read_bytes()
+            for name in ("o", "look")
+            for path in (tmp_path / f"{name}{jobs}").glob("*.png")
+        }
+        assert "300 up to date" in command(*common).err
+    assert len(made[1]) == 600
+    assert made[1] == made[2]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -113,3 +115,49 @@ def test_fail_fast_tells_what_was_finished_besides(tmp_path: Path) -> None:
     )
     assert told == ["0.png done", "1.png failed", "2.png done"]
     assert finished(tmp_path) == ["0.png", "1.png", "2.png"]
+
+
+class _Interrupt:
+    """Raises KeyboardInterrupt before one step of a function, as a signal would."""
+
+    def __init__(self, function: Callable[..., Any], step: int) -> None:
+        self._code, self._left = function.__code__, step
+        self.came = False
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code is not self._code:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and not self.came:
+            self._left -= 1
+            if self._left < 0:
+                self.came = True
+                raise KeyboardInterrupt
+        return self
+
+
+def test_ctrl_c_between_any_two_steps_tells_nothing_twice_and_is_all_that_comes_out(tmp_path: Path) -> None:
+    jobs = [Job(Path(f"{each}.png"), tmp_path / f"{each}.png", f"{each}.png") for each in range(3)]
+    pipeline, before, step, came = Pipeline(Denoiser("digits")), sys.gettrace(), 0, True
+    while came:
+        told: list[str] = []
+        announced: set[str] = set()
+        pipeline._pool = lambda *_: (Batches([2, 1]), iter([Chunk(0, tuple(jobs))]))  # type: ignore[method-assign]
+        interrupt = _Interrupt(Pipeline.work, step)
+        sys.settrace(interrupt)
+        try:
+            pipeline.work(
+                jobs,
+                lambda job, _, told=told: told.append(job.relative),  # type: ignore[misc]
+                first=lambda pairs, names=announced: names.update(job.relative for job, _ in pairs),  # type: ignore[misc]
+            )
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        assert len(told) == len(set(told)), step
+        assert set(told) <= announced, step
+        came = interrupt.came
+        step += 1
+    assert told == [job.relative for job in jobs]
+    assert step > 100
