@@ -25,6 +25,7 @@ from denoiser.imaging.formats import READABLE, SAME_AS
 from denoiser.imaging.picture import BECAME_8_BIT, BECAME_GRAY, Picture
 from denoiser.imaging.source import Source
 from denoiser.page import Page
+from denoiser.planes import planar
 from denoiser.system import memory
 
 _PILLOWS_OWN = 89_478_485
@@ -50,8 +51,12 @@ _PIXELS_A_BYTE: dict[str | None, int] = {
 }
 """More pixels than one byte of a file can stand for, by format or TIFF compression; others know no limit."""
 
-_BYTES_A_PIXEL = {"JPEG2000": (18, 55), "WEBP": (28, 51)}
-"""Memory that these take to be read, cleaned and written, in gray and in colour: their codecs need more."""
+_BYTES_A_PIXEL = {"JPEG2000": (19, 48), "WEBP": (20, 35)}
+_BYTES_ELSE, _BYTES_OF_ALPHA = (11, 31), 5
+"""Memory that a page takes to be read, cleaned and written, in gray and in colour: these codecs need more.
+
+Measured with pages of 36 megapixels.
+"""
 
 _SHORT, _LARGEST_DPI = 65535, 65535.0
 # TIFF tags of the page's place and size, and what they may be: kind of page, resolution and its unit, page
@@ -69,6 +74,19 @@ _MIN_IS_WHITE = 0
 _UNSIGNED, _SIGNED = 1, 2
 
 FEW_BITS_BECAME_8 = "few bits became 8 bit, as clean tones lie between them"
+
+
+def bytes_a_pixel(name: str, bands: tuple[str, ...], *, color: bool) -> int:
+    """Return how many bytes of memory a large page takes for each pixel.
+
+    Args:
+        name: its format.
+        bands: its channels, as Pillow names them.
+        color: whether colour is kept.
+
+    """
+    in_color = color and (len(bands) > 2 or bands == ("P",))
+    return _BYTES_A_PIXEL.get(name, _BYTES_ELSE)[in_color] + _BYTES_OF_ALPHA * ("A" in bands)
 
 
 def _fault(error: BaseException) -> str:
@@ -151,7 +169,11 @@ class ImageFile(Source):
                 if self.count > 1:
                     self._image.seek(frame)
                 self._check_size()
-                yield self._decode(index)
+                picture = self._decode(index)
+                if index == self.count - 1:
+                    self._image = Image.Image()  # frees what the decoder holds, as much as the pixels again
+                yield picture
+                del picture
             except FileError as error:
                 raise FileError(where + error.message, error.hint) from error
             except MemoryError:
@@ -194,8 +216,7 @@ class ImageFile(Source):
 
     def _check_memory(self, width: int, height: int) -> None:
         """Refuse a page that would end the whole run, as the system kills what takes all of its memory."""
-        color = self._color and len(self._image.getbands()) > 2
-        needed = width * height * _BYTES_A_PIXEL.get(self.format, (10, 30))[color]
+        needed = width * height * bytes_a_pixel(self.format, self._image.getbands(), color=self._color)
         there = memory.available()
         if there is not None and needed > there:
             raise FileError(
@@ -207,6 +228,9 @@ class ImageFile(Source):
     def _decode(self, index: int) -> Picture:
         image, notes = self._image, []
         metadata.settle(image)
+        animated = getattr(image, "is_animated", False)
+        if self.format == "WEBP":
+            self._image = image = image.copy()  # frees the decoder, which holds the pixels twice more
         mode, info = image.mode, dict(image.info)
         depth = self._depth()
         options = self._options()
@@ -215,7 +239,7 @@ class ImageFile(Source):
         if not isinstance(icc, bytes):  # a damaged TIFF may have numbers there
             icc = None
         exif, xmp, image = self._upright(image)
-        if getattr(self._image, "is_animated", False) and self.format != "TIFF":
+        if animated and self.format != "TIFF":
             notes.append(f"only the first frame of several in a {self.format} was cleaned")
         alpha = self._keyed(image)
         image = self._plain(image, notes)
@@ -339,7 +363,7 @@ class ImageFile(Source):
                 notes.append("values outside of 0..1 were taken on their own scale")
             return np.asarray((raw - span[0]) / (span[1] - span[0]), np.float32), span
         top = np.float32(65535.0 if depth == 16 else 255.0)
-        pixels = np.empty(raw.shape, np.float32)
+        pixels = planar(raw.shape)
         np.divide(raw, top, out=pixels, casting="unsafe", dtype=np.float32)
         if depth == 16 and self.format == "TIFF" and self._tag(_PHOTOMETRIC, 1) == _MIN_IS_WHITE:
             pixels = 1.0 - pixels  # Pillow turns 8-bit MinIsWhite around, but not 16-bit

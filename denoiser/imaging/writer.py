@@ -29,6 +29,8 @@ _PNG_LEVEL = 4  # of deflate: what Pillow's 6 makes is no smaller, and takes fou
 _PAGE_NUMBER = 297
 _FAX = frozenset(("group3", "group4", "tiff_ccitt", "tiff_thunderscan", "tiff_raw_16"))
 _FAX_WRITTEN = frozenset(("group3", "group4", "tiff_ccitt"))
+_TILE = 2048
+"""Pixels a side of the tiles of large JPEG 2000 pages: in one piece, they take ten times as much memory."""
 _EXIF_BYTES = 65_533
 """Most that a JPEG's segment holds."""
 
@@ -124,6 +126,8 @@ def _encode(picture: Picture, target: str, file: Any, notes: list[str]) -> None:
     if target == "JPEG2000":
         # OpenJPEG tries again for ever where its file takes nothing more.
         memory = io.BytesIO()
+        if max(image.size) > _TILE:
+            options["tile_size"] = (_TILE, _TILE)
         image.save(memory, target, **options)
         dpi = picture.page.dpi
         file.write(memory.getbuffer() if dpi is None else jp2.with_resolution(memory.getvalue(), dpi))
