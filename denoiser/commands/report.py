@@ -39,7 +39,7 @@ def report(*, out: Path, to: Path, quiet: bool) -> None:
     from denoiser.errors import on_one_line
     from denoiser.progress import progress_for
     from denoiser.report import build, from_record, place
-    from denoiser.system.stderr import only_python
+    from denoiser.system.stderr import only_ours
 
     # Pillow warns about odd metadata in words that help nobody here.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -51,7 +51,7 @@ def report(*, out: Path, to: Path, quiet: bool) -> None:
         click.echo(on_one_line(f"Note: {text}."), err=True)
     draft = place.Draft(target)
     draft.try_writing()
-    with only_python():
+    with only_ours():
         rows = build.build(
             from_record.pairs(out, found),
             draft,

@@ -23,7 +23,7 @@ from denoiser.commands.mistakes import near_path
 from denoiser.commands.run_options import Request
 from denoiser.errors import ExitCode, UsageError, on_one_line
 from denoiser.storage.base import scheme_of
-from denoiser.system.stderr import only_python
+from denoiser.system.stderr import only_ours
 from denoiser.system.stdout import stdout_for_data
 
 
@@ -63,7 +63,7 @@ def run(config: str | None, preset: str | None, **given: Any) -> int:  # noqa: A
             logging.basicConfig(level=logging.INFO, handlers=[handler])
             logging.getLogger("denoiser").setLevel(logging.DEBUG)
         else:
-            stack.enter_context(only_python())
+            stack.enter_context(only_ours())
         stack.enter_context(logged(request.log_file))
         _say_config(request)
         if not request.quiet:

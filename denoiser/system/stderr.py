@@ -8,6 +8,7 @@ helps a user who cleans images.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,20 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def only_python() -> Iterator[None]:
+def only_ours() -> Iterator[None]:
+    """Keep what we write to stderr, and discard what C code writes to descriptor 2 and what Pillow logs."""
+    # Where nobody handles a library's log, Python writes it to stderr.
+    pillow, nobody = logging.getLogger("PIL"), logging.NullHandler()
+    pillow.addHandler(nobody)
+    try:
+        with _only_python():
+            yield
+    finally:
+        pillow.removeHandler(nobody)
+
+
+@contextmanager
+def _only_python() -> Iterator[None]:
     """Discard what C code writes to descriptor 2, and keep Python's own stderr."""
     before = sys.stderr
     try:

@@ -18,7 +18,7 @@ def stdout_for_data() -> Iterator[IO[bytes]]:
         raise UsageError("stdout is closed, and the results would go there.", "Redirect it into a file.")
     sys.stdout.flush()
     saved = os.dup(1)
-    messages = 2  # unless `only_python` has replaced it
+    messages = 2  # unless `only_ours` has replaced it
     with contextlib.suppress(OSError, ValueError, AttributeError):
         messages = sys.stderr.fileno()
     os.dup2(messages, 1)

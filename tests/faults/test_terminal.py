@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,23 @@ def test_nobody_but_us_writes_to_stderr(command: Commands, identity: Path, tmp_p
     ended = command(tmp_path / "in", "--out", tmp_path / "o", "--model", identity, "-q")
     assert ended.err.splitlines() == ended.errors
     assert "lzw.tif" in ended.err
+
+
+def test_what_pillow_logs_is_not_on_stderr(command: Commands, identity: Path, tmp_path: Path) -> None:
+    """It says so by `logging` where a TIFF has more samples a pixel than it decodes."""
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in/x.tif"
+    Image.effect_noise((60, 60), 90).convert("RGB").save(path)
+    content = bytearray(path.read_bytes())
+    place = content.index(struct.pack("<HHIH", 277, 3, 1, 3))
+    content[place + 8 : place + 10] = struct.pack("<H", 122)
+    path.write_bytes(content)
+    for more in ((), ("-q",)):
+        ended = command(tmp_path / "in", "--out", tmp_path / "o", "--model", identity, *more)
+        assert ended.code == 1
+        assert len(ended.errors) == 1
+        assert "x.tif" in ended.errors[0]
+        assert "More samples per pixel" not in ended.err
 
 
 @pytest.mark.parametrize("name", ["x\nError: y\x1b[2J.png", "\u202egnp.exe.png"])
