@@ -1,8 +1,9 @@
-"""The resolution of JPEG 2000."""
+"""The resolution and the tiles of JPEG 2000."""
 
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +49,17 @@ def test_a_cleaned_file_keeps_its_resolution(denoise: Denoise, identity: Path, t
         with Image.open(out / name) as image:
             assert tuple(map(round, image.info["dpi"])) == (300, 200)
             np.testing.assert_array_equal(np.asarray(image), pixels)
+
+
+@pytest.mark.parametrize("shape", [(30, 2500), (2100, 20), (4100, 2049)])
+def test_large_pages_are_written_in_tiles_and_are_the_same(
+    denoise: Denoise, identity: Path, tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    pixels = np.random.default_rng(3).integers(0, 256, shape, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.jp2")
+    assert denoise(tmp_path / "x.jp2", "--out", tmp_path / "o", "--model", identity).code == 0
+    content = (tmp_path / "o/x.jp2").read_bytes()
+    place = content.index(b"\xff\x4f\xff\x51")  # the size of image and tiles (ISO/IEC 15444-1, A.5.1)
+    assert struct.unpack_from(">II", content, place + 24) == (2048, 2048)
+    with Image.open(tmp_path / "o/x.jp2") as image:
+        np.testing.assert_array_equal(np.asarray(image), pixels)
