@@ -2,7 +2,7 @@
 
 A bucket can't append, so each wave of files is one object of lines, below `.denoise/`. Their names sort by
 time, and have the token of the run that wrote them, so that several may write at once. In memory there are
-three numbers for an output, each beside one for its name, as there may be millions. What lies in the storage
+two numbers for an output, each beside one for its name, as there may be millions. What lies in the storage
 decides: a line counts as long as the object that it describes is there, whoever wrote it and when.
 """
 
@@ -36,6 +36,12 @@ _READ_ATTEMPTS = 5
 _UNSORTED = 1 << 16
 """So many numbers are kept in the order in which they come before they are sorted into the others."""
 
+_PARTS = 256
+"""Of an index: so many small arrays take no more memory than a few large ones."""
+
+_BEGUN, _FAILED = 1, 2
+"""What the last line of an output says that was not finished; 0, which is not kept, for one that was."""
+
 _ENDING = ".jsonl"
 _AFTER = f"{FOLDER}0"  # "0" follows "/"
 _OF_PART = re.compile(r"[0-9]+-(shard-[0-9]+-of-([0-9]+))-[0-9a-f]+-[0-9]+\.jsonl")
@@ -49,25 +55,21 @@ def number(text: str) -> int:
 class Index:
     """Numbers by texts, in 16 bytes each.
 
+    They are kept in sorted parts by the first bits of what stands for a text, each sorted by itself: no more
+    than a part of them is ever copied.
+
     Args:
-        last: whether only the last number of each text is kept.
+        last: whether only the last number of each text is kept, and none where that is 0.
 
     """
 
     def __init__(self, *, last: bool = False) -> None:
-        self._last = last
-        self._keys, self._values = array("Q"), array("Q")
-        self._sorted: tuple[npt.NDArray[Any], npt.NDArray[Any]] = (
-            np.zeros(0, np.uint64),
-            np.zeros(0, np.uint64),
-        )
+        self._parts = [_IndexPart(last=last) for _ in range(_PARTS)]
 
     def add(self, text: str, value: int) -> None:
         """Add a number."""
-        self._keys.append(number(text))
-        self._values.append(value)
-        if len(self._keys) > max(_UNSORTED, len(self._sorted[0]) // 4):
-            self._sort()
+        key = number(text)
+        self._parts[key % _PARTS].add(key, value)
 
     def get(self, text: str) -> int | None:
         """Return the number of a text, the last that was added; None if there is none."""
@@ -79,32 +81,48 @@ class Index:
         return bool((self._of(text) == np.uint64(value)).any())
 
     def _of(self, text: str) -> npt.NDArray[Any]:
+        key = number(text)
+        return self._parts[key % _PARTS].of(key)
+
+
+class _IndexPart:
+    """Numbers by those that stand for texts."""
+
+    def __init__(self, *, last: bool) -> None:
+        self._last = last
+        self._keys, self._values = array("Q"), array("Q")
+        self._sorted: tuple[npt.NDArray[Any], npt.NDArray[Any]] = (
+            np.zeros(0, np.uint64),
+            np.zeros(0, np.uint64),
+        )
+
+    def add(self, key: int, value: int) -> None:
+        """Add a number."""
+        self._keys.append(key)
+        self._values.append(value)
+        if len(self._keys) > max(_UNSORTED // _PARTS, len(self._sorted[0]) // 4):
+            self._sort()
+
+    def of(self, key: int) -> npt.NDArray[Any]:
+        """Return the numbers that were added for this one, in their order."""
         if self._keys:
             self._sort()
         keys, values = self._sorted
-        wanted = np.uint64(number(text))
+        wanted = np.uint64(key)
         first = int(np.searchsorted(keys, wanted))
         if first == len(keys) or keys[first] != wanted:
             return values[:0]
         return values[first : int(np.searchsorted(keys, wanted, side="right"))]
 
     def _sort(self) -> None:
-        """Sort what was added into what is sorted; equal texts stay in their order."""
-        keys, values = self._sorted
-        self._sorted = (
-            np.zeros(0, np.uint64),
-            np.zeros(0, np.uint64),
-        )  # what is no longer used is freed at once
-        keys = np.concatenate((keys, np.frombuffer(self._keys, np.uint64)))
-        self._keys = array("Q")
-        values = np.concatenate((values, np.frombuffer(self._values, np.uint64)))
-        self._values = array("Q")
+        """Sort what was added into what is sorted; equal keys stay in their order."""
+        keys = np.concatenate((self._sorted[0], np.frombuffer(self._keys, np.uint64)))
+        values = np.concatenate((self._sorted[1], np.frombuffer(self._values, np.uint64)))
+        self._keys, self._values = array("Q"), array("Q")
         order = np.argsort(keys, kind="stable")
-        keys = keys[order]
-        values = values[order]
-        del order
-        if self._last:
-            kept = np.append(keys[1:] != keys[:-1], True)
+        keys, values = keys[order], values[order]
+        if self._last and len(keys):
+            kept = np.append(keys[1:] != keys[:-1], True) & (values != 0)
             keys, values = keys[kept], values[kept]
         self._sorted = keys, values
 
@@ -167,7 +185,7 @@ class Segments:
         self._forget()
 
     def _forget(self) -> None:
-        self._states, self._identities, self._begun = Index(), Index(), Index(last=True)
+        self._states, self._identities, self._unfinished = Index(), Index(), Index(last=True)
         self._seen: set[str] = set()
         self._complete = False
 
@@ -209,7 +227,7 @@ class Segments:
         return self._has(key, output)
 
     def _has(self, key: str, output: int) -> bool:
-        return bool(self._begun.get(key)) or self._identities.has(key, output)
+        return self._unfinished.get(key) == _BEGUN or self._identities.has(key, output)
 
     def _add_all(self, segments: Iterable[Entry]) -> None:
         for segment in sorted(segments):
@@ -223,16 +241,16 @@ class Segments:
     def _add(self, fields: dict[str, Any]) -> None:
         output = fields["output"]
         if "begun" in fields:
-            self._begun.add(output, 1)
+            self._unfinished.add(output, _BEGUN)
             return
         if "failed" in fields:
-            self._begun.add(output, 0)
+            self._unfinished.add(output, _FAILED)
             return
         made = Entry(output, fields["output_size"], fields["output_tag"])
         source = Entry("", fields["size"], fields["source_tag"])
         self._states.add(output, _state(source, fields["made_with"], identity(made)))
         self._identities.add(output, identity(made))
-        self._begun.add(output, 0)
+        self._unfinished.add(output, 0)
 
     def tidy(self) -> None:
         """Put small segments together where there are many, but not while other parts are at work.
@@ -271,7 +289,7 @@ class Segments:
 
     def is_recorded(self, key: str) -> bool:
         """Return True if an output was written, or begun, by this program."""
-        return self._begun.get(key) is not None
+        return self._unfinished.get(key) is not None or self._identities.get(key) is not None
 
     def begin(self, outputs: Iterable[str]) -> None:
         """Record that these outputs are about to be written."""
