@@ -79,8 +79,6 @@ class Batch:
         self._report = Report()
         self._telling = Telling(request, data, self._report)
         self._working = False
-        self._untried: int | None = None
-        """How many files are left to be cleaned, where that is known."""
         self._page = None
         if request.report is not None:
             from denoiser.commands.run_report import RunReport
@@ -344,13 +342,13 @@ class Batch:
         counted = time.monotonic()
         estimated = not isinstance(bar, NullProgress) and stale != len(sample)
 
-        self._untried = stale
+        self._report.untried = stale
 
         def tell(result: Result) -> None:
             nonlocal counted
             self._tell(result)
-            if self._untried is not None:
-                self._untried -= 1
+            if self._report.untried is not None:
+                self._report.untried -= 1
             progress.told(result)
             if estimated and time.monotonic() > counted + COUNT_EVERY:
                 if stale is None:
@@ -389,8 +387,6 @@ class Batch:
         text = str(self._report)
         if self._report.interrupted:
             text = text if self._report.counts else "0 cleaned"
-        if self._untried:
-            text += f", {self._untried} not tried"
         if self._report.interrupted:
             return f"Interrupted: {text}. The same command goes on from here."
         text = text[:1].upper() + text[1:] + "."

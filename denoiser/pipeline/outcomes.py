@@ -109,6 +109,9 @@ class Report:
     refused: bool = False
     """Whether a folder was refused after others were cleaned."""
 
+    untried: int | None = None
+    """How many files are left to be cleaned, where that is known."""
+
     def add(self, result: Result) -> list[str]:
         """Count a result; returns those of its notes that are the first of their kind.
 
@@ -155,6 +158,8 @@ class Report:
         if self.pages > self.counts[Status.DONE]:
             verbs[Status.DONE] += f" ({self.pages} pages)"
         parts = [f"{self.counts[status]} {verb}" for status, verb in verbs.items() if self.counts[status]]
+        if self.untried:
+            parts = [*(parts or ["0 cleaned"]), f"{self.untried} not tried"]
         text = ", ".join(parts) or "nothing to do"
         if self.models:
             text += "; " + ", ".join(f"{name}: {count}" for name, count in sorted(self.models.items()))

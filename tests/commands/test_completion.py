@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
+import re
+import select
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -65,16 +69,81 @@ def test_the_documented_line_gives_a_script(shell: str) -> None:
     assert "_denoise_completion" in done.stdout
 
 
-def test_bash_itself_completes(store: Path, tmp_path: Path) -> None:
-    if shutil.which("bash") is None:
-        pytest.skip("no bash")
-    (tmp_path / "denoise").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m denoiser "$@"\n')
+ON_A_TERMINAL = (
+    "import fcntl, os, sys, termios\n"
+    "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+"""Has stdin control the session, without which fish is not interactive."""
+
+INTERACTIVE = {
+    "bash": (["--norc", "-i"], 'eval "$(_DENOISE_COMPLETE=bash_source denoise)"'),
+    "zsh": (
+        ["-f", "-i"],
+        'autoload -Uz compinit; compinit -u; eval "$(_DENOISE_COMPLETE=zsh_source denoise)"',
+    ),
+    "fish": (["--no-config", "-i"], "_DENOISE_COMPLETE=fish_source denoise | source"),
+}
+TYPED = {
+    "denoise ./sc": r"denoise \./scans\\ of\\ mine/",
+    "denoise ./scans --out ./sc": r"--out \./scans\\ of\\ mine/",
+    "denoise a.png --model gene": "--model general",
+    "denoise train --noise gaus": "--noise gaussian",
+    "denoise a.png --qual": "--quality",
+    "denoise docto": "denoise doctor",
+}
+"""What is typed before the tab, and what the shell makes of it."""
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_shell_itself_completes_at_its_prompt(shell: str, store: Path, tmp_path: Path) -> None:
+    program = shutil.which(shell)
+    if program is None:
+        pytest.skip(f"no {shell}")
+    (tmp_path / "here" / "scans of mine").mkdir(parents=True)
+    (tmp_path / "denoise").write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m denoiser "$@"\n')
     (tmp_path / "denoise").chmod(0o755)
-    script = (
-        'eval "$(_DENOISE_COMPLETE=bash_source denoise)"\n'
-        "COMP_WORDS=(denoise a.png --model gene); COMP_CWORD=3\n"
-        '_denoise_completion denoise; echo "${COMPREPLY[@]}"'
-    )
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "DENOISER_HOME": str(store)}
-    done = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout == "general\n"
+    arguments, setup = INTERACTIVE[shell]
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "DENOISER_HOME": str(store),
+        "HOME": str(tmp_path),
+        "TERM": "xterm",
+    }
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, program, *arguments],
+        env=environment,
+        cwd=tmp_path / "here",
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        try:
+            os.write(ours, f"{setup}; echo rea''dy\n".encode())
+            assert shown(ours, r"ready\r?\n"), "the shell did not start"
+            for typed, wanted in TYPED.items():
+                os.write(ours, f"{typed}\t".encode())
+                assert shown(ours, wanted), typed
+                os.write(ours, b"\x15")  # Ctrl-U empties the line
+        finally:
+            process.kill()
+            os.close(ours)
+
+
+def shown(terminal: int, wanted: str) -> bool:
+    """Read what a terminal shows until a pattern is in it; returns whether it came."""
+    text, until = "", time.monotonic() + 60.0
+    while time.monotonic() < until:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                text += os.read(terminal, 65536).decode("utf-8", "replace")
+            except OSError:  # the shell has ended
+                return False
+        if re.search(wanted, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\x07", "", text)):
+            return True
+    return False

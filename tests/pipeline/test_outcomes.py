@@ -42,3 +42,11 @@ def test_all_of_it_is_json() -> None:
     report.add(one)
     assert json.loads(json.dumps(one.as_dict()))["error"] == "is empty."
     assert json.loads(json.dumps(report.as_dict()))["summary"]["failed"] == 1
+
+
+def test_files_that_were_not_tried_are_counted_before_the_models() -> None:
+    report = Report(untried=3)
+    assert str(report) == "0 cleaned, 3 not tried"
+    report.add(result(Status.DONE, pages=1, models={"general": 1}))
+    report.add(result(Status.FAILED, error="is empty."))
+    assert str(report) == "1 cleaned, 1 failed, 3 not tried; general: 1"
