@@ -148,7 +148,7 @@ def _stream(request: Request) -> int:
 
 def _batch(request: Request) -> int:
     from denoiser.commands.run_batch import Batch
-    from denoiser.commands.run_file import one_file, written_as
+    from denoiser.commands.run_file import one_file, refuse_file, written_as
     from denoiser.system.malloc import keep_freed
 
     keep_freed()
@@ -157,6 +157,7 @@ def _batch(request: Request) -> int:
         if request.remote:
             from denoiser.commands.run_storage import Remote
 
+            refuse_file(request)
             return Remote(request, data).run()
         if request.watch is not None:
             return _watch(request, data)

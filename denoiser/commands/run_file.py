@@ -44,6 +44,16 @@ def one_file(request: Request) -> Job | None:
     return Job(source, out, out.name)
 
 
+def refuse_file(request: Request) -> None:
+    """Refuse an output that is called like a file, where inputs are URLs. Raises UsageError."""
+    out = request.out
+    if out is not None and out.suffix.lower() in SUFFIXES | NO_FOLDERS and not out.is_dir():
+        raise UsageError(
+            f"--out {out} names a file, and what URLs name goes into a folder.",
+            f"Name a folder: --out {out.with_suffix('')}",
+        )
+
+
 def written_as(request: Request, job: Job) -> Request:
     """Return the request with the folder of the output, and with the format that its name asks for.
 

@@ -211,7 +211,9 @@ def _build(run: _Run) -> None:
     try:
         plugins = _plugins(setup, Path(run.folder.name))
     except DenoiserError as error:
-        raise ClusterError(f"{where} can't load the plugins: {error}", "Install them there, too.") from None
+        raise ClusterError(
+            f"{where} can't load the plugins: {error.message}", "Install them there, too."
+        ) from None
     places = None if setup.places is None else _Places(setup, plugins, where)
     model: str | ModelFile = auto.AUTO if setup.auto else next(iter(setup.models.values()))
     denoiser = Denoiser(model, **setup.settings, engine="numpy", device="cpu", jobs=1, plugins=plugins)

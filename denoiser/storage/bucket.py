@@ -20,6 +20,15 @@ INSTALL = "python -m pip install 'denoiser[cloud]'"
 
 _RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _VARIABLES = {"s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "gs": "GOOGLE_APPLICATION_CREDENTIALS"}
+_CAUSES = {
+    "dns error": "there is no such host",
+    "BadScheme": "it is not encrypted, for which AWS_ALLOW_HTTP=true must be set",
+    r'message: "([^"]+)"': r"\1",
+    r"(?i)(invalid peer certificate: \w+)": r"\1",
+    r"(?i)timed ?out": "timed out",
+}
+"""What the library tells for developers only, and what is said of it."""
+
 _CHUNK = 1000  # keys that a page of a listing has anyway
 
 
@@ -151,7 +160,16 @@ def _hint(url: str) -> str:
 
 
 def _short(error: Exception) -> str:
-    """Return the part of the library's message that says why."""
-    text = " ".join(str(error).partition("\n\nDebug source:")[0].split()) or type(error).__name__
-    reasons = re.findall(r"(?:status code: [^:<]+|Connection refused[^:]*|dns error|timed out)", text)
-    return (reasons[-1] if reasons else text[:200]).strip().rstrip(".:")
+    """Return the part of the library's message that says why, with the server if it doesn't answer."""
+    whole = str(error)
+    text, _, debug = whole.partition("\n\nDebug source:")
+    text = re.sub(r"^Generic \w+ error: ", "", " ".join(text.split())) or type(error).__name__
+    reasons = re.findall(r"(?:status code: [^:<]+|timed out)", text)
+    if reasons:
+        return str(reasons[-1]).strip()
+    for pattern, words in _CAUSES.items():
+        cause = re.search(pattern, debug)
+        if cause is not None:
+            server = re.search(r"\b[A-Z]+ (https?://[^/\s]+)", text)
+            return f"{server[1]}: {cause.expand(words)}" if server is not None else cause.expand(words)
+    return text[:200].strip().rstrip(".:")

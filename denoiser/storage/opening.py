@@ -31,5 +31,5 @@ def open_storage(text: str, ask: Callable[[str], Storage | None]) -> Storage:
         return BucketStorage(text)
     raise StorageError(
         f"Nothing here opens {scheme}:// URLs.",
-        f"Built in: {', '.join(sorted(SCHEMES))}. The plugin denoiser-fsspec opens sftp, webdav and more.",
+        f"Built in: {', '.join(sorted(SCHEMES))}. plugins/denoiser-fsspec opens sftp, webdav and more.",
     )

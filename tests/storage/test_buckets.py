@@ -189,6 +189,13 @@ def test_one_line_for_each_thing_that_can_not_be(
         2,
         f"Error: {place}/nothing: there is nothing. Check the name.",
     )
+    assert told(place, "--out", tmp_path / "x.png") == (
+        2,
+        (
+            f"Error: --out {tmp_path}/x.png names a file, and what URLs name goes into a folder."
+            f" Name a folder: --out {tmp_path}/x"
+        ),
+    )
     assert told(digits, "--out", "sftp://host/x")[1].startswith("Error: Nothing here opens sftp:// URLs.")
     for option in (("--compare", tmp_path / "c"), ("--report", tmp_path / "r")):
         code, text = told(digits, "--out", out, *option)
@@ -210,9 +217,19 @@ def test_one_line_for_each_thing_that_can_not_be(
     code, text = told(digits, "--out", out)
     assert (code, text.startswith(f"Error: {out}: the credentials are refused. They come from")) == (3, True)
     assert "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in text
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "false")
     code, text = told(digits, "--out", out)
-    assert (code, text.startswith(f"Error: {out} can't be reached: ")) == (3, True)
+    assert (code, "it is not encrypted, for which AWS_ALLOW_HTTP=true must be set." in text) == (3, True)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    for address, why in (
+        ("http://127.0.0.1:9", "Connection refused"),
+        ("http://nowhere.invalid:80", "there is no such host"),
+    ):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        assert told(digits, "--out", out) == (
+            3,
+            f"Error: {out} can't be reached: {address}: {why}. The same command goes on from here.",
+        )
     monkeypatch.setitem(sys.modules, "obstore", None)  # as without the extra
     code, text = told(digits, "--out", out)
     assert (code, "pip install 'denoiser[cloud]'" in text) == (3, True)
