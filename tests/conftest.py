@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from denoiser import __main__ as command
@@ -17,6 +18,10 @@ from denoiser.generator import fonts
 from tests.helpers import fakes
 from tests.helpers.command import Outcome
 from tests.helpers.dask import Dask, dask
+
+# How long an example takes says how busy the machine is, and no more.
+settings.register_profile("denoiser", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("denoiser")
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ def weights_of(noisy: Floats, clean: Floats, weight_floor: float) -> Floats:
     0..1 scale.
     Returns float32 (N,), about 1 at noise 0.2.
     """
-    noise = np.sqrt(_mean(np.square(own(noisy) - clean)))
+    noise = np.sqrt(_mean_error(own(noisy), clean))
     return np.asarray((0.2 + weight_floor) / (noise + weight_floor), dtype=np.float32)
 
 
@@ -49,14 +49,14 @@ def restored(model: Any, inputs: Floats) -> Floats:
 def errors_of(model: Any, noisy: Floats, clean: Floats) -> Floats:
     """Return the mean squared error of each reconstructed patch, clipped to 0..1; float32 (N,).
 
-    Pixels whose clean value is NaN are left out.
+    Pixels whose clean value is NaN are left out. Where the model's result is NaN, so is the error.
     """
-    return _mean(np.square(restored(model, noisy) - clean))
+    return _mean_error(restored(model, noisy), clean)
 
 
-def _mean(squares: Floats) -> Floats:
-    """Return the mean over each patch, float32 (N,). Pixels that are no number don't count."""
-    known = np.isfinite(squares)
+def _mean_error(patches: Floats, clean: Floats) -> Floats:
+    """Return the mean squared error of each patch, of the pixels whose clean value is known; float32 (N,)."""
+    squares, known = np.square(patches - clean), ~np.isnan(clean)
     if known.all():
         return np.asarray(np.mean(squares, axis=(1, 2)), dtype=np.float32)
     counts = np.maximum(known.sum(axis=(1, 2)), 1)

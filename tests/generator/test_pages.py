@@ -42,7 +42,7 @@ def no_fonts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     fonts.system_fonts.cache_clear()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32), height=st.integers(1, 140), width=st.integers(1, 140))
 def test_pages_and_dirt_of_any_size(seed: int, height: int, width: int) -> None:
     page, again = (generator.page(np.random.default_rng(seed), (height, width)) for _ in range(2))
@@ -58,7 +58,7 @@ def test_pages_and_dirt_of_any_size(seed: int, height: int, width: int) -> None:
         assert image.max() <= 1.0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     draw=st.sampled_from(EFFECTS),
     seed=st.integers(0, 2**32),
@@ -75,6 +75,13 @@ def test_effects_are_maps(draw: object, seed: int, height: int, width: int) -> N
     if draw in SHARES:
         assert found.min() >= 0.0
         assert found.max() <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize("draw", EFFECTS)
+def test_effects_show(draw: object) -> None:
+    assert callable(draw)
+    spans = [np.ptp(draw(np.random.default_rng(seed), (220, 180))) for seed in range(6)]
+    assert np.median(spans) > 0.5
 
 
 def test_pages_are_paper_and_ink_and_dirt_makes_them_darker() -> None:
@@ -141,13 +148,18 @@ def test_printed_pictures_are_as_dark_as_their_tones(draw: object) -> None:
     assert ramp.std() > 0.2, "dots or lines, no even gray"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32), height=st.integers(1, 120), width=st.integers(1, 120))
 def test_notes_are_strokes_on_nothing(seed: int, height: int, width: int) -> None:
     layer = furniture.notes(np.random.default_rng(seed), (height, width), 14)
     assert layer.shape == (height, width)
     assert layer.max() == 1.0 or layer.min() == 0.0
     assert 0.0 <= layer.min() <= layer.max() <= 1.0
+
+
+def test_notes_are_a_few_strokes() -> None:
+    layers = [furniture.notes(np.random.default_rng(seed), (200, 200), 14) for seed in range(8)]
+    assert all(0.0 < (layer < 0.5).mean() < 0.1 for layer in layers)
 
 
 def test_text_has_all_that_text_has() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.helpers.processes import ROOT
 
-_START_SECONDS = 60.0
+_START_SECONDS = 120.0
 
 
 class Dask:
@@ -50,6 +50,15 @@ class Dask:
         folder.mkdir()
         where = ("--host", "127.0.0.1", "--local-directory", str(folder))
         self.workers.append(self._start("worker", self.address, *where, *self._protocol, *options, path=path))
+
+    def wait_for_workers(self) -> None:
+        """Wait until all workers that were started have joined, in a process without threads of the tests."""
+        code = (
+            "import sys\nfrom distributed import Client\nwith Client(sys.argv[1]) as client:\n"
+            "    client.wait_for_workers(int(sys.argv[2]), timeout=float(sys.argv[3]))\n"
+        )
+        arguments = (self.address, str(len(self.workers)), str(_START_SECONDS))
+        subprocess.run([sys.executable, "-c", code, *arguments], check=True, capture_output=True)
 
     def _start(self, kind: str, *arguments: str, path: Path | None = None) -> subprocess.Popen[bytes]:
         folders = [str(each) for each in (path, ROOT) if each is not None]

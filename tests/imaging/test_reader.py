@@ -193,6 +193,8 @@ def test_orientation_is_applied_and_reset() -> None:
 
 def test_gray_profile_survives_and_a_colour_profile_does_not_become_a_lie() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    result, _ = round_trip(encoded(Image.fromarray(GRAY8), "PNG", icc_profile=profile))
+    assert result.info["icc_profile"] == profile
     result, _ = round_trip(encoded(Image.fromarray(RGB), "PNG", icc_profile=profile))
     assert "icc_profile" not in result.info
     result, notes = round_trip(encoded(Image.fromarray(RGB), "PNG", icc_profile=b"rubbish"))

@@ -82,7 +82,7 @@ def test_a_light_marker_on_paper_keeps_its_colour() -> None:
 
 
 @given(st.integers(0, 2**32), st.floats(0.0, 1.0))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_gray_stays_gray_and_in_range(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)
     gray, clean = (rng.random((9, 12), dtype=np.float32) for _ in range(2))
@@ -141,7 +141,7 @@ def test_sixteen_bits_come_out_as_eight_do(denoise: Denoise, tmp_path: Path) -> 
 
 
 @given(st.integers(1, 600), st.integers(1, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_paper_that_is_nearly_white_becomes_white_and_no_tone_jumps(rows: int, columns: int) -> None:
     tones = np.linspace(0.0, 1.2, 600 * 9, dtype=np.float32)
     image = tones.reshape(600, 9)[600 - rows :, :columns].copy()

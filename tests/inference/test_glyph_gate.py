@@ -62,7 +62,8 @@ def test_signs_of_another_script_with_little_noise_go_to_general(auto: Denoiser)
 
 
 def test_only_doubtful_images_are_shown_to_general(auto: Denoiser) -> None:
-    noisy = spoilt(DIGITS, 0.3)
+    """With much noise it is plain that they are digits; with little, `general` may do as well."""
+    noisy = np.concatenate([spoilt(DIGITS, 0.3), spoilt(DIGITS, 0.1)])
     digits = Denoiser("digits").engine().reconstruct(noisy)
     asked: list[int] = []
 
@@ -71,8 +72,8 @@ def test_only_doubtful_images_are_shown_to_general(auto: Denoiser) -> None:
         return np.asarray(noisy[indices])
 
     glyph_gate.looks_like_glyph(noisy, digits, np.ones(len(noisy), np.float32), general)
-    assert len(asked) < len(noisy) / 2
-    glyph_gate.looks_like_glyph(DIGITS, digits, np.ones(len(noisy), np.float32), general)
+    assert len(asked) > len(DIGITS) / 2
+    assert min(asked) >= len(DIGITS)
 
 
 def test_the_answer_does_not_depend_on_the_batch(auto: Denoiser) -> None:

@@ -113,7 +113,7 @@ def test_large_constants_do_not_cost_precision() -> None:
     assert np.abs(result - expected).max() < 3e-5 * max(scale, 1.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     kind=st.sampled_from(sorted(ALONE)),
     chosen=st.lists(st.integers(0, len(POOL) - 1), max_size=150),

@@ -18,7 +18,7 @@ def noise(shape: tuple[int, ...], seed: int = 0) -> Floats:
 
 
 @given(shapes, st.integers(1, PATCH))
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_tiling_with_a_network_that_does_nothing_is_the_identity(shape: tuple[int, int], stride: int) -> None:
     if stride < 4 and shape[0] * shape[1] > 900:
         shape = (min(shape[0], 30), min(shape[1], 30))
@@ -79,7 +79,6 @@ def test_impossible_strides_are_refused() -> None:
 
 
 @given(shapes, st.booleans())
-@settings(deadline=None)
 def test_whole_keeps_the_aspect_and_darkens_the_background(shape: tuple[int, int], light: bool) -> None:
     image = np.full(shape, 0.9 if light else 0.1, np.float32)
     patch, whole = patches.whole_from_image(image)
@@ -110,7 +109,7 @@ def test_what_is_left_over_has_the_background() -> None:
 
 
 @given(shapes, st.integers(5, PATCH), st.sampled_from([2, 4, (2, 4, 8), (3, 5)]))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_context_is_the_mean_of_what_lies_around(
     shape: tuple[int, int], stride: int, context: Context
 ) -> None:
@@ -162,7 +161,6 @@ def test_a_wide_page_in_strips_is_the_page_in_one(
             np.testing.assert_array_equal(patches.tile(image, where, reconstruct, context), whole)
 
 
-@settings(deadline=None)
 @given(
     sides=st.lists(st.sampled_from([(28, 28), (28, 28), (28, 27), (40, 12)]), min_size=1, max_size=5),
     alike=st.booleans(),

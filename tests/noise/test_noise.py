@@ -26,7 +26,7 @@ def test_the_promised_noises_are_there() -> None:
         assert all(parameter.help for parameter in found.parameters.values())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(name=st.sampled_from(NAMES), seed=st.integers(0, 2**32), data=st.data())
 def test_range_seed_shape_and_identity(name: str, seed: int, data: st.DataObject) -> None:
     shape = data.draw(st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 40)))

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from denoiser.pipeline import cluster
@@ -129,10 +130,7 @@ def test_a_worker_of_another_version_is_refused_before_anything_is_written(
     (other / "sitecustomize.py").write_text("import denoiser\ndenoiser.__version__ = '0.0.1'\n")
     empty.work()
     empty.work(path=other)
-    until = time.monotonic() + 60
-    while len(list((tmp_path / "dask").glob("worker-*/*"))) < 2 and time.monotonic() < until:
-        time.sleep(0.1)
-    time.sleep(2)  # until both have joined
+    empty.wait_for_workers()
     outcome = run(digits, "--out", tmp_path / "o", "--model", model, "--cluster", empty.file)
     assert outcome.returncode == 3
     told = error_of(outcome)
@@ -145,13 +143,12 @@ def test_a_scheduler_that_is_lost_ends_the_run_which_goes_on_later(
     digits: Path, model: Path, tmp_path: Path, empty: Dask
 ) -> None:
     empty.work()
-    slow = plugin(tmp_path, "(HERE / 'begun').touch(); time.sleep(0.1)")
+    slow = plugin(tmp_path, "time.sleep(0.1)")
     arguments = (digits, "--out", tmp_path / "o", "--model", model, "--plugin", slow)
     process = subprocess.Popen(
         command(*arguments, "--cluster", empty.address), stderr=subprocess.PIPE, text=True
     )
-    wait_for(tmp_path / "begun", process)
-    time.sleep(1)
+    wait_for(lambda: bool(tree(tmp_path / "o")), process)
     empty.scheduler.kill()
     told = process.communicate(timeout=120)[1]
     assert process.returncode == 3, told
@@ -161,16 +158,16 @@ def test_a_scheduler_that_is_lost_ends_the_run_which_goes_on_later(
     assert len(tree(tmp_path / "o")) == FILES
 
 
-def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     until = time.monotonic() + 90
-    while not path.exists():
+    while not condition():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < until
         time.sleep(0.05)
 
 
 def test_ctrl_c_keeps_what_is_finished(digits: Path, model: Path, tmp_path: Path) -> None:
-    slow = plugin(tmp_path, "(HERE / 'begun').touch(); time.sleep(0.1)")
+    slow = plugin(tmp_path, "time.sleep(0.1)")
     arguments = (digits, "--out", tmp_path / "o", "--model", model, "--plugin", slow)
     process = subprocess.Popen(
         command(*arguments, "--cluster", "local:2"),
@@ -179,8 +176,7 @@ def test_ctrl_c_keeps_what_is_finished(digits: Path, model: Path, tmp_path: Path
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    wait_for(tmp_path / "begun", process)
-    time.sleep(0.5)
+    wait_for(lambda: any("sha256" in line for line in recorded(tmp_path / "o")), process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the workers get it too
     told = process.communicate(timeout=60)[1]
     assert process.returncode == 130, told
@@ -284,7 +280,6 @@ def test_what_goes_without_a_cluster(
     assert not (tmp_path / "o").exists()
 
 
-@settings(deadline=None)
 @given(
     folders=st.lists(st.integers(1, 700), min_size=1, max_size=4),
     threads=st.integers(1, 300),

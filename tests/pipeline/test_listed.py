@@ -24,7 +24,7 @@ def common(folders: list[tuple[str, ...]]) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("start", ["/archive", "s3://archive"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=FILES, null=st.booleans(), given_root=st.booleans())
 def test_root_and_key_together_are_what_was_named(
     tmp_path: Path,

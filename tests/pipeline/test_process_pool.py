@@ -289,10 +289,11 @@ def test_a_signal_on_the_way_into_telling_loses_nothing(digits: Path) -> None:
     pool.close()
 
 
-SLOW = """
+WAITING = """
 @hookimpl
-def preprocess(image):
-    time.sleep(0.01)
+def preprocess(image, page):
+    while int(page.path.stem) >= 128 and not os.path.exists({go!r}):
+        time.sleep(0.01)
 """
 
 
@@ -300,10 +301,12 @@ def preprocess(image):
 def test_an_interrupted_run_leaves_no_process_and_no_half_file(
     digits: Path, model: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
-    out = tmp_path / "o"
-    arguments = (digits, "--out", out, "--model", model, "--jobs", 2, "--plugin", plugin(tmp_path, SLOW))
+    """The workers finish the first two chunks, and wait in the next ones for a file that isn't there yet."""
+    out, go = tmp_path / "o", tmp_path / "go"
+    waiting = plugin(tmp_path, WAITING.format(go=str(go)))
+    arguments = (digits, "--out", out, "--model", model, "--jobs", 2, "--plugin", waiting)
     process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (out / "70.png").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     workers = children(process.pid)
@@ -312,8 +315,8 @@ def test_an_interrupted_run_leaves_no_process_and_no_half_file(
         os.killpg(process.pid, how)  # as a terminal does
     else:
         process.send_signal(how)
-    errors = process.communicate(timeout=60)[1]
-    deadline = time.monotonic() + 20
+    errors = process.communicate(timeout=120)[1]
+    deadline = time.monotonic() + 60
     while any(map(running, workers)) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not any(map(running, workers))
@@ -324,6 +327,7 @@ def test_an_interrupted_run_leaves_no_process_and_no_half_file(
         assert "The same command goes on from here" in errors
         assert not list(out.rglob(f"*{atomic.SUFFIX}"))
         assert "Traceback" not in errors
+    go.touch()
     again = run(*arguments)
     assert again.returncode == 0
     assert tree(out) == tree(digits)

@@ -56,7 +56,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     st.integers(0, 12),
     st.booleans(),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_index_tells_what_all_lines_together_tell(
     tmp_path_factory: pytest.TempPathFactory,
     files: list[list[tuple[str, str, int]]],

@@ -25,7 +25,7 @@ def pieces(image: Floats) -> set[float]:
     return set(image.ravel().tolist())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 99), turn=st.booleans(), shape=st.tuples(st.integers(20, 200), st.integers(20, 200))
 )
@@ -64,6 +64,8 @@ def test_an_image_smaller_than_a_scaled_tile_is_taken_whole() -> None:
         20, np.random.default_rng(0)
     )
     assert found.shape == (20, SIDE, SIDE)
+    # A ramp from 0 to 1 down the image: a tile of the image's own scale would show 120 of its 130 rows.
+    assert (np.ptp(found, axis=(1, 2)) > 0.95).sum() > 5
 
 
 def test_no_images_no_tiles() -> None:
@@ -136,7 +138,7 @@ def test_training_and_cleaning_cut_alike(context: Context, mirrored: int) -> Non
 
 
 @given(st.integers(28, 400), st.integers(1, 8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_surroundings_of_any_width_leave_positions_for_patches(side: int, scale: int) -> None:
     mirrored = crops.mirrored_for(side, scale)
     reach = 14 * (scale - 1)

@@ -55,7 +55,7 @@ def test_ssim_is_scikit_images() -> None:
         assert ours[index] == pytest.approx(theirs, abs=1e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32 - 1), st.floats(0, 1))
 def test_ssim_is_one_only_for_equal_patches(seed: int, share: float) -> None:
     rng = np.random.default_rng(seed)

@@ -80,7 +80,7 @@ def test_a_flickering_lamp_is_evened_out() -> None:
     assert abs(float(np.mean(first - second))) < 1e-4
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(down=st.integers(-12, 12), right=st.integers(-12, 12), seed=st.integers(1, 5))
 def test_shifts_are_found_through_noise(down: int, right: int, seed: int) -> None:
     large = scene(seed, (200, 240))

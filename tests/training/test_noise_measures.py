@@ -114,7 +114,7 @@ def test_too_small_images_have_no_flat_areas() -> None:
     assert found.typical == 0.0
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(gain=st.floats(1e-3, 50.0), offset=st.floats(-3.0, 3.0))
 def test_a_change_of_unit_changes_the_strength_alone(gain: float, offset: float) -> None:
     images = with_noise("gaussian:sigma=0.05")[:2]
