@@ -23,6 +23,7 @@ _SIDE = 256
 
 @click.command(
     cls=Command,
+    short_help="Check this installation.",
     params=[
         click.Argument(["out"], required=False, type=NamedPath(path_type=Path)),
         option("Output", "--json", "as_json", is_flag=True, help="Print JSON."),
@@ -36,7 +37,7 @@ _SIDE = 256
 def doctor(*, out: Path | None, as_json: bool) -> int:
     """Check this installation: versions, machine, models, plugins, speed.
 
-    OUT is a folder for results; that it can be written to is tried. The exit code is 3 if something is wrong.
+    With OUT, a folder for results, it also tries to write there. The exit code is 3 if something is wrong.
     """
     facts = examine(out)
     if as_json:

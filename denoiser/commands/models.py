@@ -63,6 +63,7 @@ def list_models(*, as_json: bool = False) -> None:
 
 @models.command(
     "show",
+    short_help="Print a model's card: training data, terms, noise and figures.",
     params=[
         click.Argument(["name"], shell_complete=completion.own_models),
         option("Output", "--json", "as_json", is_flag=True, help="Print all that is known of it as JSON."),

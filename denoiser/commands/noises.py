@@ -30,7 +30,7 @@ if TYPE_CHECKING:
             *("Output", "--preview"),
             metavar="FILE.png",
             type=click.Path(path_type=Path),
-            help="Draw the noises instead: at half of their default settings, the defaults, and the double.",
+            help="Draw the noises into a file instead: at half, once and twice their default settings.",
         ),
         option("Output", "--force", is_flag=True, help="Replace an existing FILE.png."),
     ],

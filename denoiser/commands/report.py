@@ -21,7 +21,7 @@ from denoiser.commands.click_parts import Command, NamedPath, option
             metavar="DIR|FILE.html",
             help="Folder for the page and its pictures, or one file that holds all.",
         ),
-        click.Option(["--quiet", "-q"], is_flag=True, help="Print errors only."),
+        option("Messages", "--quiet", "-q", is_flag=True, help="Print errors only."),
     ],
     examples=(
         ("denoise report ./clean --to ./look", "a folder with a page of all files, the worst first"),

@@ -32,8 +32,8 @@ from denoiser.system.stdout import stdout_for_data
     params=[*run_options.PARAMETERS, *OPTIONS],
     examples=(
         ("denoise ./scans --out ./clean", "clean a folder, mirrored under ./clean"),
-        ("denoise page.tif --model document --out ./clean", "a dirty page to white paper"),
-        ("denoise ./scans --out ./clean --compare ./look", "and see what changed"),
+        ("denoise page.tif --model document --out ./clean", "make a dirty page white"),
+        ("denoise ./scans --out ./clean --compare ./look", "also show what changed"),
         ("denoise ./scans --out ./clean --strength 0.7", "keep some of the grain"),
         ("denoise - < noisy.png > clean.png", "one image from stdin to stdout"),
     ),
@@ -41,9 +41,9 @@ from denoiser.system.stdout import stdout_for_data
 def run(config: str | None, preset: str | None, **given: Any) -> int:  # noqa: ARG001 - read before
     """Clean images (the default command).
 
-    PATHS are files, folders, glob patterns, or `-` for stdin to stdout. A folder's content goes straight into
-    DIR, its tree mirrored; one file goes to DIR under its name; several inputs keep their names under DIR.
-    Finished files are skipped next time.
+    PATHS are files, folders, glob patterns, URLs such as s3://BUCKET/FOLDER, or `-` for stdin to stdout. With
+    --out DIR, the content of one folder goes straight into DIR, with its tree. One file goes to DIR under its
+    own name. Several inputs keep their names below DIR. Finished files are skipped next time.
     """
     out = given.pop("out")
     url = out.text if isinstance(out, run_options.Url) else None

@@ -113,21 +113,26 @@ PARAMETERS: list[click.Parameter] = [
     option(
         *(INPUT, "--files-from"),
         metavar="FILE|-",
-        help="Clean the files that this list names, one path or URL a line, sorted by folder. - is stdin.",
+        help="Clean the files that this list names: one path or URL a line, sorted by folder. - is stdin.",
         shell_complete=completion.paths,
     ),
-    option(INPUT, "--null", "-0", is_flag=True, help="NUL ends a name in the list of --files-from."),
+    option(
+        *(INPUT, "--null", "-0"),
+        is_flag=True,
+        help="Names in the list of --files-from end in NUL, as find -print0 writes them.",
+    ),
     option(
         *(INPUT, "--root"),
         type=_Place(path_type=Path, exists=True, file_okay=False),
         metavar="DIR|URL",
-        help="Folder of the list's files that --out mirrors. [default: the one common to all]",
+        help="With --files-from: the folder whose tree --out mirrors. [default: the one common to all files]",
     ),
     option(
         *(INPUT, "--shard"),
         type=_Shard(),
         metavar="I/N|auto[/N]",
-        help="Clean part I of N, from 0; auto: that of this task of a Slurm, Kubernetes or AWS Batch array.",
+        help="Clean only part I of N; the first is 0. auto: the part of this task in an array of Slurm,"
+        " Kubernetes or AWS Batch.",
     ),
     option(INPUT, "--follow-links", is_flag=True, help="Follow symbolic links to folders."),
     option(
@@ -143,8 +148,8 @@ PARAMETERS: list[click.Parameter] = [
         *(OUTPUT, "--out", "-o"),
         type=_Place(path_type=Path),
         metavar="DIR|URL",
-        help="Folder for the results, or s3://BUCKET/FOLDER; for one input file, a file name such as out.png"
-        " will do.",
+        help="Folder for the results, or a URL such as s3://BUCKET/FOLDER. For one input file, it may name a"
+        " file, such as out.png.",
     ),
     option(
         *(OUTPUT, "--format"),
@@ -154,12 +159,15 @@ PARAMETERS: list[click.Parameter] = [
         help="File format of the results.",
     ),
     option(
-        OUTPUT, "--color", is_flag=True, help="Keep colour: denoise each channel, or with document the luma."
+        OUTPUT,
+        "--color",
+        is_flag=True,
+        help="Keep colour: each channel is denoised; with document, the brightness.",
     ),
     option(
         *(OUTPUT, "--bilevel"),
         is_flag=True,
-        help="Write pages of 1 bit with 1 bit again, black below 0.5, in their compression.",
+        help="Keep pages of 1 bit at 1 bit, in their compression: what is darker than 0.5 becomes black.",
     ),
     option(
         *(OUTPUT, "--strip-metadata"),
@@ -171,7 +179,7 @@ PARAMETERS: list[click.Parameter] = [
         type=click.Choice(["input", "model"]),
         default="input",
         show_default=True,
-        help="Where a model sees the image as one patch: its result at the input's size, or as 28x28 pixels.",
+        help="Size of a result in whole mode (see --mode): that of the input, or the model's 28x28 pixels.",
     ),
     option(
         *(OUTPUT, "--strength"),
@@ -213,7 +221,7 @@ PARAMETERS: list[click.Parameter] = [
         *(INPUT, "--watch"),
         type=click.FloatRange(0.0, min_open=True),
         metavar="SECONDS",
-        help="Look again every so many seconds, and clean what has arrived, until Ctrl-C.",
+        help="Look for new files every so many seconds and clean them, until Ctrl-C.",
     ),
     option(
         *(MODEL, "--model"),
@@ -245,14 +253,15 @@ PARAMETERS: list[click.Parameter] = [
     option(
         *(MODEL, "--mode"),
         type=click.Choice(["whole", "tile"]),
-        help="Each image as one patch of 28x28, or covered with patches. [default: the model's]",
+        help="whole: fit each image into one patch of 28x28 pixels. tile: cover it with patches. [default:"
+        " the model's own]",
     ),
     option(
         *(WORK, "--quality"),
         type=click.Choice(["fast", "balanced", "best"]),
         default="balanced",
         show_default=True,
-        help="Overlap of the patches: more is slower and better.",
+        help="How densely patches overlap: the denser, the better and the slower.",
     ),
     option(
         *(WORK, "--stride"),
@@ -286,9 +295,8 @@ PARAMETERS: list[click.Parameter] = [
         type=click.Choice(PRECISIONS),
         default="float32",
         show_default=True,
-        help="Number format of the products. bfloat16 needs the keras engine and another model than digits;"
-        " it is faster on some processors and GPUs. auto measures which is faster, if the keras engine"
-        " computes.",
+        help="Number format of products. bfloat16 is faster on some processors and GPUs; it needs the keras"
+        " engine, and digits does not support it. auto measures which is faster, with the keras engine.",
     ),
     option(
         *(WORK, "--cluster"),
@@ -300,7 +308,7 @@ PARAMETERS: list[click.Parameter] = [
         *(WORK, "--path-map"),
         multiple=True,
         metavar="HERE=THERE",
-        help="Folder here, and its name on the cluster's workers. Repeatable.",
+        help="The cluster's workers see the folder HERE as THERE. Repeatable.",
     ),
     *LOADING,
     option(MESSAGES, "--dry-run", is_flag=True, help="Print what would be done, without doing it."),

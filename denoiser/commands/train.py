@@ -36,8 +36,8 @@ PARAMETERS: list[click.Parameter] = [
         multiple=True,
         metavar="NOISE",
         shell_complete=completion.noises,
-        help="Noise to add to clean images, such as gaussian:sigma=0..0.2. Of several, each image gets one; "
-        "+ applies one after another. See denoise noises.",
+        help="Noise to add to clean images, such as gaussian:sigma=0..0.2. Repeatable: each image gets "
+        "one of them. NOISE+NOISE applies both. See denoise noises.",
     ),
     _option(
         *(WHAT, "--noisy"),
@@ -49,13 +49,13 @@ PARAMETERS: list[click.Parameter] = [
         *(WHAT, "--noise-from"),
         type=FOLDER,
         metavar="DIR",
-        help="Add the noise that is cut from blank scans (empty paper, dark frames).",
+        help="Add noise that is cut from the blank scans in DIR (empty paper, dark frames).",
     ),
     _option(
         *(WHAT, "--only-noisy"),
         type=NamedPath(path_type=Path, exists=True),
         metavar="DIR|FILE",
-        help="Or learn from noisy images alone, without any clean ones.",
+        help="Learn from noisy images alone, without any clean ones.",
     ),
     _option(
         *(WHAT, "--frames"),
@@ -65,7 +65,7 @@ PARAMETERS: list[click.Parameter] = [
     _option(
         *(WHAT, "--method"),
         type=click.Choice(METHODS),
-        help="With --only-noisy: how to learn. [default: by what the images show]",
+        help="With --only-noisy: how to learn. [default: chosen by the noise in the images]",
     ),
     _option(WHAT, "--model", "network", type=NETWORKS, help="Network to train. [default: general]"),
     _option(
@@ -73,7 +73,7 @@ PARAMETERS: list[click.Parameter] = [
         type=NETWORKS,
         help="Train as the bundled weights of this network were trained, from random weights.",
     ),
-    _option(WHAT, "--latent-dim", metavar="N", type=COUNT, help="Size of the code in the middle of digits."),
+    _option(WHAT, "--latent-dim", metavar="N", type=COUNT, help="Width of the latent layer of digits."),
     _option(
         *(HOW, "--from", "start"),
         metavar="MODEL|scratch",
@@ -114,8 +114,8 @@ PARAMETERS: list[click.Parameter] = [
         type=click.Choice(PRECISIONS),
         default="auto",
         show_default=True,
-        help="Number format of the products while training. auto measures which is faster; with --epochs it "
-        "is float32.",
+        help="Number format of products while training. auto measures which is faster; with --epochs it is "
+        "float32.",
     ),
     _option(
         *(HOW, "--seed"),
@@ -123,12 +123,12 @@ PARAMETERS: list[click.Parameter] = [
         type=click.IntRange(0, 2**32 - 1),
         default=0,
         show_default=True,
-        help="Seed of everything random.",
+        help="Seed of all random numbers.",
     ),
     _option(
         *(RESULT, "--name"),
         metavar="NAME",
-        help="Name of the model; then: denoise --model NAME. [default: an unused one, such as general-1]",
+        help="Name of the model, for denoise --model NAME. [default: an unused one, such as general-1]",
     ),
     _option(
         *(RESULT, "--force"),
@@ -158,11 +158,11 @@ PARAMETERS: list[click.Parameter] = [
     ),
 )
 def train(**given: Any) -> None:
-    """Teach a network a noise, and keep it under a name.
+    """Train a network on your noise, and save it under a name.
 
-    IMAGES is a folder of clean images. Without it and --only-noisy, the network learns from MNIST (digits) or
-    from what the built-in generator draws. Ctrl-C keeps the best weights so far. Repeat the command of a
-    killed training to resume it.
+    IMAGES is a folder of clean images. Without IMAGES and --only-noisy, the network learns from MNIST
+    (digits) or from images that the built-in generator draws. Ctrl-C keeps the best weights so far. Repeat
+    the command of a killed training to resume it.
     """
     with _errors_only() if given["quiet"] else contextlib.nullcontext():
         _train(given)
