@@ -148,7 +148,7 @@ def test_a_scheduler_that_is_lost_ends_the_run_which_goes_on_later(
     process = subprocess.Popen(
         command(*arguments, "--cluster", empty.address), stderr=subprocess.PIPE, text=True
     )
-    wait_for(lambda: bool(tree(tmp_path / "o")), process)
+    wait_for(lambda: any((tmp_path / "o").rglob("*.png")), process)
     empty.scheduler.kill()
     told = process.communicate(timeout=120)[1]
     assert process.returncode == 3, told
