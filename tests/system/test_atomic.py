@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,23 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         atomic.write(target, b"the new content")
     assert target.read_bytes() == b"old"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no masks of signals")
+def test_an_interruption_while_the_file_is_created_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = atomic._create
+
+    def interrupted(destination: Path, ending: str = "") -> tuple[str, int]:
+        made = create(destination, ending)
+        signal.raise_signal(signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(atomic, "_create", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic.replacing(tmp_path / "x.png") as file:
+        file.write(b"new")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_seen_before_the_end(tmp_path: Path) -> None:

@@ -82,3 +82,15 @@ def test_the_start_is_the_best_until_something_is_better(model: Model) -> None:
     found.average = [np.full(1, 0.4, np.float32)]
     assert not found.check(history, 0.5, 10, 0.1, 1.0, branch=False)
     assert found.best[0] == np.float32(0.48)
+
+
+def test_the_model_has_the_average_or_the_best_only_within_the_context(model: Model) -> None:
+    found = averages(model)
+    model.set_weights([np.full(1, 7.0)])
+    found.average, found.best = [np.full(1, 0.2, np.float32)], [np.full(1, 0.4, np.float32)]
+    with found.average_weights():
+        assert model.weights[0] == np.float32(0.2)
+    assert model.weights[0] == 7.0
+    with found.best_weights():
+        assert model.weights[0] == np.float32(0.4)
+    assert model.weights[0] == 7.0

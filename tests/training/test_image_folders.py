@@ -110,3 +110,9 @@ def test_a_damaged_image_of_a_pair_is_named(tmp_path: Path) -> None:
     (tmp_path / "noisy/a.png").write_bytes(b"\x89PNG rubbish")
     with pytest.raises(TrainingError, match=r"noisy/a\.png can't be read"):
         image_folders.pairs(tmp_path / "clean", tmp_path / "noisy")
+
+
+def test_held_out_images_lie_evenly_and_there_is_always_one() -> None:
+    assert image_folders.held_out(20, 0.1) == [9, 19]
+    assert image_folders.held_out(7, 0.3) == [3, 6]
+    assert image_folders.held_out(3, 0.1) == [2]
