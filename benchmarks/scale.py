@@ -16,6 +16,11 @@ they are asked for, and no server is there: the figures are those of this proces
 They are: nothing is there yet; all is there and up to date; and the same for a part of 100.
 
 `python benchmarks/scale.py --objects --most 1000000`
+
+With `--speed`, it is what a task of a cluster costs, the speed of its workers beside that of one machine, and
+that of a bucket beside a folder: `benchmarks/cluster.py` with so few files that two cores need five minutes.
+
+`python benchmarks/scale.py --speed`
 """
 
 from __future__ import annotations
@@ -193,7 +198,13 @@ def main() -> None:
     parser.add_argument("--flat", action="store_true", help="all files in one folder")
     parser.add_argument("--folder", type=Path, help="where the files are made")
     parser.add_argument("--objects", action="store_true", help="objects of a storage instead of files")
+    parser.add_argument("--speed", action="store_true", help="clusters and buckets instead of memory")
     arguments = parser.parse_args()
+    if arguments.speed:
+        import cluster  # beside this file
+
+        cluster.measure(digits=4_000, pages=4, rounds=2)
+        return
     if arguments.objects:
         objects([count for count in COUNTS if arguments.least <= count <= arguments.most])
         return
