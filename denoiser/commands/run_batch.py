@@ -113,7 +113,8 @@ class Batch:
             for folder in self._each_folder(self._head):
                 self._dry_run(folder, lambda _: "new")
         else:
-            with run_models.denoiser(request, self._plugins, pixels=self._pixels()) as denoiser:
+            apart = not request.dry_run
+            with run_models.denoiser(request, self._plugins, pixels=self._pixels(), apart=apart) as denoiser:
                 try:
                     self._clean(Pipeline(denoiser, self._output(), self._record), denoiser)
                 except UsageError:

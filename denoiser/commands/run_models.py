@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from denoiser.weights.modelfile import ModelFile
 
 
-def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -> Denoiser:
+def denoiser(
+    request: Request, plugins: Plugins, *, pixels: int | None = None, apart: bool = False
+) -> Denoiser:
     """Make the denoiser of a request. Raises before any work if its model or device is not available.
 
     pixels: about the number of pixels to clean; None if it is not known.
+    apart: whether other processes will clean where plugins see images.
     """
     # Check before any training, which takes minutes.
     engine.require(
@@ -51,6 +54,11 @@ def denoiser(request: Request, plugins: Plugins, *, pixels: int | None = None) -
         plugins=plugins,
         work=None if pixels is None else pixels // (request.stride or QUALITIES[request.quality]) ** 2,
     )
+    if apart and plugins.see_images and request.cluster is None:
+        from denoiser.pipeline.process_pool import possible
+
+        if possible():
+            denoiser.keep_apart()
     denoiser.probe()
     return denoiser
 

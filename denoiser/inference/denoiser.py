@@ -20,7 +20,7 @@ import numpy.typing as npt
 from denoiser._types import PATCH, Floats
 from denoiser.errors import ModelError, UsageError
 from denoiser.inference import auto, document, patches
-from denoiser.inference.engine import Engine, open_engine
+from denoiser.inference.engine import Engine, EngineFacts, may_need_keras, open_engine
 from denoiser.inference.patches import Size
 from denoiser.inference.precision import require_bfloat16_network
 from denoiser.page import Page
@@ -138,15 +138,16 @@ class Denoiser:
         self._stride = QUALITIES[quality] if stride is None else stride
         self._strength = strength
         self.jobs = jobs or cores()
-        self._open = partial(
-            open_engine,
-            engine=engine,
-            device=device,
-            jobs=jobs,
-            batch_size=batch_size,
-            precision=precision,
-            patches=work,
-        )
+        self._settings: dict[str, Any] = {
+            "engine": engine,
+            "device": device,
+            "jobs": jobs,
+            "batch_size": batch_size,
+            "precision": precision,
+            "patches": work,
+        }
+        self._apart = False
+        self._facts: dict[str, EngineFacts] = {}
         self._precision = precision
         self._lock = threading.RLock()
         self._engines: dict[str, Engine] = {}
@@ -178,21 +179,44 @@ class Denoiser:
         name = name or self._main
         with self._lock:
             if name not in self._engines:
-                self._engines[name] = self._open(self._load(name))
+                self._engines[name] = open_engine(self._load(name), **self._settings)
             return self._engines[name]
 
-    def engines(self) -> list[Engine]:
-        """Open the engines of all models that may be used."""
-        return [self.engine(name) for name in (auto.NETWORKS if self.auto else (self._main,))]
+    def keep_apart(self) -> None:
+        """Open no engine here whose library starts threads, so that this process can be forked.
+
+        Call it before an engine is open. The processes that are forked open theirs when they need one.
+        """
+        self._apart = True
+
+    def _probed(self, name: str) -> Engine | EngineFacts:
+        """Open the engine of a model, or have another process do so."""
+        with self._lock:
+            model = self._load(name)
+            if not self._apart or not may_need_keras(model, **self._settings):
+                return self.engine(name)
+            if name not in self._facts:
+                from denoiser.inference.engine_apart import facts_of
+
+                facts = facts_of(model, partial(open_engine, **self._settings))
+                if facts.name == "numpy":  # no GPU was found
+                    self._settings.update(engine="numpy", device="cpu")
+                    return self.engine(name)
+                self._facts[name] = facts
+            return self._facts[name]
+
+    def engines(self) -> list[Engine | EngineFacts]:
+        """Open the engines of all models that may be used; see `keep_apart`."""
+        return [self._probed(name) for name in (auto.NETWORKS if self.auto else (self._main,))]
 
     def limit(self, jobs: int | None) -> None:
         """Compute on at most so many threads from now on, in the engines that are open; None: on all."""
         for engine in self._engines.values():
             engine.jobs = min(jobs or self.jobs, self.jobs)
 
-    def probe(self) -> Engine:
+    def probe(self) -> Engine | EngineFacts:
         """Open an engine to see that it can be, with "auto" the smaller one; raises as `Denoiser` does."""
-        return self.engine(auto.GLYPHS if self.auto else None)
+        return self._probed(auto.GLYPHS if self.auto else self._main)
 
     @property
     def card(self) -> Mapping[str, Any]:

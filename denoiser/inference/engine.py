@@ -6,6 +6,7 @@ which costs seconds and half a gigabyte, and can use a GPU. Their results differ
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from denoiser._types import Floats
@@ -58,6 +59,16 @@ class Engine(Protocol):
         """Free its buffers; a later `reconstruct` allocates them again."""
 
 
+@dataclass(frozen=True)
+class EngineFacts:
+    """What is to be known of an engine that other processes open; see `Engine`."""
+
+    name: str
+    device: str
+    precision: precisions.Precision
+    model: ModelFile
+
+
 def open_engine(
     model: ModelFile,
     *,
@@ -83,13 +94,7 @@ def open_engine(
     require(engine=engine, device=device, jobs=jobs, batch_size=batch_size, precision=precision)
     if precision == "bfloat16":
         engine = "keras"
-    if engine == "numpy" or (engine is None and device == "cpu"):
-        return _numpy(model, jobs)
-    if (
-        engine is None
-        and device == "auto"
-        and (not _worth(model, patches) or not hardware.may_have_gpu() or not hardware.has_keras())
-    ):
+    if not may_need_keras(model, engine=engine, device=device, precision=precision, patches=patches):
         return _numpy(model, jobs)
     hardware.require_keras("The keras engine" if engine == "keras" else f"The device {device}")
     from denoiser.inference.keras_engine import KerasEngine, gpu
@@ -97,6 +102,23 @@ def open_engine(
     if engine is None and device == "auto" and gpu() is None:
         return _numpy(model, jobs)
     return KerasEngine(model, device=device, batch_size=batch_size, precision=precision)
+
+
+def may_need_keras(
+    model: ModelFile,
+    *,
+    engine: str | None = None,
+    device: str = "auto",
+    precision: str = "float32",
+    patches: int | None = None,
+    **_: object,
+) -> bool:
+    """Whether `open_engine`, given the same, imports Keras: to compute with it, or to look for a GPU."""
+    if engine is not None or precision == "bfloat16":
+        return engine != "numpy"
+    if device == "auto":
+        return _worth(model, patches) and hardware.may_have_gpu() and hardware.has_keras()
+    return device != "cpu"
 
 
 def require(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from denoiser.errors import DenoiserError
 from denoiser.inference.denoiser import Denoiser
+from denoiser.inference.engine import EngineFacts
 from denoiser.pipeline.cleaner import Cleaner, Output
 from denoiser.pipeline.meter import Watch
 from denoiser.pipeline.objects import ObjectJob
@@ -205,11 +206,13 @@ class Pipeline:
         jobs = itertools.chain(head, jobs)
         small = sum(size for size in sizes if size > 1)
         count = min(self._denoiser.jobs, len(sizes)) if small >= PROCESSES_FROM else 1
-        if (count > 1 or self._has_plugins()) and self.may_fork():
+        if (count > 1 or self._denoiser.plugins.see_images) and self.may_fork():
             from denoiser.pipeline.process_pool import ProcessPool
 
             if self._output.compare is not None:
                 self._output.compare.share()
+            if any(engine.name != "numpy" for engine in self._denoiser.engines()):
+                count = 1  # a GPU is not for sharing
             if count > 1:
                 return ProcessPool(self._cleaner, count, watch=watch), _by_size(jobs, group)
             alone = ProcessPool(self._cleaner, 1, threads=self._denoiser.jobs, watch=watch)
@@ -218,20 +221,13 @@ class Pipeline:
         return SerialPool(self._cleaner), _by_number(jobs, group)
 
     def may_fork(self) -> bool:
-        """Whether other processes may do the work. A GPU is not for sharing."""
-        if any(engine.name != "numpy" for engine in self._denoiser.engines()):
+        """Whether other processes may do the work: a process whose engine has threads can't be forked."""
+        engines = self._denoiser.engines()
+        if any(engine.name != "numpy" and not isinstance(engine, EngineFacts) for engine in engines):
             return False
         from denoiser.pipeline.process_pool import possible
 
         return possible()
-
-    def _has_plugins(self) -> bool:
-        """Whether plugins see the images: should one crash its process, another process must be left."""
-        if not self._denoiser.plugins:
-            return False
-        from denoiser.hookspecs import IMAGE_HOOKS
-
-        return any(IMAGE_HOOKS.intersection(plugin.hooks) for plugin in self._denoiser.plugins.loaded)
 
     def _record_outcomes(self, fared: Sequence[tuple[Job, Outcome]]) -> None:
         """Record how files fared, all of them with one write."""

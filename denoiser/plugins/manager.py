@@ -91,6 +91,15 @@ class Plugins:
         return bool(self.loaded)
 
     @property
+    def see_images(self) -> bool:
+        """Whether a plugin sees images: should one crash its process, another process must be left."""
+        if not self.loaded:
+            return False
+        from denoiser.hookspecs import IMAGE_HOOKS
+
+        return any(IMAGE_HOOKS.intersection(plugin.hooks) for plugin in self.loaded)
+
+    @property
     def signature(self) -> list[list[Any]]:
         """Name, version and options of each plugin: outputs with equal signatures have equal pixels."""
         return [
