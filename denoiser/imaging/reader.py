@@ -51,11 +51,11 @@ _PIXELS_A_BYTE: dict[str | None, int] = {
 }
 """More pixels than one byte of a file can stand for, by format or TIFF compression; others know no limit."""
 
-_BYTES_A_PIXEL = {"JPEG2000": (19, 48), "WEBP": (20, 35)}
-_BYTES_ELSE, _BYTES_OF_ALPHA = (11, 31), 5
+_BYTES_A_PIXEL = {"JPEG2000": (19, 48), "WEBP": (20, 35), "GIF": (12, 36)}
+_BYTES_ELSE, _BYTES_OF_ALPHA = (12, 31), 5
 """Memory that a page takes to be read, cleaned and written, in gray and in colour: these codecs need more.
 
-Measured with pages of 36 megapixels.
+Measured with pages of 36 megapixels (`benchmarks/memory.py`).
 """
 
 _SHORT, _LARGEST_DPI = 65535, 65535.0

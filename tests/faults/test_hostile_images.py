@@ -183,9 +183,10 @@ KINDS = {
     "TIFF": ("RGBA", "CMYK"),
     "JPEG": ("RGB", "CMYK"),
     "WEBP": ("L", "RGBA"),
+    "GIF": ("P",),
     "JPEG2000": ("L", "RGB", "RGBA"),
 }
-ENDINGS = {"PNG": "png", "TIFF": "tif", "JPEG": "jpg", "WEBP": "webp", "JPEG2000": "jp2"}
+ENDINGS = {"PNG": "png", "TIFF": "tif", "JPEG": "jpg", "GIF": "gif", "WEBP": "webp", "JPEG2000": "jp2"}
 SLACK = 40
 """MB that a run takes for the bands of a large page, whatever its size."""
 
@@ -222,4 +223,4 @@ def test_a_page_that_the_memory_cant_hold_is_refused_before_it_is_decoded(
     ended = command(tmp_path / "x.tif", "--out", tmp_path / "o", "--model", identity, patches=[little])
     assert ended.code == 1
     assert ended.peak < 150
-    assert "x.tif is 8000x8000, which takes about 0.7 GB of memory, and 0.3 GB are free" in ended.errors[0]
+    assert "x.tif is 8000x8000, which takes about 0.8 GB of memory, and 0.3 GB are free" in ended.errors[0]
