@@ -157,16 +157,9 @@ def _texts(image: Image.Image, budget: _Budget) -> tuple[Text, ...]:
     for keyword, text in getattr(image, "text", {}).items():
         if keyword == _XMP_KEYWORD or not 0 < len(keyword) < 80 or not budget.allows(len(text)):
             continue
-        language = getattr(text, "lang", None)
-        translated = getattr(text, "tkey", None) or ""
-        if isinstance(language, bytes) or isinstance(translated, bytes):
-            language, translated = _decoded(language or ""), _decoded(translated)
+        language, translated = getattr(text, "lang", None), getattr(text, "tkey", None) or ""
         found.append(Text(keyword, str(text), language, translated))
     return tuple(found)
-
-
-def _decoded(text: bytes | str) -> str:
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
 
 def _raw(image: Image.Image, number: int) -> tuple[int, bytes] | None:
