@@ -43,6 +43,7 @@ _LABELS = {
 _FACTS = {
     "network": "Network",
     "trained_on": "Trained on",
+    "validated_on": "Judged on",
     "noise": "Noise",
     "patches": "Patches seen",
     "minutes": "Minutes",
@@ -85,6 +86,8 @@ Cases = tuple[list[int], list[int]]
 
 def _facts(found: Seen, card: Mapping[str, Any]) -> dict[str, str]:
     facts = {title: str(card[key]) for key, title in _FACTS.items() if card.get(key) not in (None, "")}
+    if card.get("warnings"):
+        facts["Warnings"] = " ".join(map(str, card["warnings"]))
     if card.get("without_clean"):
         return facts | _facts_without_clean(card["without_clean"])
     figures = [card.get("validation") or figure("validation", found), *card.get("figures", ())]

@@ -19,6 +19,8 @@ from tests.helpers.command import Denoise
 from tests.helpers.reports import Page
 
 CARD = {
+    "validated_on": "2 of 20 pairs",
+    "warnings": ["Few images.", "Structure is lost."],
     "network": "digits",
     "noise": "gaussian:sigma=0.1 <b>",
     "figures": [
@@ -71,6 +73,8 @@ def test_it_has_the_figures_and_the_curve(page: Path) -> None:
     text = page.read_text("utf-8")
     assert "<dt>gaussian:sigma=0.1</dt><dd>20.00 to 27.12 dB, SSIM 0.500 to 0.900</dd>" in text
     assert "gaussian:sigma=0.1 &lt;b&gt;" in text
+    assert "<dt>Judged on</dt><dd>2 of 20 pairs</dd>" in text
+    assert "<dt>Warnings</dt><dd>Few images. Structure is lost.</dd>" in text
     assert "dB on images it has not seen, over patches: from 20.00 to 25.00" in text
 
 
