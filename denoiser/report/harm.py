@@ -7,6 +7,7 @@ pixel too, but alike in all directions and in all places, and never in a pattern
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ _LEAST_ROWS = 64
 _SMALL_PIXELS = 64 * 64 * 3
 _TOGETHER = 1 << 16
 """Images of up to so many numbers are measured together, so many numbers at a time: the cache holds them."""
+
+_PRODUCT_SIDE = 48
+"""Images of up to this side are summed by a matrix product, which takes less time than NumPy's sums."""
 
 _SMALL = 8
 """Side of the squares that tell of noise: small enough to lie between the lines of a text."""
@@ -227,6 +231,8 @@ def _quantile(values: Floats, known: npt.NDArray[np.bool_], share: float, *, oth
 def _windows(images: Floats) -> Floats:
     """Mean over the square window around each pixel, float32 (N, H, W); windows are cut at the border."""
     number, rows, columns = images.shape
+    if max(rows, columns) <= _PRODUCT_SIDE:  # as products with the windows of rows and of columns
+        return np.asarray(_window_means(rows) @ (images @ _window_means(columns).T), np.float32)
     down, across = (
         np.minimum(np.arange(length) + _REACH + 1, length) - np.maximum(np.arange(length) - _REACH, 0)
         for length in (rows, columns)
@@ -243,6 +249,14 @@ def _windows(images: Floats) -> Floats:
         total = total[:, :, :-size] + total[:, :, size:]
     total = total[:, :, :columns] + last
     return np.asarray(total / np.outer(down, across).astype(np.float32), np.float32)
+
+
+@functools.cache
+def _window_means(length: int) -> Floats:
+    """Matrix whose product with `length` values is their means over windows, which are cut at the ends."""
+    places = np.arange(length)
+    inside = np.abs(places[:, None] - places) <= _REACH
+    return np.asarray(inside / np.count_nonzero(inside, axis=1, keepdims=True), np.float32)
 
 
 @dataclass(frozen=True)
@@ -417,6 +431,10 @@ def _around(blocks: Floats) -> Floats:
 def _sums(images: Floats, side: int = BLOCK) -> Floats:
     """Sum of each block, float32 (N, rows, columns); blocks at the border are smaller."""
     number, rows, columns = images.shape
+    if max(rows, columns) <= _PRODUCT_SIDE:
+        down, across = -(-rows // side), -(-columns // side)
+        sums = images.reshape(number, -1) @ _members(rows, columns, side)
+        return np.asarray(sums.reshape(number, down, across), np.float32)
     whole = rows // side
     bands = np.empty((number, -(-rows // side), columns), np.float32)
     # `reduceat` along the rows takes ten times as long.
@@ -424,6 +442,15 @@ def _sums(images: Floats, side: int = BLOCK) -> Floats:
     if whole < bands.shape[1]:
         np.sum(images[:, whole * side :], axis=1, out=bands[:, whole])
     return np.asarray(np.add.reduceat(bands, np.arange(0, columns, side), axis=2), np.float32)
+
+
+@functools.cache
+def _members(rows: int, columns: int, side: int) -> Floats:
+    """Matrix whose product with an image's pixels is the sums of its blocks, float32 (pixels, blocks)."""
+    down, across = (
+        np.arange(length)[:, None] // side == np.arange(-(-length // side)) for length in (rows, columns)
+    )
+    return np.asarray(np.kron(down, across), np.float32)
 
 
 def _counts(shape: tuple[int, ...], side: int = BLOCK) -> Floats:

@@ -159,6 +159,20 @@ def test_images_measured_together_have_the_figures_of_each_alone(
         )
 
 
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 48), st.integers(1, 48), st.integers(0, 2**32 - 1))
+def test_sums_by_products_are_the_sums(rows: int, columns: int, seed: int) -> None:
+    """Small images are summed by matrix products, others by NumPy's sums."""
+    images = np.random.default_rng(seed).random((3, rows, columns), np.float32)
+    assert max(rows, columns) <= harm._PRODUCT_SIDE
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harm, "_PRODUCT_SIDE", 0)
+        windows, *sums = harm._windows(images), harm._sums(images), harm._sums(images, harm._SMALL)
+    np.testing.assert_allclose(harm._windows(images), windows, rtol=1e-5)
+    np.testing.assert_allclose(harm._sums(images), sums[0], rtol=1e-5)
+    np.testing.assert_allclose(harm._sums(images, harm._SMALL), sums[1], rtol=1e-5)
+
+
 def test_content_of_small_images_is_found_among_others() -> None:
     clean = [np.asarray(generator.digit(np.random.default_rng(seed)), np.float32) for seed in range(12)]
     before = [
