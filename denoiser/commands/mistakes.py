@@ -34,7 +34,7 @@ def _remedy(error: click.UsageError) -> str:
     examples = getattr(context.command, "examples", ())
     if isinstance(error, click.MissingParameter) and examples:
         return f"For example: {examples[0][0]}"
-    near = _near_path(error)
+    near = _near_path(error) or _near_choice(error)
     return near or f"See: {context.command_path} --help"
 
 
@@ -42,6 +42,17 @@ def _answered(error: click.UsageError) -> bool:
     """Whether the message itself says what to write."""
     text = error.format_message()
     return any(words in text for words in ("Did you mean", "Is a variable", " write ", "here: --"))
+
+
+def _near_choice(error: click.UsageError) -> str:
+    """Return what may have been meant by a word that is none of an option's."""
+    if not isinstance(error, click.BadParameter) or "is not one of" not in error.message:
+        return ""
+    import difflib
+
+    word, *choices = error.message.split("'")[1::2]
+    near = difflib.get_close_matches(word, choices, 1)
+    return f"Did you mean {near[0]}?" if near else ""
 
 
 def _near_path(error: click.UsageError) -> str:
