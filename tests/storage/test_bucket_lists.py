@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from denoiser.pipeline import shard
 from tests.helpers import seaweed
-from tests.helpers.buckets import FILES, Seen, contents, plugin
+from tests.helpers.buckets import AS_SLOW_AS_TOLD, FILES, Seen, contents, plugin, wait_for_images
 from tests.helpers.command import Denoise
 from tests.helpers.processes import command, run
 
@@ -142,22 +143,23 @@ def test_a_list_on_stdin_that_is_stopped_goes_on(
     server: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    slow = plugin(tmp_path, "time.sleep(0.1)")
+    slow = plugin(tmp_path, AS_SLOW_AS_TOLD)
     arguments = ("--out", f"{place}/clean", "--model", model, "--plugin", slow)
     seen = Seen(server, f"{place}/clean")
     process = subprocess.Popen(
         command("--files-from", "-", *arguments),
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "SLOW": "0.3"},
     )
     assert process.stdin is not None
-    process.stdin.write(named.read_bytes())
+    process.stdin.write(named.read_text())
     process.stdin.close()
     process.stdin = None
-    while len(seen.images()) < 5:
-        assert process.poll() is None, process.communicate()
+    wait_for_images(seen, 5, process)
     process.terminate()
-    told = process.communicate(timeout=90)[1].decode()
+    told = process.communicate(timeout=90)[1]
     assert (process.returncode, "Interrupted" in told) == (130, True), told
     recorded = [line for line in seen.record() if "sha256" in line]
     assert 5 <= len(recorded) < FILES

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from denoiser.pipeline import shard
 from denoiser.storage.base import Entry
 from denoiser.storage.bucket import BucketStorage
 from tests.helpers import seaweed
-from tests.helpers.buckets import Seen, contents, plugin
+from tests.helpers.buckets import AS_SLOW_AS_TOLD, Seen, contents, plugin, wait_for_images
 from tests.helpers.command import Denoise
 
 obstore: Any = pytest.importorskip("obstore")
@@ -141,12 +140,12 @@ def test_parts_at_once_that_are_killed_redo_only_what_is_unfinished(
     server: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    slow = plugin(tmp_path, "time.sleep(0.1)")
+    slow = plugin(tmp_path, AS_SLOW_AS_TOLD)
     assert denoise(digits, "--out", tmp_path / "one", "--model", model).code == 0
     arguments = (scans, "--out", f"{place}/clean", "--model", model, "--plugin", slow)
     seen = Seen(server, f"{place}/clean")
 
-    def start() -> list[subprocess.Popen[str]]:
+    def start(seconds: float = 0.0) -> list[subprocess.Popen[str]]:
         """Start the parts, and the last of them twice, as where a scheduler takes a live task for dead."""
         return [
             subprocess.Popen(
@@ -155,6 +154,7 @@ def test_parts_at_once_that_are_killed_redo_only_what_is_unfinished(
                 text=True,
                 env={
                     **os.environ,
+                    "SLOW": str(seconds),
                     "SLURM_ARRAY_TASK_ID": str(index + 1),
                     "SLURM_ARRAY_TASK_MIN": "1",
                     "SLURM_ARRAY_TASK_COUNT": str(PARTS),
@@ -163,13 +163,8 @@ def test_parts_at_once_that_are_killed_redo_only_what_is_unfinished(
             for index in (*range(PARTS), PARTS - 1)
         ]
 
-    processes = start()
-    until = time.monotonic() + 120
-    while len(seen.images()) < IMAGES // 3:
-        assert all(process.poll() is None for process in processes), [
-            each.communicate() for each in processes
-        ]
-        assert time.monotonic() < until
+    processes = start(1.0)  # none is at its end when it is killed, however late another begins
+    wait_for_images(seen, IMAGES // 3, *processes)
     for number, process in enumerate(processes):
         process.send_signal(signal.SIGKILL if number % 2 else signal.SIGTERM)
     for process in processes:
