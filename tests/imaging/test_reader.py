@@ -228,13 +228,16 @@ def test_every_page_keeps_its_own_size_depth_and_name() -> None:
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "group4"])
 def test_what_describes_a_page_is_never_rubbish(compression: str) -> None:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    tags.update({270: "a letter", 285: "page one", 297: (0, 28), 306: "2001:02:03 04:05:06", 315: "somebody"})
+    tags.update(
+        {254: 2, 270: "a letter", 285: "page one", 297: (0, 28), 306: "2001:02:03 04:05:06", 315: "somebody"}
+    )
     page = Image.fromarray(GRAY8 > 99) if compression == "group4" else Image.fromarray(GRAY8)
     result, _ = round_trip(encoded(page, "TIFF", compression=compression, tiffinfo=tags))
     kept = result.tag_v2  # type: ignore[attr-defined]
-    for number in (270, 285, 306, 315):
+    for number in (254, 270, 285, 306, 315):
         assert kept[number] == tags[number]
-    assert kept.get(297, (0, 28)) == (0, 28)
+    # Pillow writes no number of a page through libtiff, neither here nor into the test's own input.
+    assert kept.get(297) == ((0, 28) if compression == "raw" else None)
 
 
 def test_thumbnails_are_no_pages() -> None:
