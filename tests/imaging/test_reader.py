@@ -236,7 +236,7 @@ def test_what_describes_a_page_is_never_rubbish(compression: str) -> None:
     kept = result.tag_v2  # type: ignore[attr-defined]
     for number in (254, 270, 285, 306, 315):
         assert kept[number] == tags[number]
-    # Pillow writes no number of a page through libtiff, neither here nor into the test's own input.
+    # Through libtiff Pillow writes rubbish for the number of a page, so there it is left out.
     assert kept.get(297) == ((0, 28) if compression == "raw" else None)
 
 
