@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -52,13 +53,20 @@ GRAY = ("1", "L", "LA")
 MB = 1 << 20
 
 
-def draw(path: Path, mode: str, side: int, options: dict[str, Any]) -> Path:
+def drawn(path: Path, mode: str, side: int, options: dict[str, Any]) -> Path:
+    """Draw a page in another process: the memory that this one takes would count for those it starts."""
+    process = multiprocessing.get_context("fork").Process(target=draw, args=(path, mode, side, options))
+    process.start()
+    process.join()
+    return path
+
+
+def draw(path: Path, mode: str, side: int, options: dict[str, Any]) -> None:
     """Write a page of one tone."""
     image = Image.new(mode, (side, side), TONES[mode])
     if mode == "P":
         image.putpalette([value for index in range(256) for value in (index, 255 - index, index // 2)])
     image.save(path, **options)
-    return path
 
 
 def peak(path: Path, model: str, *more: str) -> float:
@@ -79,12 +87,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    Image.MAX_IMAGE_PIXELS = None
     parser.add_argument("--megapixels", type=float, default=36.0, metavar="N")
     parser.add_argument("--model", default="general", metavar="NAME|FILE")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="formats, such as webp jp2")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     given = parser.parse_args()
-    Image.MAX_IMAGE_PIXELS = None
     side = round((given.megapixels * 1e6) ** 0.5)
     pixels = side**2
     goal = 500 + 12 * pixels / MB
@@ -92,11 +100,11 @@ def main() -> None:
     print("| page | file | in gray | in colour |\n| --- | --- | --- | --- |")
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        base = peak(draw(Path(folder, "small.png"), "L", 300, {}), given.model)
+        base = peak(drawn(Path(folder, "small.png"), "L", 300, {}), given.model)
         for ending, mode, options in PAGES:
             if given.only and ending not in given.only:
                 continue
-            path = draw(Path(folder, f"page.{ending}"), mode, side, options)
+            path = drawn(Path(folder, f"page.{ending}"), mode, side, options)
             size = path.stat().st_size
             told = []
             for color in (False, True):
