@@ -66,15 +66,26 @@ def _mask(how: int, signals: Collection[int]) -> Collection[int]:
     return () if _sigmask is None else _sigmask(how, signals)
 
 
+_VANISHED = 100
+"""How often a folder may be missing although the one above it is there."""
+
+
 def make_folders(folder: str) -> None:
     """Make a folder and those above it, which may be deeper than Python's calls; another may be first."""
-    missing = []
+    missing: list[str] = []
+    vanished = 0
     while folder:
         try:
             os.mkdir(folder)  # noqa: PTH102 - faster
         except FileNotFoundError:
+            above = os.path.dirname(folder)  # noqa: PTH120 - a string already
+            if not above or os.path.isdir(above):  # noqa: PTH112 - likewise
+                # Somebody has just made the folder above, or taken ours away; or it takes none, as /proc.
+                vanished += 1
+                if vanished > _VANISHED:
+                    raise
             missing.append(folder)
-            folder = os.path.dirname(folder)  # noqa: PTH120 - a string already
+            folder = above or folder
             continue
         except FileExistsError:
             if not os.path.isdir(folder):  # noqa: PTH112 - a string already
@@ -88,11 +99,15 @@ def _create(destination: Path, ending: str = "") -> tuple[str, int]:
     folder, name = os.path.split(destination)
     # Long names leave no room for more: the temporary one is cut, as its uniqueness is in the token.
     short = os.fsencode(name)[:100].decode(errors="ignore")
+    vanished = 0
     while True:
         path = os.path.join(folder, f".{short}.{_RUN}-{os.urandom(6).hex()}{SUFFIX}{ending}")  # noqa: PTH118 - faster
         try:
             number = os.open(path, _NEW, 0o666)
         except FileNotFoundError:
+            vanished += 1
+            if vanished > _VANISHED:  # as in /proc, which takes no files
+                raise
             make_folders(folder)
             continue
         # Between creating and locking it, a run that tidies up may have taken it for a dead one's.

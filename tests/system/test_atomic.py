@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,12 @@ def test_what_may_be_another_machines_is_kept_for_a_day(tmp_path: Path) -> None:
     assert atomic.sweep([tmp_path], alone=False) == 1
     left.write_bytes(b"half")
     assert atomic.sweep([tmp_path]) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has such a folder")
+def test_a_folder_that_takes_no_files_or_folders_is_an_error() -> None:
+    """In /proc, whatever one makes is missing, although the folder is there."""
+    with pytest.raises(FileNotFoundError):
+        atomic.make_folders("/proc/nope/deeper")
+    with pytest.raises(FileNotFoundError), atomic.replacing(Path("/proc/nope.png")) as file:
+        file.write(b"lost")
