@@ -15,19 +15,22 @@ is not certain.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import similar
 import strides
 from machine import describe
 
 from denoiser.noise import parse
-from denoiser.training import recipes
+from denoiser.training import crops, recipes
 from denoiser.training.datasets import EPOCH, dataset_for
 from denoiser.training.evaluation import figure, look
 from denoiser.training.plan import DataRequest, Plan
@@ -35,6 +38,7 @@ from denoiser.training.run import train_network
 from denoiser.weights import modelfile, store
 from denoiser.weights.architectures import Config, make_config
 
+SIMILAR = "the most similar places"
 SHAPES: dict[str, dict[str, Any]] = {
     "as chosen": {},
     "as in 0.1": {"window": 4, "groups": 1, "token_hidden": 96, "blocks": 4, "channel_hidden": 192},
@@ -50,6 +54,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "128 channels, 5 blocks": {"channels": 128, "groups": 16, "blocks": 5, "channel_hidden": 128},
     "with context": {"context": 2},
     "with additive constants": {"use_bias": True},
+    SIMILAR: similar.SHAPE,
 }
 NOISES = (
     *(f"gaussian:sigma={sigma / 255:.4f}" for sigma in (15, 25, 50)),
@@ -128,7 +133,7 @@ def _trained(name: str, photographs: Path, patches: int, precision: str) -> dict
     recipe = dataclasses.replace(
         recipes.RECIPES["general"], config={"use_bias": False, **SHAPES[name]}, levels=NOISES
     )
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, _cutting(name):
         plan = Plan(
             recipe,
             Path(place, "explored.keras"),
@@ -140,6 +145,18 @@ def _trained(name: str, photographs: Path, patches: int, precision: str) -> dict
     each = [row["output_db"] for row in card["figures"]]
     config = make_config("PatchAutoencoder", recipe.arguments)
     return _row(name, config, card["patches"], card["validation"]["output_db"], each)
+
+
+@contextlib.contextmanager
+def _cutting(name: str) -> Iterator[None]:
+    """Have patches come with the planes of their shape."""
+    before = crops.cut
+    if name == SIMILAR:
+        crops.cut = similar.cut
+    try:
+        yield
+    finally:
+        crops.cut = before
 
 
 def _row(name: str, config: Config, patches: int, everything: float, each: list[float]) -> dict[str, Any]:
