@@ -29,12 +29,16 @@ _FEW = 5
 _SIDE, _MOST_PAIRS = 48, 300
 _CLOSER, _SMOOTHER = 0.05, 0.8
 _LEAST_NOISE = 0.5 / 255
+_WHITER = 0.02
 
 Pair = tuple[Floats, Floats]
 
 
-def of_pairs(pairs: Sequence[Pair]) -> list[str]:
+def of_pairs(pairs: Sequence[Pair], *, pages: bool = False) -> list[str]:
     """Return sentences on pairs, noisy and clean, that may not be meant so.
+
+    pages: whether they are scans of pages. A dirty scan is often softer than its clean original, but its
+    paper is darker.
 
     Raises ImagesError if most noisy images resemble the clean image of another pair more than their own.
     """
@@ -56,6 +60,11 @@ def of_pairs(pairs: Sequence[Pair]) -> list[str]:
         texts.append(
             f"The noisy images are {psnr(error):.1f} dB from the clean ones, which is far. Are these pairs?"
         )
+    if pages:
+        paper = [float(np.mean([np.median(pair[half]) for pair in pairs])) for half in (0, 1)]
+        if paper[0] > paper[1] + _WHITER:
+            texts.append("The noisy pages are whiter than the clean ones. Are the two folders swapped?")
+        return texts
     rough = [_roughness([pair[half] for pair in pairs]) for half in (0, 1)]
     if rough[1] > _LEAST_NOISE and rough[0] < _SMOOTHER * rough[1]:
         texts.append("The noisy images are smoother than the clean ones. Are the two folders swapped?")

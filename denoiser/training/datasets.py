@@ -263,7 +263,7 @@ def _add_own(tiles: _Tiles, plan: Plan, data: Path) -> None:
     taught, kept = _split(pairs, plan.data.validation)
     tiles.own = len(kept)
     tiles.kept.append(f"{len(kept):,} of {len(pairs):,} {'pairs' if paired else 'images'}")
-    tiles.warnings += cautions.of_pairs(pairs) if paired else []
+    tiles.warnings += cautions.of_pairs(pairs, pages=recipe.dirt) if paired else []
     dirty = recipe.dirt and not paired
     tiles.learnt.append(
         (_tiles(recipe, taught, recipe.augmentation, dirty=dirty), 1.0 - recipe.generated_share)

@@ -48,6 +48,22 @@ def test_pairs_far_apart_are_asked_about() -> None:
     assert any("dB from the clean ones" in text and "Are these pairs?" in text for text in texts)
 
 
+def test_scans_may_be_softer_than_their_clean_pages_but_not_whiter() -> None:
+    rng = np.random.default_rng(0)
+    ink = [np.where(rng.random((64, 64)) < 0.1, 0.3, 0.95) for _ in range(12)]
+    sharp = [np.asarray(page + rng.normal(0, 0.01, page.shape), np.float32) for page in ink]
+    moves = ((0, 0), (0, 1), (1, 0), (1, 1))
+    soft = [
+        np.asarray(0.1 + 0.8 * np.mean([np.roll(page, move, (0, 1)) for move in moves], axis=0), np.float32)
+        for page in sharp
+    ]
+    assert "smoother" in cautions.of_pairs(pairs(soft, sharp))[-1]
+    assert cautions.of_pairs(pairs(soft, sharp), pages=True) == []
+    assert cautions.of_pairs(pairs(sharp, soft), pages=True) == [
+        "The noisy pages are whiter than the clean ones. Are the two folders swapped?"
+    ]
+
+
 def test_swapped_folders_are_asked_about() -> None:
     assert cautions.of_pairs(pairs(CLEAN, noisy(0.05))) == [
         "The noisy images are smoother than the clean ones. Are the two folders swapped?"
