@@ -214,7 +214,11 @@ class Cluster:
 
     def _broadcast(self, function: Any, *arguments: Any) -> Iterator[tuple[str, Any]]:
         """Call a function on each worker; yields addresses, with results or exceptions."""
-        yield from self._client.run(function, *arguments, on_error="return").items()
+        try:
+            answers = self._client.run(function, *arguments, on_error="return")
+        except (OSError, TimeoutError) as error:
+            raise gone() from error
+        yield from answers.items()
 
     # --- prepare ---
 
@@ -244,6 +248,8 @@ class Cluster:
         try:
             self._client.register_plugin(delivery, name=delivery.name)
         except Exception as error:
+            if self.lost:
+                raise gone() from error
             raise ClusterError(f"The workers can't be set up: {first_line(error)}.") from error
         self._closing.callback(self._forget, delivery.name)
         for worker, answer in self._broadcast(cluster_worker.check, self._run):

@@ -164,6 +164,40 @@ def test_a_scheduler_that_is_lost_ends_the_run_which_goes_on_later(
     same(tmp_path / "one", tmp_path / "o")
 
 
+PREPARED = """
+import os, time
+from pathlib import Path
+from denoiser import hookimpl
+begun = Path({here!r}) / f"loaded-{{os.getpid()}}"
+begun.touch()
+while len(list(begun.parent.glob("loaded-*"))) > 1:  # on the worker: the other is the run itself
+    time.sleep(0.1)
+@hookimpl
+def preprocess(image, page):
+    pass
+"""
+
+
+def test_a_scheduler_that_is_lost_while_workers_are_prepared_is_one_line(
+    digits: Path, model: Path, tmp_path: Path, empty: Dask
+) -> None:
+    empty.work()
+    slow = tmp_path / "prepared.py"
+    slow.write_text(PREPARED.format(here=str(tmp_path)))
+    arguments = (digits, "--out", tmp_path / "o", "--model", model, "--plugin", slow)
+    process = subprocess.Popen(
+        command(*arguments, "--cluster", empty.address), stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: len(list(tmp_path.glob("loaded-*"))) > 1, process)
+    empty.scheduler.kill()
+    told = process.communicate(timeout=120)[1]
+    for path in tmp_path.glob("loaded-*"):
+        path.unlink()  # the worker may end
+    assert process.returncode == 3, told
+    assert told.splitlines()[-1] == "Error: The cluster is gone. The same command goes on from here."
+    assert not tree(tmp_path / "o")
+
+
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     until = time.monotonic() + 90
     while not condition():
