@@ -51,7 +51,7 @@ _PIXELS_A_BYTE: dict[str | None, int] = {
 }
 """More pixels than one byte of a file can stand for, by format or TIFF compression; others know no limit."""
 
-_BYTES_A_PIXEL = {"JPEG2000": (19, 48), "WEBP": (20, 35), "GIF": (12, 36)}
+_BYTES_A_PIXEL = {"JPEG2000": (19, 50), "WEBP": (20, 35), "GIF": (12, 36)}
 _BYTES_ELSE, _BYTES_OF_ALPHA = (12, 31), 5
 """Memory that a page takes to be read, cleaned and written, in gray and in colour: these codecs need more.
 

@@ -40,6 +40,9 @@ TASK_SECONDS = 5.0
 FIRST_BYTES = 1 << 20
 """Size of a task before it is known how fast the workers are."""
 
+DRAIN_SECONDS = 0.05
+"""How often a run that is being stopped looks what has been finished."""
+
 AHEAD = 3
 """Tasks in flight for each thread of the workers: none of them waits for this process."""
 
@@ -155,8 +158,22 @@ class ClusterPool:
                     raise gone() from None
                 continue
             if key in self._in_flight:
-                self._take(*self._in_flight.pop(key), alone=alone)
+                self._settle(key, alone=alone)
                 return
+
+    def _settle(self, key: str, *, alone: bool = False) -> None:
+        """Take what has become of a task. Ctrl-C may come meanwhile: then the task can be taken once more."""
+        future, chunk = self._in_flight[key]
+        try:
+            self._take(future, chunk, alone=alone)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            del self._in_flight[key]
+            future.release()
+            raise
+        del self._in_flight[key]
+        future.release()
 
     def _take(self, future: Any, chunk: Chunk, *, alone: bool = False) -> None:
         """Take what has become of a task. Nobody asks for its state, which may be lost with its worker."""
@@ -185,8 +202,6 @@ class ClusterPool:
             raise ClusterError(
                 f"A worker failed: {type(error).__name__}: {first_line(error)}.", AGAIN
             ) from error
-        finally:
-            future.release()
         self._cutter.measured(chunk, seconds)
         self._finished += zip(chunk.numbers, outcomes, strict=False)  # fewer where the run is being stopped
 
@@ -223,14 +238,14 @@ class ClusterPool:
         self._suspects.clear()
         self._cluster.stop()
         until = time.monotonic() + PATIENCE_SECONDS
-        while self._in_flight and (left := until - time.monotonic()) > 0:
-            try:
-                key = self._done.get(timeout=left)
-            except queue.Empty:
-                break
-            if key in self._in_flight:
+        while self._in_flight and time.monotonic() < until:
+            # Not by the queue: Ctrl-C may have come when a task had been taken from it, and not settled.
+            done = [key for key, (future, _) in self._in_flight.items() if future.done()]
+            for key in done:
                 with contextlib.suppress(DenoiserError):
-                    self._take(*self._in_flight.pop(key))
+                    self._settle(key)
+            if not done:
+                time.sleep(DRAIN_SECONDS)
 
 
 def _folder(job: Job) -> str:

@@ -8,17 +8,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from denoiser.pipeline import cluster
-from denoiser.pipeline.cluster_pool import TASK_BYTES, TASK_FILES, Cutter
+from denoiser.pipeline.cluster_pool import TASK_BYTES, TASK_FILES, ClusterPool, Cutter
+from denoiser.pipeline.outcomes import Outcome
 from denoiser.pipeline.plan import Job
+from denoiser.pipeline.pool import Chunk
 from tests.helpers import fakes
 from tests.helpers.command import Denoise
 from tests.helpers.dask import Dask, dask
@@ -162,6 +164,61 @@ def test_a_scheduler_that_is_lost_ends_the_run_which_goes_on_later(
     assert run(*arguments).returncode == 0
     assert run(digits, "--out", tmp_path / "one", "--model", model).returncode == 0
     same(tmp_path / "one", tmp_path / "o")
+
+
+class _Future:
+    """A task that is done; Ctrl-C comes while its result is asked for the first time."""
+
+    key = "task"
+
+    def __init__(self) -> None:
+        self.asked = self.released = 0
+
+    def add_done_callback(self, call: Callable[[_Future], None]) -> None:
+        call(self)
+
+    def done(self) -> bool:
+        return True
+
+    def result(self) -> tuple[list[Outcome], float]:
+        self.asked += 1
+        if self.asked == 1:
+            raise KeyboardInterrupt
+        assert not self.released
+        return [Outcome(), Outcome()], 0.1
+
+    def release(self) -> None:
+        self.released += 1
+
+
+class _Cluster:
+    """A cluster of one thread, as far as a pool sees it."""
+
+    threads, due, lost = 1, False, False
+
+    def __init__(self) -> None:
+        self.future = _Future()
+
+    def look(self) -> set[str]:
+        return {"worker"}
+
+    def submit(self, jobs: Sequence[Job]) -> _Future:
+        return self.future
+
+    def stop(self) -> None:
+        pass
+
+
+def test_ctrl_c_while_a_result_is_received_loses_nothing(tmp_path: Path) -> None:
+    """The worker has put its files already: what is not told would not be recorded."""
+    jobs = [Job(tmp_path / f"{each}.png", tmp_path / f"o{each}.png", f"{each}.png") for each in range(2)]
+    fake = _Cluster()
+    pool = ClusterPool(cast("Any", fake), Cutter(iter(jobs), 1))
+    pool.submit(Chunk(0, tuple(jobs)))
+    with pytest.raises(KeyboardInterrupt):
+        next(pool.outcomes())
+    assert [number for number, _ in pool.close()] == [0, 1]
+    assert fake.future.released == 1
 
 
 PREPARED = """
