@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import time
@@ -36,7 +37,11 @@ class Seen:
         import obstore
 
         names = [each["path"] for page in obstore.list(self.store) for each in page]
-        return {name: bytes(obstore.get(self.store, name).bytes()) for name in names}
+        found = {}
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):  # a run that goes on has removed its probe meanwhile
+                found[name] = bytes(obstore.get(self.store, name).bytes())
+        return found
 
     def images(self) -> dict[str, bytes]:
         return {name: content for name, content in self.all().items() if ".denoise/" not in name}
