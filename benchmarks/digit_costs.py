@@ -175,7 +175,8 @@ def look(results: Path, arguments: Sequence[str]) -> None:
     from denoiser.commands.run_progress import RunProgress
     from denoiser.imaging import open as opening
     from denoiser.imaging import small_png, writer
-    from denoiser.inference import auto, denoiser, patches
+    from denoiser.inference import auto, patches
+    from denoiser.inference.reconstruction import Reconstruction
     from denoiser.pipeline import pipeline, process_pool, record
     from denoiser.system import atomic
 
@@ -197,9 +198,9 @@ def look(results: Path, arguments: Sequence[str]) -> None:
     probe("decode", small_png, "decode")
     items("decode", small_png.PlainFile, "pages")
     probe("fit", patches, "wholes_from_images")
-    items("fit", denoiser.Denoiser, "_finish_wholes")
+    items("fit", Reconstruction, "_finish_wholes")
     probe("gate", auto, "glyphs_among")
-    probe("second opinion", denoiser.Denoiser, "_picture_patches")
+    probe("second opinion", Reconstruction, "_picture_patches")
     probe("encode", writer, "_small_png")
     probe("create", atomic, "_create")
     probe("lock", atomic, "lock")
@@ -218,13 +219,13 @@ def look(results: Path, arguments: Sequence[str]) -> None:
     probe("tell and count", RunProgress, "told")
     probe("tell and count", telling.Telling, "tell")
 
-    network = denoiser.Denoiser._reconstruct
+    network = Reconstruction._reconstruct
 
     def reconstruct(own: Any, name: str, patches: Any) -> Any:
         work = "network product" if name == auto.GLYPHS else "second opinion"
         return clock.timed(work, network)(own, name, patches)
 
-    put(denoiser.Denoiser, "_reconstruct", reconstruct)
+    put(Reconstruction, "_reconstruct", reconstruct)
     unpack, serve, begin = process_pool._unpacked, process_pool._serve, record.Record.begin
 
     def unpacked(packed: Any) -> Any:

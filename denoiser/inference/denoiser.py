@@ -1,4 +1,4 @@
-"""Arrays in, clean arrays out: the models, the choice between them, and the plugins around them.
+"""Arrays in, clean arrays out: the models, and the plugins around them.
 
 The command line and the Python API both end here. A `Denoiser` loads once and is used often, from any number
 of threads.
@@ -7,35 +7,30 @@ of threads.
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from denoiser._types import PATCH, Floats
-from denoiser.errors import ModelError, UsageError
-from denoiser.inference import auto, document, patches
-from denoiser.inference.engine import Engine, EngineFacts, may_need_keras, open_engine
+from denoiser.errors import UsageError
+from denoiser.inference import auto, document
+from denoiser.inference.engine import Engine, EngineFacts
+from denoiser.inference.engines import Engines
 from denoiser.inference.patches import Size
 from denoiser.inference.precision import require_bfloat16_network
+from denoiser.inference.reconstruction import Cleaned, Mode, Reconstruction, Tick
 from denoiser.page import Page
 from denoiser.planes import channels_of, joined
 from denoiser.plugins.manager import Plugins, load
 from denoiser.system.hardware import cores
-from denoiser.weights import store
-from denoiser.weights.architectures import MixerConfig
 from denoiser.weights.modelfile import ModelFile
 
-Mode = Literal["whole", "tile"]
 Result = TypeVar("Result")
-Tick = Callable[[int, int], object]
-"""Told how many patches are reconstructed, and of how many."""
-
 
 PIXELS = 4
 """Version of the computation from input to output. An output made by another version is not up to date."""
@@ -45,23 +40,6 @@ QUALITIES: Mapping[str, int] = {"fast": 21, "balanced": 11, "best": 5}
 
 None is a multiple of 4: there the borders of all patches' tokens coincide. See `benchmarks/strides.py`.
 """
-
-
-@dataclass(frozen=True)
-class Cleaned:
-    """A cleaned image.
-
-    Attributes:
-        pixels: float32 (H, W) or (H, W, 3) in 0..1.
-        model: Name of the model that cleaned it.
-        reduced: Whether the model saw an image of more than 28x28 pixels as 28x28.
-        concerns: What the user should know of the result, one sentence each, without a full stop.
-    """
-
-    pixels: Floats
-    model: str
-    reduced: bool = False
-    concerns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,12 +111,10 @@ class Denoiser:
             raise UsageError(f"stride is {stride}; it must be 1 to {PATCH}.")
         if not 0.0 <= strength <= 1.0:
             raise UsageError(f"strength is {strength}; it must be 0 to 1.")
-        self._mode = mode
-        self._size: Size = size
-        self._stride = QUALITIES[quality] if stride is None else stride
-        self._strength = strength
+        self.plugins = _chain(plugins)
+        self.plugins.configure(plugin_options or {})
         self.jobs = jobs or cores()
-        self._settings: dict[str, Any] = {
+        settings = {
             "engine": engine,
             "device": device,
             "jobs": jobs,
@@ -146,89 +122,60 @@ class Denoiser:
             "precision": precision,
             "patches": work,
         }
-        self._apart = False
-        self._facts: dict[str, EngineFacts] = {}
-        self._precision = precision
-        self._lock = threading.RLock()
-        self._engines: dict[str, Engine] = {}
-        self.plugins = _chain(plugins)
-        self.plugins.configure(plugin_options or {})
-        self.auto = model == auto.AUTO
-        self.models: dict[str, ModelFile] = {}
-        if isinstance(model, ModelFile):
-            self._main = model.name
-            self.models[model.name] = model
-        elif self.auto:
-            self._main = auto.PICTURES
-        else:
-            self._main = self._load(str(model)).name
+        self._engines = Engines(model, settings)
         if precision == "bfloat16" and not self.auto:
-            require_bfloat16_network(self._load(self._main))
+            require_bfloat16_network(self._engines.model())
+        stride = QUALITIES[quality] if stride is None else stride
+        self._reconstruction = Reconstruction(self._engines, mode, size, stride, strength)
+        self._decides = {
+            "mode": mode,
+            "size": size,
+            "stride": stride,
+            "strength": strength,
+            "precision": precision,
+        }
 
-    def _load(self, name: str) -> ModelFile:
-        """Read a model by name or file, once."""
-        with self._lock:
-            if name not in self.models:
-                # With "auto", one of the two models may never be used, and unpacking takes time.
-                model = store.load(name, unpack=not self.auto)
-                self.models[name] = self.models[model.name] = model
-            return self.models[name]
+    @property
+    def auto(self) -> bool:
+        """Whether each picture's model is chosen."""
+        return self._engines.auto
+
+    @property
+    def models(self) -> dict[str, ModelFile]:
+        """The models that were read, by name and by the name of the file."""
+        return self._engines.models
 
     def engine(self, name: str | None = None) -> Engine:
         """Return the engine of a model, opened on first use; None is the one for pictures or the only one."""
-        name = name or self._main
-        with self._lock:
-            if name not in self._engines:
-                self._engines[name] = open_engine(self._load(name), **self._settings)
-            return self._engines[name]
+        return self._engines.engine(name)
 
     def keep_apart(self) -> None:
         """Open no engine here whose library starts threads, so that this process can be forked.
 
         Call it before an engine is open. The processes that are forked open theirs when they need one.
         """
-        self._apart = True
-
-    def _probed(self, name: str) -> Engine | EngineFacts:
-        """Open the engine of a model, or have another process do so."""
-        with self._lock:
-            model = self._load(name)
-            if not self._apart or not may_need_keras(model, **self._settings):
-                return self.engine(name)
-            if name not in self._facts:
-                from denoiser.inference.engine_apart import facts_of
-
-                facts = facts_of(model, partial(open_engine, **self._settings))
-                if facts.name == "numpy":  # no GPU was found
-                    self._settings.update(engine="numpy", device="cpu")
-                    return self.engine(name)
-                self._facts[name] = facts
-            return self._facts[name]
+        self._engines.keep_apart()
 
     def engines(self) -> list[Engine | EngineFacts]:
         """Open the engines of all models that may be used; see `keep_apart`."""
-        return [self._probed(name) for name in (auto.NETWORKS if self.auto else (self._main,))]
-
-    def limit(self, jobs: int | None) -> None:
-        """Compute on at most so many threads from now on, in the engines that are open; None: on all."""
-        for engine in self._engines.values():
-            engine.jobs = min(jobs or self.jobs, self.jobs)
+        return [self._engines.probed(name) for name in self._engines.names]
 
     def probe(self) -> Engine | EngineFacts:
         """Open an engine to see that it can be, with "auto" the smaller one; raises as `Denoiser` does."""
-        return self._probed(auto.GLYPHS if self.auto else self._main)
+        return self._engines.probed(self._engines.names[0])
+
+    def limit(self, jobs: int | None) -> None:
+        """Compute on at most so many threads from now on, in the engines that are open; None: on all."""
+        self._engines.limit(min(jobs or self.jobs, self.jobs))
 
     @property
     def card(self) -> Mapping[str, Any]:
         """The card of the model for pictures, or of the only one."""
-        return self._load(self._main).card
+        return self._engines.model().card
 
     def close(self) -> None:
         """Free the engines; using it again opens them again."""
-        with self._lock:
-            for engine in self._engines.values():
-                engine.close()
-            self._engines.clear()
+        self._engines.close()
 
     def __enter__(self) -> Denoiser:
         return self
@@ -239,15 +186,10 @@ class Denoiser:
     @cached_property
     def signature(self) -> dict[str, Any]:
         """Everything that decides the pixels, for telling whether an output is up to date."""
-        names = auto.NETWORKS if self.auto else (self._main,)
         return {
             "pixels": PIXELS,
-            "models": [self._load(name).digest for name in names],
-            "mode": self._mode,
-            "size": self._size,
-            "stride": self._stride,
-            "strength": self._strength,
-            "precision": self._precision,
+            "models": [self._engines.model(name).digest for name in self._engines.names],
+            **self._decides,
             "plugins": self.plugins.signature,
         }
 
@@ -352,8 +294,8 @@ class Denoiser:
         """Whether colour pages are cleaned by their luma alone."""
         if self.auto:
             return False
-        model = self._load(self._main)
-        return document.is_for_paper(model) and (self._mode or model.mode) == "tile"
+        model = self._engines.model()
+        return document.is_for_paper(model) and not self._reconstruction.is_whole(model)
 
     def _postprocessed(
         self, pixels: Floats, page: Page, prepared: _Prepared | Exception, cleaned: Iterator[Cleaned]
@@ -378,163 +320,8 @@ class Denoiser:
     def clean(
         self, images: Sequence[Floats], *, channels: Sequence[int] = (), tick: Tick | None = None
     ) -> list[Cleaned]:
-        """Clean float32 (H, W) images in 0..1 without plugins; small ones share batches.
-
-        channels: how many consecutive images are the channels of one picture, for each picture; without it,
-        each image is a picture. The channels of a picture go to the same model.
-        tick: see `clean_page`.
-        """
-        results: list[Cleaned | None] = [None] * len(images)
-        if self.auto:
-            small = auto.small_enough(images)
-            self._glyphs(images, small, results, channels or [1] * len(images))
-        rest = [index for index, result in enumerate(results) if result is None]
-        if rest:
-            model = self._load(self._main)
-            if (self._mode or model.mode) == "whole":
-                self._whole(images, rest, results, model)
-            else:
-                self._tiled(images, rest, results, model, tick)
-        return [result for result in results if result is not None]
-
-    def _glyphs(
-        self,
-        images: Sequence[Floats],
-        indices: list[int],
-        results: list[Cleaned | None],
-        channels: Sequence[int],
-    ) -> None:
-        """Clean the pictures that look like glyphs with the glyph model; the results of others stay None."""
-        if not indices:
-            return
-        model = self._load(auto.GLYPHS)
-        given, wholes = patches.wholes_from_images([images[index] for index in indices])
-        reconstructed = self._reconstruct(auto.GLYPHS, given)
-        found = auto.glyphs_among(images, indices, given, reconstructed, self._picture_patches)
-        glyphs = auto.whole_pictures(found, channels)
-        if self._mode == "tile":
-            self._tiled(images, glyphs, results, model)
-            return
-        chosen = set(glyphs)
-        finished = self._finish_wholes(given, wholes, reconstructed, model)
-        for index, result in zip(indices, finished, strict=True):
-            if index in chosen:
-                results[index] = result
-
-    def _picture_patches(self, given: Floats) -> Floats:
-        """Reconstruct whole images of 28x28, (N, 28, 28), by the model for pictures."""
-        model = self._load(auto.PICTURES)
-        context = model.config.context
-        seen = np.stack([patches.with_context(patch, context) for patch in given])
-        return np.clip(self._patches(seen, model), 0.0, 1.0)
-
-    def _whole(
-        self, images: Sequence[Floats], indices: list[int], results: list[Cleaned | None], model: ModelFile
-    ) -> None:
-        chosen = [images[index] for index in indices]
-        fitted, wholes = patches.wholes_from_images(chosen, darken=model.kind == "Autoencoder")
-        context = model.config.context
-        given = np.stack([patches.with_context(patch, context) for patch in fitted])
-        reconstructed = self._reconstruct(model.name, given)
-        finished = self._finish_wholes(fitted, wholes, reconstructed, model)
-        for index, result in zip(indices, finished, strict=True):
-            results[index] = result
-
-    def _finish_wholes(
-        self, given: Floats, wholes: Sequence[patches.Whole], reconstructed: Floats, model: ModelFile
-    ) -> Iterator[Cleaned]:
-        """Blend patches (N, 28, 28) with their reconstructions, in place; yields the images of both."""
-        blended = self._blend(given, reconstructed)
-        # A sigmoid never quite reaches 0 or 1: an image of one tone is its own best reconstruction.
-        flat = given.max(axis=(1, 2)) == given.min(axis=(1, 2))
-        blended[flat] = given[flat]
-        for patch, whole in zip(blended, wholes, strict=True):
-            reduced = max(whole.shape) > PATCH
-            yield Cleaned(patches.whole_to_image(patch, whole, self._size), model.name, reduced)
-
-    def _blend(self, image: Floats, result: Floats) -> Floats:
-        """Blend a reconstruction with its image, in place: a large page is in memory no more than twice."""
-        np.clip(result, 0.0, 1.0, out=result)  # before it is blended: more than white must not whiten grays
-        if self._strength != 1.0:
-            np.subtract(result, image, out=result)
-            np.multiply(result, np.float32(self._strength), out=result)
-            np.add(image, result, out=result)
-        return np.clip(result, 0.0, 1.0, out=result)
-
-    def _tiled(
-        self,
-        images: Sequence[Floats],
-        indices: list[int],
-        results: list[Cleaned | None],
-        model: ModelFile,
-        tick: Tick | None = None,
-    ) -> None:
-        """Large images go band by band; the patches of small ones share a batch."""
-        context = model.config.context
-        waiting: list[tuple[int, patches.Grid]] = []
-        grids = {index: patches.grid(images[index].shape, self._stride) for index in indices}
-        of, ticked = sum(grid.patches for grid in grids.values()), 0
-
-        def reconstruct(given: Floats) -> Floats:
-            nonlocal ticked
-            result = self._patches(given, model)
-            ticked = min(of, ticked + len(given))  # where bands overlap, some are computed twice
-            if tick is not None:
-                tick(ticked, of)
-            return result
-
-        def compute() -> None:
-            cut = [patches.split(images[index], grid, slice(None), context) for index, grid in waiting]
-            done = reconstruct(np.concatenate(cut))
-            start = 0
-            for index, grid in waiting:
-                own = done[start : start + grid.patches]
-                start += grid.patches
-                merged = patches.OverlapAdd(grid).add(own)[1]
-                results[index] = self._finish_tiled(images[index], merged, model)
-            waiting.clear()
-
-        for index, grid in grids.items():
-            if grid.counts[0] > grid.band_rows or grid.counts[1] > patches.STRIP_PATCHES:
-                merged = patches.tile(images[index], grid, reconstruct, context)
-                results[index] = self._finish_tiled(images[index], merged, model)
-                continue
-            waiting.append((index, grid))
-            if sum(grid.patches for _, grid in waiting) >= patches.BAND_PATCHES:
-                compute()
-        if waiting:
-            compute()
-
-    def _finish_tiled(self, image: Floats, merged: Floats, model: ModelFile) -> Cleaned:
-        if not document.is_for_paper(model):
-            return Cleaned(self._blend(image, merged), model.name)
-        pixels = self._blend(image, document.whiten(merged))
-        return Cleaned(pixels, model.name, concerns=document.concerns(image, pixels))
-
-    def _reconstruct(self, name: str, given: Floats) -> Floats:
-        """Reconstruct patches with a model's engine; ModelError if the result is not finite."""
-        result = self.engine(name).reconstruct(given)
-        # The sum is finite only if every value is.
-        if not np.isfinite(result.sum()):
-            raise ModelError(
-                f"{self._load(name).path} gives values that are not finite: its weights are far too large.",
-                "Use another copy of it, or train a new one with: denoise train",
-            )
-        return result
-
-    def _patches(self, given: Floats, model: ModelFile) -> Floats:
-        """Reconstruct patches; where a model predicts a residual, a patch of one tone has none."""
-        config = model.config
-        if not (isinstance(config, MixerConfig) and config.residual and config.center):
-            return self._reconstruct(model.name, given)
-        own = patches.own(given)
-        textured = own.max(axis=(1, 2)) != own.min(axis=(1, 2))
-        if textured.all():
-            return self._reconstruct(model.name, given)
-        result = own.copy()
-        if textured.any():
-            result[textured] = self._reconstruct(model.name, given[textured])
-        return result
+        """Clean float32 (H, W) images in 0..1 without plugins; see `Reconstruction.clean`."""
+        return self._reconstruction.clean(images, channels=channels, tick=tick)
 
 
 def _handed_out(results: list[Cleaned]) -> Iterator[Cleaned]:

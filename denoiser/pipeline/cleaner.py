@@ -28,7 +28,8 @@ from denoiser.imaging.open import open_builtin, open_image
 from denoiser.imaging.picture import Picture
 from denoiser.imaging.source import Source
 from denoiser.inference import noise_level
-from denoiser.inference.denoiser import Cleaned, Denoiser
+from denoiser.inference.denoiser import Denoiser
+from denoiser.inference.reconstruction import Cleaned
 from denoiser.pipeline.comparison import Comparisons
 from denoiser.pipeline.meter import Meter, Reading
 from denoiser.pipeline.outcomes import Outcome
