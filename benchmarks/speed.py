@@ -39,7 +39,7 @@ from denoiser import generator
 from denoiser._types import Bytes
 from denoiser.inference import patches
 from denoiser.inference.denoiser import QUALITIES
-from denoiser.inference.mixer import TOGETHER
+from denoiser.inference.mixer import sizes
 from denoiser.system.hardware import cores
 from denoiser.training import mnist
 from denoiser.weights import modelfile, store
@@ -220,36 +220,36 @@ def rate(job: Callable[[], float], count: int) -> float:
 
 
 def bare_products(model: modelfile.ModelFile) -> float:
-    """Patches a second through nothing but the products, on all cores, in packs as large as the engine's."""
+    """Patches a second through nothing but the products, on all cores, arranged as the engine does."""
     config = model.config
     assert isinstance(config, MixerConfig)
     channels, groups, wide = config.channels, config.groups, config.channel_hidden
     tokens, pixels = config.tokens, config.window**2
-    together = TOGETHER[0]
+    together = sizes(config)[0]
     count = max(1, PATCHES_TIMED // together)
-    width = together * channels // groups
+    width = channels // groups
 
     def array(*shape: int) -> npt.NDArray[np.float32]:
         return np.random.default_rng(0).random(shape, dtype=np.float32)
 
     def work() -> None:
-        windows, state = array(tokens * together, pixels * config.planes), array(tokens * together, channels)
-        embed, draw = array(pixels * config.planes, channels), array(channels, pixels)
-        drawn, along = array(tokens * together, pixels), array(tokens * together, wide)
-        up, down = array(channels, wide), array(wide, channels)
-        kernels = [array(groups, outputs, inputs) for inputs, outputs in config.token_kernels.values()]
-        sizes = [kernels[0].shape[2], *(kernel.shape[1] for kernel in kernels)]
-        columns = [array(groups, size, width) for size in sizes]
+        windows, state = array(pixels * config.planes, tokens * together), array(channels, tokens * together)
+        embed, draw = array(channels, pixels * config.planes), array(pixels, channels)
+        drawn, along = array(pixels, tokens * together), array(wide, tokens * together)
+        up, down = array(wide, channels), array(channels, wide)
+        kernels = [array(groups, 1, outputs, inputs) for inputs, outputs in config.token_kernels.values()]
+        counts = [kernels[0].shape[-1], *(kernel.shape[-2] for kernel in kernels)]
+        columns = [array(groups, width, count, together) for count in counts]
         ready.wait()
         for _ in range(count):
-            np.matmul(windows, embed, out=state)
+            np.matmul(embed, windows, out=state)
             for _ in range(config.blocks):
                 for kernel, given, made in zip(kernels, columns, columns[1:], strict=False):
                     np.matmul(kernel, given, out=made)
-                np.matmul(state, up, out=along)
-                np.matmul(along, down, out=state)
+                np.matmul(up, state, out=along)
+                np.matmul(down, along, out=state)
                 state.fill(0.5)  # products of products would soon be infinite
-            np.matmul(state, draw, out=drawn)
+            np.matmul(draw, state, out=drawn)
 
     ready = threading.Barrier(cores() + 1)
     threads = [threading.Thread(target=work) for _ in range(cores())]

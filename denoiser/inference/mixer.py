@@ -1,8 +1,7 @@
 """The forward pass of a PatchAutoencoder in NumPy.
 
-`together` patches lie side by side, token by token: the state is (packs, tokens, together, channels), so
-that one product mixes the channels of a whole pack. To mix tokens, the channels of each group are gathered
-from all patches of a pack, and one product a group does them all.
+`together` patches lie side by side, value by value: the state is (channels, tokens, together). So one product
+mixes the channels of all tokens of all patches, and one a channel mixes its tokens; nothing is rearranged.
 """
 
 from __future__ import annotations
@@ -18,20 +17,30 @@ from denoiser.weights.modelfile import ModelFile
 
 Doubles = npt.NDArray[np.float64]
 
-TOGETHER = (12, 6, 4, 3, 2, 1)
-"""Sizes of a pack, the fastest first."""
+TOGETHER = (16, 8, 4, 1)
+"""How many patches may be computed together, the fastest first: what fills the lanes of a processor."""
 
 _FOLD_LIMIT = 4.0
-_FLOATS = 4 << 20
+_MOST_VALUES = 4 << 20
 _PIXELS = PATCH * PATCH
+
+
+def sizes(config: MixerConfig) -> list[int]:
+    """Those of `TOGETHER` whose buffers a network's size allows; at least the last one."""
+    each = (
+        config.tokens * (2 * config.channels + config.window**2 * (config.planes + 1))
+        + max(config.tokens * config.channel_hidden, config.token_hidden * config.channels)
+        + 2 * (config.planes + 1) * _PIXELS
+    )
+    return [size for size in TOGETHER if size * each <= _MOST_VALUES] or [TOGETHER[-1]]
 
 
 @dataclass
 class _Step:
-    """One mixing, whose result is added to the state, and then `constant`, if there is one.
+    """One mixing: v + out(max(into(v), threshold)); with no `out` it is linear, and `into` has the v in it.
 
-    With `out` the mixing is out(max(into(v), threshold)); without it, it is linear, into(v). Kernels across
-    tokens are (groups, outputs, inputs), kernels along channels (inputs, outputs).
+    Then `constant` is added, if there is one: (channels, tokens), as every constant here. Kernels across
+    tokens are (groups, 1, outputs, inputs), kernels along channels (outputs, inputs).
     """
 
     into: Floats
@@ -47,7 +56,7 @@ class Folded:
     position and the biases travel through the network once, here, instead of with every patch. On the way
     they grow, as no ReLU holds them back, and float32 would lose in them what they are added to: before they
     exceed `_FOLD_LIMIT`, they are handed to the state and begin again at nothing. `end` is what is left to
-    add to the drawn windows.
+    add to the drawn windows, (pixels, tokens).
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -55,61 +64,60 @@ class Folded:
         assert isinstance(config, MixerConfig)  # noqa: S101 - no other network gets here
         self._weights = {name: weight.astype(np.float64) for name, weight in model.weights.items()}
         self._groups = config.groups
-        self.embed, self.draw = model.weights["embed/kernel"], model.weights["draw/kernel"]
+        self.embed = _floats(self._weights["embed/kernel"].T)
+        self.draw = _floats(self._weights["draw/kernel"].T)
         self.steps: list[_Step] = []
         self.end: Floats | None = None
-        constant = self._weights["position"] if config.use_bias else None
+        constant = self._weights["position"].T if config.use_bias else None
         for block in range(config.blocks):
-            for across in (True, False):
-                step, constant = self._step(f"block{block}", constant, across=across)
+            for mix in (self._across, self._along):
+                step, constant = mix(f"block{block}", constant)
                 if constant is not None and np.abs(constant).max() > _FOLD_LIMIT:
                     step.constant = _floats(constant)
                     constant = np.zeros_like(constant)
                 self.steps.append(step)
         if constant is not None:
-            self.end = _floats(constant @ self._weights["draw/kernel"] + self._weights["draw/bias"])
+            bias = self._weights["draw/bias"][:, None]
+            self.end = _floats(self._weights["draw/kernel"].T @ constant + bias)
 
-    def _step(self, block: str, constant: Doubles | None, *, across: bool) -> tuple[_Step, Doubles | None]:
-        """Make the step across tokens or along channels; return it and the constant after it."""
-        if across and f"{block}/tokens/kernel" in self._weights:
-            kernel = self._across(f"{block}/tokens")
-            if constant is not None:
-                constant = constant + self._ungrouped(kernel @ self._grouped(constant))
-            return _Step(_floats(kernel), None, None), constant
-        way = f"{block}/{'tokens' if across else 'channels'}"
-        if across:
-            into, out = self._across(f"{way}_in"), self._across(f"{way}_out")
+    def _across(self, block: str, constant: Doubles | None) -> tuple[_Step, Doubles | None]:
+        """Make the step across tokens; return it and the constant after it."""
+        grouped = None if constant is None else constant.reshape(self._groups, -1, constant.shape[-1])
+        if f"{block}/tokens/kernel" in self._weights:
+            kernel = self._kernels(f"{block}/tokens")
+            kernel += np.eye(kernel.shape[-1])
+            after = None if grouped is None else grouped @ kernel.swapaxes(1, 2)
+            step = _Step(_floats(kernel[:, None]), None, None)
         else:
-            into, out = self._weights[f"{way}_in/kernel"], self._weights[f"{way}_out/kernel"]
+            into, out = self._kernels(f"{block}/tokens_in"), self._kernels(f"{block}/tokens_out")
+            after = threshold = None
+            if grouped is not None:
+                inner = grouped @ into.swapaxes(1, 2) + self._bias(f"{block}/tokens_in")
+                after = grouped + inner @ out.swapaxes(1, 2) + self._bias(f"{block}/tokens_out")
+                threshold = _floats(-inner)
+            step = _Step(_floats(into[:, None]), _floats(out[:, None]), threshold)
+        return step, None if after is None or constant is None else after.reshape(constant.shape)
+
+    def _along(self, block: str, constant: Doubles | None) -> tuple[_Step, Doubles | None]:
+        """Make the step along channels; return it and the constant after it."""
+        into, out = (self._weights[f"{block}/channels_{end}/kernel"].T for end in ("in", "out"))
         threshold = None
         if constant is not None:
-            into_bias, out_bias = (self._bias(f"{way}_{end}", across=across) for end in ("in", "out"))
-            if across:
-                inner = into @ self._grouped(constant) + into_bias
-                constant = constant + self._ungrouped(out @ inner + out_bias)
-            else:
-                inner = constant @ into + into_bias
-                constant = constant + inner @ out + out_bias
+            into_bias, out_bias = (
+                np.reshape(self._bias(f"{block}/channels_{end}"), (-1, 1)) for end in ("in", "out")
+            )
+            inner = into @ constant + into_bias
+            constant = constant + out @ inner + out_bias
             threshold = _floats(-inner)
         return _Step(_floats(into), _floats(out), threshold), constant
 
-    def _across(self, name: str) -> Doubles:
+    def _kernels(self, name: str) -> Doubles:
         """Turn a kernel that mixes tokens into (groups, outputs, inputs)."""
         kernel = self._weights[f"{name}/kernel"]
-        return np.swapaxes(kernel if kernel.ndim == 3 else kernel[None], 1, 2)
+        return np.swapaxes(kernel if kernel.ndim == 3 else kernel[None], 1, 2).copy()
 
-    def _bias(self, name: str, *, across: bool) -> Doubles | float:
-        bias = self._weights.get(f"{name}/bias")
-        if bias is None:
-            return 0.0
-        return bias[:, None] if across else bias
-
-    def _grouped(self, constant: Doubles) -> Doubles:
-        """(tokens, channels) as (groups, tokens, width)."""
-        return constant.reshape(len(constant), self._groups, -1).swapaxes(0, 1)
-
-    def _ungrouped(self, constant: Doubles) -> Doubles:
-        return constant.swapaxes(0, 1).reshape(constant.shape[1], -1)
+    def _bias(self, name: str) -> Doubles | float:
+        return self._weights.get(f"{name}/bias", 0.0)
 
 
 def _floats(array: Doubles) -> Floats:
@@ -122,153 +130,133 @@ class Mixer:
     def __init__(self, model: ModelFile, folded: Folded, together: int) -> None:
         config = model.config
         assert isinstance(config, MixerConfig)  # noqa: S101 - no other network gets here
-        self._folded, self._together = folded, together
-        self._planes = config.planes
-        self._token, self._window, self._margin = config.token, config.window, config.margin
-        self._side = side = config.side
-        self._groups = groups = config.groups
-        tokens, channels, pixels = config.tokens, config.channels, self._window**2
-        wide, hidden = config.channel_hidden, config.token_hidden
-        each = (
-            tokens * (3 * channels + pixels * (self._planes + 1)) + max(tokens * wide, hidden * channels)
-        ) + 4 * _PIXELS
-        # Small buffers stay in the cache of a core, and a huge network must not take all memory.
-        packs = max(1, min(TOGETHER[0], _FLOATS // each) // together)
-        self.size = packs * together
+        self._folded, self.size = folded, together
         self._residual, self._center = config.residual, config.center
         self._gain = np.float32(config.gain)
+        side, token, window = config.side, config.token, config.window
+        groups, tokens, channels = config.groups, config.tokens, config.channels
 
         def buffer(*shape: int) -> Floats:
-            return np.empty((packs, *shape), np.float32)
+            return np.zeros((*shape, together), np.float32)
 
-        span = PATCH + 2 * self._margin
-        self._framed = np.zeros((self.size, span, span, self._planes), np.float32)
-        self._own = np.empty((self.size, PATCH, PATCH), np.float32)
-        self._windows = buffer(tokens * together, pixels * self._planes)
-        self._drawn = buffer(tokens * together, pixels)
-        self._state = buffer(tokens * together, channels)
-        self._change = buffer(tokens * together, channels)
-        self._packed = buffer(groups, tokens, together * channels // groups)
-        self._mixed = buffer(groups, tokens, together * channels // groups)
+        span = PATCH + 2 * config.margin
+        framed = buffer(span, span, config.planes)
+        inner = slice(config.margin, config.margin + PATCH)
+        self._signal = framed[inner, inner]
+        # Every window as a view of the framed patches, in the order of the rows of `embed`.
+        views = np.lib.stride_tricks.sliding_window_view(framed, (window, window), (0, 1))
+        self._views = views[::token, ::token].transpose(4, 5, 2, 0, 1, 3)
+        self._windows = buffer(window * window * config.planes, tokens)
+        self._states = buffer(2, groups, channels // groups, tokens)
         # The two kinds of mixing take turns in one buffer.
-        inner = np.empty(self.size * max(hidden * channels, wide * tokens), np.float32)
-        self._across = inner[: self.size * hidden * channels].reshape(
-            packs, groups, hidden, together * channels // groups
-        )
-        self._along = inner[: self.size * tokens * wide].reshape(packs, tokens * together, wide)
-        cells = side + (self._window - 1) // self._token
-        self._canvas = buffer(together, cells * self._token, cells * self._token)
+        across = (groups, channels // groups, config.token_hidden, together)
+        along = (config.channel_hidden, tokens, together)
+        hidden = np.empty(max(np.prod(across), np.prod(along)), np.float32)
+        self._across = hidden[: np.prod(across)].reshape(across)
+        self._along = hidden[: np.prod(along)].reshape(along)
         self._thresholds = [self._threshold(index, step) for index, step in enumerate(folded.steps)]
+        self._drawn = buffer(window, window, side, side)
+        # A window ends in a cell of the canvas: the cells that no token begins in are its lower right edge.
+        cells = side + (window - 1) // token
+        canvas = buffer(cells * token, cells * token)
+        self._canvas, self._reconstructed = canvas, canvas[inner, inner]
+        grid = canvas.reshape(cells, token, cells, token, together)
+        corners = [(top, left) for top in range(0, window, token) for left in range(0, window, token)]
+        self._parts = [self._part(grid, top, left, side) for top, left in corners]
 
     def _threshold(self, index: int, step: _Step) -> Floats | None:
         """What a step's inner values are held above, in their layout; None for a linear step."""
         if step.out is None:
             return None
-        across = index % 2 == 0
-        if step.threshold is None:
-            # NumPy compares two arrays four times as fast as an array and a number.
-            return np.zeros((self._across if across else self._along).shape[1:], np.float32)
-        if across:
-            return np.tile(step.threshold, (1, 1, self._together))
-        return np.repeat(step.threshold, self._together, axis=0)
+        inner = self._across if index % 2 == 0 else self._along
+        # NumPy compares two arrays four times as fast as an array and a number.
+        threshold = np.zeros(inner.shape, np.float32)
+        if step.threshold is not None:
+            threshold[...] = step.threshold[..., None]
+        return threshold
+
+    def _part(self, grid: Floats, top: int, left: int, side: int) -> tuple[Floats, Floats]:
+        """Up to a token of all windows, from (top, left) of each, and where on the canvas they are added."""
+        token, window = grid.shape[1], len(self._drawn)
+        high, wide = min(token, window - top), min(token, window - left)
+        down, right = top // token, left // token
+        drawn = self._drawn[top : top + high, left : left + wide].transpose(2, 0, 3, 1, 4)
+        return grid[down : down + side, :high, right : right + side, :wide], drawn
 
     def run(self, given: Floats, result: Floats) -> None:
-        """Reconstruct up to `size` patches into `result` (n, 28, 28); a pack that isn't full has zeros."""
-        count, folded = len(given), self._folded
-        packs = -(-count // self._together)
-        state = self._state[:packs]
-        patches = given
-        if self._planes > 1:
-            patches = self._own[:count]
-            np.copyto(patches, given[..., 0])
-        means = patches.reshape(count, _PIXELS).mean(axis=1)[:, None, None] if self._center else None
-        np.matmul(self._cut(given, means), folded.embed, out=state)
-        for index, (step, threshold) in enumerate(zip(folded.steps, self._thresholds, strict=True)):
-            if index % 2 == 0:
-                self._mix_tokens(state, step, threshold)
-            elif step.out is not None and threshold is not None:
-                self._mix_channels(state, step.into, threshold, step.out)
+        """Reconstruct up to `size` patches into `result` (n, 28, 28); fewer are filled up with zeros."""
+        patches = given if given.ndim == 3 else given[..., 0]
+        means = None
+        if self._center:
+            means = np.ascontiguousarray(patches).reshape(len(given), _PIXELS).mean(axis=1)
+        state, spare = self._states
+        np.matmul(self._folded.embed, self._cut(given, means), out=_rows(state))
+        for index, (step, threshold) in enumerate(zip(self._folded.steps, self._thresholds, strict=True)):
+            mix = self._mix_tokens if index % 2 == 0 else self._mix_channels
+            state, spare = mix(step, threshold, state, spare)
             if step.constant is not None:
-                apart = state.reshape(packs, -1, self._together, state.shape[-1])
-                np.add(apart, step.constant[:, None, :], out=apart)
+                whole = state.reshape(*step.constant.shape, self.size)
+                np.add(whole, step.constant[..., None], out=whole)
         self._join(state, result)
         if self._residual:
             np.subtract(patches, result, out=result)
         elif means is not None:
-            np.add(result, means, out=result)
+            np.add(result, means[:, None, None], out=result)
 
-    def _mix_tokens(self, state: Floats, step: _Step, threshold: Floats | None) -> None:
-        packs, groups, together = len(state), self._groups, self._together
-        mixed = self._mixed[:packs]
-        apart = state.reshape(packs, -1, together, groups, state.shape[-1] // groups)
-        if groups == 1:
-            packed = state.reshape(mixed.shape)
-        else:
-            packed = self._packed[:packs]
-            into = packed.reshape(packs, groups, -1, together, apart.shape[-1])
-            np.copyto(into, apart.transpose(0, 3, 1, 2, 4))
+    def _mix_tokens(
+        self, step: _Step, threshold: Floats | None, state: Floats, spare: Floats
+    ) -> tuple[Floats, Floats]:
         if step.out is None or threshold is None:
-            np.matmul(step.into, packed, out=mixed)
-        else:
-            across = self._across[:packs]
-            np.matmul(step.into, packed, out=across)
-            np.maximum(across, threshold, out=across)
-            np.matmul(step.out, across, out=mixed)
-        change = mixed.reshape(packs, groups, -1, together, apart.shape[-1]).transpose(0, 2, 3, 1, 4)
-        np.add(apart, change, out=apart)
+            self._across_tokens(step.into, state, spare)
+            return spare, state
+        self._across_tokens(step.into, state, self._across)
+        np.maximum(self._across, threshold, out=self._across)
+        self._across_tokens(step.out, self._across, spare)
+        np.add(state, spare, out=state)
+        return state, spare
 
-    def _mix_channels(self, state: Floats, into: Floats, threshold: Floats, out: Floats) -> None:
-        along, change = self._along[: len(state)], self._change[: len(state)]
-        np.matmul(state, into, out=along)
-        np.maximum(along, threshold, out=along)
-        np.matmul(along, out, out=change)
-        np.add(state, change, out=state)
+    def _across_tokens(self, kernel: Floats, given: Floats, made: Floats) -> None:
+        if self.size == 1:  # with one column the product would become another routine, which rounds otherwise
+            np.matmul(given[..., 0], kernel[:, 0].swapaxes(1, 2), out=made[..., 0])
+        else:
+            np.matmul(kernel, given, out=made)
+
+    def _mix_channels(
+        self, step: _Step, threshold: Floats | None, state: Floats, spare: Floats
+    ) -> tuple[Floats, Floats]:
+        assert step.out is not None  # noqa: S101 - only steps across tokens are linear
+        assert threshold is not None  # noqa: S101 - the same
+        np.matmul(step.into, _rows(state), out=_rows(self._along))
+        np.maximum(self._along, threshold, out=self._along)
+        np.matmul(step.out, _rows(self._along), out=_rows(spare))
+        np.add(state, spare, out=state)
+        return state, spare
 
     def _cut(self, given: Floats, means: Floats | None) -> Floats:
-        """Cut the windows of the centred and scaled input: (packs, tokens * together, pixels)."""
-        count, together, planes, margin = len(given), self._together, self._planes, self._margin
-        packs = -(-count // together)
-        inner = slice(margin, margin + PATCH)
-        signal = self._framed[:count, inner, inner]
-        planar = given.reshape(count, PATCH, PATCH, planes)
-        if means is None:
-            np.multiply(planar, self._gain, out=signal)
-        else:
-            np.subtract(planar, means[..., None], out=signal)
-            np.multiply(signal, self._gain, out=signal)
-        self._framed[count : packs * together] = 0.0
-        side, token, window = self._side, self._token, self._window
-        framed = self._framed[: packs * together]
-        patch, row, column, plane = framed.strides
-        views = np.lib.stride_tricks.as_strided(
-            framed,
-            (packs, side, side, together, window, window, planes),
-            (patch * together, row * token, column * token, patch, row, column, plane),
-            writeable=False,
-        )
-        windows = self._windows[:packs]
-        np.copyto(windows.reshape(views.shape), views)
-        return windows
+        """Cut the windows of the centred and scaled input: (pixels, tokens * together)."""
+        count, signal = len(given), self._signal
+        planar = given.reshape(count, PATCH, PATCH, -1)
+        np.copyto(signal[..., :count], planar.transpose(1, 2, 3, 0))
+        if means is not None:
+            np.subtract(signal[..., :count], means, out=signal[..., :count])
+        np.multiply(signal, self._gain, out=signal)
+        signal[..., count:] = 0.0
+        np.copyto(self._windows.reshape(self._views.shape), self._views)
+        return self._windows.reshape(len(self._windows), -1)
 
     def _join(self, state: Floats, result: Floats) -> None:
         """Draw the windows of all tokens and add them up in `result` (count, 28, 28)."""
-        packs, together, side, token = len(state), self._together, self._side, self._token
-        drawn, window = self._drawn[:packs], self._window
-        np.matmul(state, self._folded.draw, out=drawn)
+        drawn = self._drawn.reshape(len(self._folded.draw), -1, self.size)
+        np.matmul(self._folded.draw, _rows(state), out=drawn.reshape(len(drawn), -1))
         if self._folded.end is not None:
-            apart = drawn.reshape(packs, -1, together, window * window)
-            np.add(apart, self._folded.end[:, None, :], out=apart)
+            np.add(drawn, self._folded.end[..., None], out=drawn)
         np.divide(drawn, self._gain, out=drawn)
-        windows = drawn.reshape(packs, side, side, together, window, window).transpose(0, 3, 1, 4, 2, 5)
-        canvas = self._canvas[:packs]
-        canvas[...] = 0.0
-        cells = canvas.shape[-1] // token
-        grid = canvas.reshape(packs, together, cells, token, cells, token)
-        for top in range(0, window, token):
-            for left in range(0, window, token):
-                high, wide = min(token, window - top), min(token, window - left)
-                down, across = top // token, left // token
-                part = grid[:, :, down : down + side, :high, across : across + side, :wide]
-                np.add(part, windows[:, :, :, top : top + high, :, left : left + wide], out=part)
-        inner = slice(self._margin, self._margin + PATCH)
-        np.copyto(result, canvas.reshape(-1, *canvas.shape[2:])[: len(result), inner, inner])
+        self._canvas[...] = 0.0
+        for part, windows in self._parts:
+            np.add(part, windows, out=part)
+        np.copyto(result, self._reconstructed[..., : len(result)].transpose(2, 0, 1))
+
+
+def _rows(values: Floats) -> Floats:
+    """View (..., tokens, together) as (everything before, tokens * together)."""
+    return values.reshape(-1, values.shape[-2] * values.shape[-1])

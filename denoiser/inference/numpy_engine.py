@@ -18,11 +18,12 @@ from typing import Protocol
 import numpy as np
 
 from denoiser._types import PATCH, Floats
-from denoiser.inference.mixer import TOGETHER, Folded, Mixer
+from denoiser.inference.mixer import Folded, Mixer, sizes
 from denoiser.inference.precision import Precision
 from denoiser.system.blas import one_thread
 from denoiser.system.hardware import cores
 from denoiser.system.threads import no_more
+from denoiser.weights.architectures import MixerConfig
 from denoiser.weights.modelfile import ModelFile
 
 _PIXELS = PATCH * PATCH
@@ -30,7 +31,7 @@ _BLOCKS = (16, 8, 4, 1)
 _WIDE = 64
 """Patches of a block that fills a core better, for as many patches as nearly fill it."""
 _FEW = 2 / 3
-"""Up to such a share of a pack, patches cost less one by one."""
+"""Up to such a share of what is computed together, patches cost less one by one."""
 
 
 class Work(Protocol):
@@ -262,14 +263,16 @@ class _Plain:
 
 
 def _mixer(model: ModelFile) -> Callable[[], _Either]:
-    folded = Folded(model)
+    config = model.config
+    assert isinstance(config, MixerConfig)  # noqa: S101 - no other network gets here
+    folded, allowed = Folded(model), sizes(config)
     together: list[int] = []
     fitting: list[bool] = []
 
     def make() -> _Either:
         if not together:
             with one_thread():  # as it will be when it counts: more threads cut the products up differently
-                together.append(next(each for each in TOGETHER if _mixer_invariant(each)))
+                together.append(next(each for each in allowed if _mixer_invariant(each)))
         usual = Mixer(model, folded, together[0])
 
         def single() -> Work | None:

@@ -19,6 +19,7 @@ from denoiser.inference.engine import open_engine
 from denoiser.inference.numpy_engine import NumpyEngine
 from denoiser.system import blas
 from denoiser.weights import modelfile, store
+from denoiser.weights.architectures import MixerConfig
 from tests.helpers import fakes
 from tests.helpers.chance import (
     ALONE,
@@ -70,6 +71,24 @@ def test_numpy_computes_the_formula(kind: Any, config: dict[str, Any]) -> None:
     assert np.abs(result - expected).max() < 1e-5
     if kind == "PatchAutoencoder":
         assert np.abs(expected - patches.reshape(50, 28, 28, -1)[..., 0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("together", mixer.TOGETHER)
+@pytest.mark.parametrize(("kind", "config"), VARIANTS[1:], ids=IDS[1:])
+def test_however_many_are_computed_together(kind: Any, config: dict[str, Any], together: int) -> None:
+    model = random_model(kind, config)
+    patches = some_patches(together, model=model)
+    computing = mixer.Mixer(model, mixer.Folded(model), together)
+    for count in sorted({together, max(1, together - 1), 1}, reverse=True):  # what was there before is gone
+        result = np.empty((count, 28, 28), np.float32)
+        computing.run(patches[:count], result)
+        assert np.abs(result - formula(model, patches[:count])).max() < 1e-5
+
+
+def test_a_huge_network_does_not_take_all_memory() -> None:
+    assert mixer.sizes(MixerConfig()) == list(mixer.TOGETHER)
+    assert mixer.sizes(MixerConfig(channels=960, channel_hidden=4096, blocks=1)) == [8, 4, 1]
+    assert mixer.sizes(MixerConfig(token=1, window=9, channel_hidden=4096, blocks=1)) == [1]
 
 
 @pytest.mark.slow
@@ -173,10 +192,10 @@ def test_ways_are_alike_only_to_the_last_bit() -> None:
 
 
 def _noted(run: Any, sizes: list[int]) -> Any:
-    """A network's `run` that notes how large its block or pack is."""
+    """A network's `run` that notes how many patches it computes together."""
 
     def noted(own: Any, given: Floats, result: Floats) -> None:
-        sizes.append(getattr(own, "_together", own.size))
+        sizes.append(own.size)
         run(own, given, result)
 
     return noted
