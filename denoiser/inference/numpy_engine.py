@@ -30,8 +30,8 @@ _PIXELS = PATCH * PATCH
 _BLOCKS = (16, 8, 4, 1)
 _WIDE = 64
 """Patches of a block that fills a core better, for as many patches as nearly fill it."""
-_FEW = 2 / 3
-"""Up to such a share of what is computed together, patches cost less one by one."""
+_FEW = 1 / 2
+"""Up to such a share of what is computed together, patches cost less in smaller numbers."""
 
 
 class Work(Protocol):
@@ -267,7 +267,7 @@ def _mixer(model: ModelFile) -> Callable[[], _Either]:
     assert isinstance(config, MixerConfig)  # noqa: S101 - no other network gets here
     folded, allowed = Folded(model), sizes(config)
     together: list[int] = []
-    fitting: list[bool] = []
+    fitting: list[int] = []
 
     def make() -> _Either:
         if not together:
@@ -275,14 +275,15 @@ def _mixer(model: ModelFile) -> Callable[[], _Either]:
                 together.append(next(each for each in allowed if _mixer_invariant(each)))
         usual = Mixer(model, folded, together[0])
 
-        def single() -> Work | None:
-            other = Mixer(model, folded, 1)
+        def fewer() -> Work | None:
             if not fitting:
-                fitting.append(_alike(usual, other, model.config.input_shape))
-            return other if fitting[0] else None
+                shape = model.config.input_shape
+                small = [Mixer(model, folded, size) for size in (1, 2, 4) if size < usual.size]
+                fitting.append(next((each.size for each in small if _alike(usual, each, shape)), 0))
+            return Mixer(model, folded, fitting[0]) if fitting[0] else None
 
         few = int(_FEW * together[0])
-        return _Either(usual, single, lambda count: count <= few, usual.size)
+        return _Either(usual, fewer, lambda count: count <= few, usual.size)
 
     def _mixer_invariant(size: int) -> bool:
         return size == 1 or _position_invariant(Mixer(model, folded, size), model.config.input_shape)

@@ -87,7 +87,7 @@ def test_however_many_are_computed_together(kind: Any, config: dict[str, Any], t
 
 def test_a_huge_network_does_not_take_all_memory() -> None:
     assert mixer.sizes(MixerConfig()) == list(mixer.TOGETHER)
-    assert mixer.sizes(MixerConfig(channels=960, channel_hidden=4096, blocks=1)) == [8, 4, 1]
+    assert mixer.sizes(MixerConfig(channels=960, channel_hidden=4096, blocks=1)) == [8, 4, 2, 1]
     assert mixer.sizes(MixerConfig(token=1, window=9, channel_hidden=4096, blocks=1)) == [1]
 
 
