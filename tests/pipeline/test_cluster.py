@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -124,6 +125,22 @@ def test_a_file_that_ends_its_workers_fails_alone(digits: Path, model: Path, tmp
     assert "22.png can't be done: again and again, the worker at it was lost." in error_of(outcome)
     assert f"{FILES - 1} cleaned, 1 failed" in outcome.stderr
     assert tree(tmp_path / "o") == [name for name in tree(digits) if name != "a/22.png"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the allocator of glibc is told")
+def test_workers_keep_the_memory_that_they_free(digits: Path, model: Path, tmp_path: Path) -> None:
+    # Pages that are given back come again cleared, one fault each: it took a third of the workers' time.
+    told = plugin(
+        tmp_path,
+        "import resource\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(20): b'x' * (1 << 20)\n"
+        "    after = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    (HERE / 'faults').write_text(str(after - before))",
+    )
+    outcome = run(digits, "--out", tmp_path / "o", "--model", model, "--cluster", "local:1", "--plugin", told)
+    assert outcome.returncode == 0, outcome.stderr
+    assert int((tmp_path / "faults").read_text()) < 10 * (1 << 20) // mmap.PAGESIZE
 
 
 def test_a_worker_of_another_version_is_refused_before_anything_is_written(
