@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from denoiser.errors import PluginError
+from denoiser.plugins import endings
 from denoiser.plugins.checks import first_line, let_interruptions_pass
 
 log = logging.getLogger(__name__)
@@ -56,7 +57,8 @@ def load_file(path: Path) -> tuple[ModuleType, str]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        with endings.told(str(path)):
+            spec.loader.exec_module(module)
     except BaseException as error:  # importing runs the plugin's code
         let_interruptions_pass(error)
         del sys.modules[name]
@@ -78,7 +80,8 @@ def _line_of(error: BaseException, path: Path) -> str:
 def load_module(name: str) -> tuple[ModuleType, str]:
     """Import an installed module; returns the module and its version. Raises PluginError."""
     try:
-        module = importlib.import_module(name)
+        with endings.told(name):
+            module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and name.startswith(error.name):
             raise PluginError(

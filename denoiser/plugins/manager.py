@@ -21,7 +21,7 @@ import numpy as np
 
 from denoiser._types import Floats
 from denoiser.errors import DenoiserError, FileError, PluginError, UsageError
-from denoiser.plugins import loading
+from denoiser.plugins import endings, loading
 from denoiser.plugins import options as plugin_options
 from denoiser.plugins.checks import blamed, checked, first_line, let_interruptions_pass, read_only
 
@@ -233,7 +233,9 @@ class Plugins:
                 continue
             self._seen.add(point.value)
             try:
-                self.add(point.load(), point.name, point.dist.version if point.dist else "", origin)
+                with endings.told(point.name):
+                    module = point.load()
+                self.add(module, point.name, point.dist.version if point.dist else "", origin)
             except PluginError as error:
                 self.failed.append(Failed(point.name, origin, str(error)))
             except BaseException as error:  # importing runs the plugin's code
@@ -429,7 +431,8 @@ def _setting(text: str) -> tuple[str, str]:
 def insist(plugins: Plugins) -> None:
     """Raise PluginError if an installed plugin failed to load: without it, the pixels would differ."""
     for failed in plugins.failed:
+        fault = failed.error.rstrip(".")
         raise PluginError(
-            f"The installed plugin {failed.name} ({failed.origin}) can't be loaded: {failed.error}",
+            f"The installed plugin {failed.name} ({failed.origin}) can't be loaded: {fault}.",
             "Fix or uninstall it, or use --no-plugins.",
         )

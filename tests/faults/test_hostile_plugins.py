@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.files import tree
-from tests.helpers.processes import Commands, Ended
+from tests.helpers.processes import ROOT, Commands, Ended, error_of, run
 
 HEAD = "from denoiser import hookimpl\n"
 BAD = {
@@ -207,3 +207,58 @@ def test_whatever_a_plugin_raises_at_loading_is_its_own(
     assert ended.code == 3, ended.err
     assert len(ended.errors) == 1
     assert "bad.py fails on loading" in ended.errors[0]
+
+
+ENDS = {
+    "os._exit(0)": "import os\nos._exit(0)\n",
+    "os._exit(3)": "import os\nos._exit(3)\n",
+    "os.abort()": "import os\nos.abort()\n",
+    "a segmentation fault": "import ctypes\nctypes.string_at(0)\n",
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell says what happened")
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_plugin_that_ends_the_process_while_it_loads_is_named(
+    scans: Path, identity: Path, tmp_path: Path, how: str, *, installed: bool
+) -> None:
+    """Nothing that it does makes the run a success, such as after which a script removes the inputs."""
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    plugin = packages / "bad.py"
+    plugin.write_text(ENDS[how])
+    info = packages / "bad_plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad-plugin\nVersion: 1.0\n")
+    common = (scans, "--out", tmp_path / "o", "--model", identity)
+    if installed:
+        (info / "entry_points.txt").write_text("[denoiser]\nbad = bad\n")
+        ended = run(*common, PYTHONPATH=os.pathsep.join(map(str, (ROOT, packages))))
+    else:
+        ended = run(*common, "--plugin", plugin)
+    told = error_of(ended)
+    if how.startswith("os._exit"):
+        assert ended.returncode == 3
+        assert f"SystemExit: {how} ends the process" in told
+        assert "The installed plugin bad (bad-plugin 1.0) can't be" in told if installed else "bad.py" in told
+    else:
+        assert ended.returncode < 0  # the signal's, which no shell takes for a success
+        assert f"The process ended while the plugin {'bad' if installed else plugin} was loaded." in told
+    assert len(ended.stderr.splitlines()) == 1
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_a_plugin_may_end_its_own_processes_while_it_loads(
+    scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    plugin = tmp_path / "forks.py"
+    plugin.write_text(
+        f"{HEAD}import os\nfrom os import _exit\nchild = os.fork()\nif not child: _exit(5)\n"
+        "assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5\n"
+        "@hookimpl\ndef preprocess(image):\n    if image.shape == (33, 70): _exit(6)\n"
+    )
+    ended = run(scans, "--out", tmp_path / "o", "--model", identity, "--plugin", plugin)
+    assert ended.returncode == 1
+    assert "(exit code 6) in preprocess of plugin forks." in error_of(ended)
