@@ -8,6 +8,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+# Commands that are timed find their modules compiled, as they do on every run of a user's but the first.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def _processor() -> str:
     try:
