@@ -26,8 +26,9 @@ def any_installed() -> bool:
     """Return True if an installed package may have plugins: a quick look before importlib.metadata."""
     declared = f"[{GROUP}]".encode()
     for folder in sys.path:
-        if folder.endswith((".zip", ".egg")):
-            return True  # looking inside would take longer
+        # Every interpreter names a zip that hardly any has; looking inside one would take longer.
+        if folder.endswith((".zip", ".egg")) and Path(folder).exists():
+            return True
         for ending in ("dist-info", "egg-info"):
             for path in Path(folder or ".").glob(f"*.{ending}/entry_points.txt"):
                 with contextlib.suppress(OSError):

@@ -243,8 +243,12 @@ def test_two_of_one_name_are_refused(tmp_path: Path) -> None:
 def test_only_a_declared_group_is_looked_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info = tmp_path / "other-1.0.dist-info"
     info.mkdir()
-    monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "nowhere")])
+    archive = tmp_path / "python.zip"  # on every interpreter's path, and hardly ever there
+    monkeypatch.setattr(sys, "path", [str(archive), str(tmp_path), str(tmp_path / "nowhere")])
     (info / "entry_points.txt").write_text("[console_scripts]\nx = y:z\n")
     assert not loading.any_installed()
     (info / "entry_points.txt").write_text("[denoiser]\nx = y\n")
+    assert loading.any_installed()
+    (info / "entry_points.txt").unlink()
+    archive.touch()
     assert loading.any_installed()
