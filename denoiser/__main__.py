@@ -130,6 +130,10 @@ def main() -> NoReturn:
         from denoiser.errors import ExitCode
 
         code = ExitCode.INTERRUPTED
+    if "threading" in sys.modules and sys.modules["threading"].active_count() > 1:
+        from denoiser.system.threads import leave_behind
+
+        leave_behind(int(code))
     sys.exit(code)
 
 

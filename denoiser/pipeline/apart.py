@@ -25,6 +25,7 @@ from denoiser.pipeline.pipeline import Done, Pipeline
 from denoiser.pipeline.plan import Job
 from denoiser.pipeline.process_pool import end_with_parent
 from denoiser.system.interruptions import INTERRUPTIONS, Ending, uninterrupted
+from denoiser.system.threads import PATIENCE_SECONDS
 
 BLOCK = 64
 """Jobs that are handed over at once."""
@@ -63,7 +64,10 @@ class Apart:
 
     def __exit__(self, *_: object) -> None:
         self._pipe.close()
-        self._process.join()
+        self._process.join(PATIENCE_SECONDS)
+        if self._process.exitcode is None:  # a thread of a plugin keeps it, or its storage
+            self._process.kill()
+            self._process.join()
 
     def work(
         self,

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from denoiser.errors import DenoiserError, FileError
 from denoiser.pipeline.cleaner import failed
@@ -33,7 +33,7 @@ from denoiser.plugins.checks import Trace, trace_to
 from denoiser.storage.base import Entry
 from denoiser.system import atomic
 from denoiser.system.interruptions import INTERRUPTIONS, Ending, uninterrupted
-from denoiser.system.threads import no_more
+from denoiser.system.threads import SILENT_SECONDS, lasting, leave_behind, no_more, say_lasting
 
 AHEAD = 2
 """Chunks a worker has at once: it goes on with the next while this process is busy with the last."""
@@ -177,7 +177,12 @@ class ProcessPool:
             with contextlib.suppress(EOFError, OSError, DenoiserError):
                 while worker.pipe.poll(max(0.0, begun + worker.patience - time.monotonic())):
                     self._finished += worker.receive()
-            if not worker.end():
+        names = [name for worker in self._workers if not worker.ends_soon() for name in worker.lasting]
+        if names:
+            say_lasting(names)
+        for worker in self._workers:
+            # All have been waited for together.
+            if not worker.end(max(SILENT_SECONDS, begun + worker.patience - time.monotonic())):
                 atomic.sweep({job.destination.parent for _, job in worker.unfinished()}, own=True)
         self._workers.clear()
         return list(self._finished)
@@ -216,6 +221,12 @@ def _unpacked(packed: _Packed) -> list[Job]:
     ]
 
 
+class _Lasting(NamedTuple):
+    """A worker's last word: the names of threads that may keep it from ending."""
+
+    names: tuple[str, ...]
+
+
 class _Worker:
     """One process, seen from outside."""
 
@@ -225,6 +236,7 @@ class _Worker:
         self.chunks: deque[Chunk] = deque()
         self._received = 0
         self._trace = Trace()
+        self.lasting: tuple[str, ...] = ()
         self.meter = Meter()
         given = (theirs, [*others, self.pipe], cleaner, threads, self._trace, self.meter)
         self.process = context.Process(target=_serve, args=given, name="denoiser", daemon=True)
@@ -241,9 +253,12 @@ class _Worker:
 
     def receive(self) -> Told:
         """Receive outcomes; raises the error that the worker sends, EOFError or OSError if it is dead."""
-        told: Told | Exception = self.pipe.recv()
+        told: Told | _Lasting | Exception = self.pipe.recv()
         if isinstance(told, Exception):
             raise told
+        if isinstance(told, _Lasting):
+            self.lasting = told.names
+            return []
         self._received += len(told)
         while self.chunks and self._received >= len(self.chunks[0]):
             self._received -= len(self.chunks.popleft())
@@ -261,10 +276,16 @@ class _Worker:
         """How many seconds it may take to end. Plugins can make it deaf, and have nothing to finish."""
         return PLUGINS_PATIENCE_SECONDS if self._trace.read() else PATIENCE_SECONDS
 
-    def end(self) -> bool:
+    def ends_soon(self) -> bool:
+        """Whether it ends at once; a thread of a plugin there may keep it."""
+        if self.lasting:
+            self.process.join(SILENT_SECONDS)
+        return self.process.exitcode is not None
+
+    def end(self, patience: float | None = None) -> bool:
         """Wait for its end; kill it if that doesn't come, and return False then."""
         self.pipe.close()
-        self.process.join(self.patience)
+        self.process.join(self.patience if patience is None else patience)
         if self.process.exitcode is not None:
             return True
         self.process.kill()
@@ -297,32 +318,43 @@ def _serve(
     trace_to(trace)
     cleaner.meter = meter
     gc.freeze()  # what was there before stays shared
-    parent = os.getppid()
     end_with_parent()
-    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
-        while True:
-            with ending.allowed():
-                first, packed = pipe.recv()
-            jobs = _unpacked(packed)
-            # Small files leave the other cores to the other workers; a large one has them all.
-            cleaner.threads(threads or (1 if len(jobs) > 1 else None))
-            sender, results = _Sender(pipe), iter(cleaner.outcomes(jobs))
-            try:
-                for number in itertools.count(first):
-                    with ending.allowed():
-                        outcome = next(results, None)
-                    if outcome is None:
-                        break
-                    meter.report(Reading())  # what is finished is no longer under way
-                    sender.send(number, outcome)
-                    if os.getppid() != parent:
-                        return
-            except DenoiserError as error:
-                sender.flush()
-                pipe.send(error)
-                return
-            finally:
-                sender.flush()
+    with pipe:
+        with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+            _work(pipe, cleaner, threads, ending, meter)
+        names = tuple(each.name for each in lasting())
+        if names:
+            leave_behind(0, say=False)  # the parent says so, unless it is gone
+            with contextlib.suppress(OSError):
+                pipe.send(_Lasting(names))
+
+
+def _work(pipe: Connection, cleaner: Works, threads: int | None, ending: Ending, meter: Meter) -> None:
+    """Clean the chunks that come; raises what ends that."""
+    parent = os.getppid()
+    while True:
+        with ending.allowed():
+            first, packed = pipe.recv()
+        jobs = _unpacked(packed)
+        # Small files leave the other cores to the other workers; a large one has them all.
+        cleaner.threads(threads or (1 if len(jobs) > 1 else None))
+        sender, results = _Sender(pipe), iter(cleaner.outcomes(jobs))
+        try:
+            for number in itertools.count(first):
+                with ending.allowed():
+                    outcome = next(results, None)
+                if outcome is None:
+                    break
+                meter.report(Reading())  # what is finished is no longer under way
+                sender.send(number, outcome)
+                if os.getppid() != parent:
+                    return
+        except DenoiserError as error:
+            sender.flush()
+            pipe.send(error)
+            return
+        finally:
+            sender.flush()
 
 
 def end_with_parent() -> None:

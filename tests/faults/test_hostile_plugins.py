@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.files import tree
+from tests.helpers.files import noise_images, tree
 from tests.helpers.processes import ROOT, Commands, Ended, error_of, run
 
 HEAD = "from denoiser import hookimpl\n"
@@ -262,3 +263,76 @@ def test_a_plugin_may_end_its_own_processes_while_it_loads(
     ended = run(scans, "--out", tmp_path / "o", "--model", identity, "--plugin", plugin)
     assert ended.returncode == 1
     assert "(exit code 6) in preprocess of plugin forks." in error_of(ended)
+
+
+THREADS = f"{HEAD}import threading, time\ndef forever():\n    while True: time.sleep(0.1)\n"
+WHERE = {
+    "import": (
+        "threading.Thread(target=forever, name='odd thread').start()\n"
+        "@hookimpl\ndef preprocess(image): pass\n"
+    ),
+    "hook": (
+        "@hookimpl\ndef preprocess(image):\n"
+        "    if threading.active_count() == 1: threading.Thread(target=forever, name='odd thread').start()\n"
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize(("files", "jobs"), [(300, 2), (300, 1), (1, 2)])
+def test_a_thread_that_never_ends_does_not_keep_the_run(
+    identity: Path, tmp_path: Path, where: str, files: int, jobs: int
+) -> None:
+    images = noise_images(tmp_path / "in", files)
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(THREADS + WHERE[where])
+    ended = run(images, "--out", tmp_path / "o", "--model", identity, "--plugin", plugin, "--jobs", jobs)
+    assert ended.returncode == 0, ended.stderr
+    assert f"{files} cleaned" in ended.stderr
+    assert tree(tmp_path / "o") == tree(images)
+    told = [line for line in ended.stderr.splitlines() if "a thread of a plugin goes on (odd thread)" in line]
+    assert len(told) == 1, ended.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+@pytest.mark.parametrize(("files", "jobs"), [(300, 2), (1, 1)])
+def test_a_thread_that_outlives_its_hook_ends_its_work(
+    identity: Path, tmp_path: Path, files: int, jobs: int
+) -> None:
+    images = noise_images(tmp_path / "in", files)
+    made = tmp_path / "made"
+    made.mkdir()
+    plugin = tmp_path / "late.py"
+    plugin.write_text(
+        f"{THREADS}threading.Thread(target=forever, daemon=True).start()\n"
+        f"def late(name):\n    time.sleep(1)\n    open({str(made)!r} + '/' + name, 'w').close()\n"
+        "@hookimpl\ndef preprocess(image, page):\n"
+        "    threading.Thread(target=late, args=(page.path.name,)).start()\n"
+    )
+    ended = run(images, "--out", tmp_path / "o", "--model", identity, "--plugin", plugin, "--jobs", jobs)
+    assert ended.returncode == 0, ended.stderr
+    assert tree(tmp_path / "o") == tree(made) == tree(images)
+    assert "goes on" not in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
+def test_a_run_that_is_killed_leaves_no_process_with_a_thread_that_never_ends(
+    command: Commands, identity: Path, tmp_path: Path
+) -> None:
+    images = noise_images(tmp_path / "in", 300)
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(f"{THREADS}{WHERE['hook']}    time.sleep(0.1)\n")
+    places = ("--out", tmp_path / "o", "--model", identity, "--plugin", plugin)
+    ended = command(images, *places, "--jobs", 2, kill=(2.0, signal.SIGKILL, "parent"))
+    assert ended.killed
+    until = time.monotonic() + 60
+    while True:
+        try:
+            os.killpg(ended.pid, 0)
+        except ProcessLookupError:
+            return
+        assert time.monotonic() < until
+        time.sleep(0.2)
