@@ -129,7 +129,7 @@ class Plugins:
             )
         try:
             self._manager.register(module, name)
-            self._manager.check_pending()
+            self._refuse_unknown(module, f"{name} ({origin})")
             self.loaded.append(self._checked(module, name, version, origin))
         except PluginValidationError as error:
             self._manager.unregister(name=name)
@@ -140,6 +140,19 @@ class Plugins:
         except PluginError:
             self._manager.unregister(name=name)
             raise
+
+    def _refuse_unknown(self, module: Any, plugin: str) -> None:
+        """Raise PluginError for a hook that doesn't exist. pluggy would name the module as Python does."""
+        from denoiser.hookspecs import HOOKS
+
+        assert self._manager is not None  # noqa: S101 - the caller has made it
+        for caller in self._manager.get_hookcallers(module) or []:
+            if not caller.has_spec() and any(not impl.optionalhook for impl in caller.get_hookimpls()):
+                near = difflib.get_close_matches(caller.name, HOOKS, 1)
+                raise PluginError(
+                    f"Plugin {plugin}: there is no hook {caller.name}.",
+                    f"Did you mean {near[0]}?" if near else f"The hooks are: {', '.join(HOOKS)}.",
+                )
 
     def _arguments(self, error: str) -> str | None:
         """Return the arguments of the hook whose argument an error of pluggy's says is unknown."""

@@ -179,7 +179,7 @@ SLIPS: list[tuple[str, int, str]] = [
         3,
         r"The plugin plog.py can't be read: No such file or directory. Check the path.",
     ),
-    (f"{S} --plugin plug.py", 3, r"unknown hook 'preproces' .* The hooks are: preprocess, postprocess,"),
+    (f"{S} --plugin plug.py", 3, r"\(plug\.py\): there is no hook preproces\. Did you mean preprocess\?"),
     (f"{S} --plugin argument.py", 3, r"imge.* The arguments of preprocess are: image, page."),
     (
         f"{S} --plugin plain.py",

@@ -108,7 +108,14 @@ def test_a_fault_names_the_plugin_fails_the_file_and_leaves_no_output(
 
 
 BROKEN = {
-    "misspelt": ("@hookimpl\ndef preproces(image): ...\n", "preproces"),
+    "misspelt": (
+        "@hookimpl\ndef preproces(image): ...\n",
+        r"^Error: Plugin bad \(\S+/bad\.py\): there is no hook preproces\. Did you mean preprocess\?\n$",
+    ),
+    "unknown": (
+        "@hookimpl\ndef preprocess(image): ...\n@hookimpl\ndef sharpen(image): ...\n",
+        r"^Error: Plugin bad \(\S+/bad\.py\): there is no hook sharpen\. The hooks are: preprocess, ",
+    ),
     "unmarked": ("def preprocess(image): ...\n", "has no hooks"),
     "argument": ("@hookimpl\ndef preprocess(picture): ...\n", "picture"),
     "wrapper": ("@hookimpl(wrapper=True)\ndef preprocess(image):\n    return (yield)\n", "wrapper"),
