@@ -5,6 +5,7 @@ A PUT is atomic, so there are no temporary names. Credentials and endpoints come
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,14 @@ INSTALL = "python -m pip install 'denoiser[cloud]'"
 
 _RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _VARIABLES = {"s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", "gs": "GOOGLE_APPLICATION_CREDENTIALS"}
+_METADATA = re.compile(
+    r"https?://(169\.254\.169\.254|metadata\.google\.internal)/|[A-Z]+ https?://[^/\s]+/latest/(api/token|meta-data)"
+)
+"""Where the library asks for the role of a machine, as it finds no credentials."""
+
+_PROFILES = (
+    'Profiles are not read; this sets them from one: eval "$(aws configure export-credentials --format env)"'
+)
 _CAUSES = {
     "dns error": "there is no such host",
     "BadScheme": "it is not encrypted, for which AWS_ALLOW_HTTP=true must be set",
@@ -132,10 +141,12 @@ class BucketStorage:
             raise ExistsError(f"{name} exists.") from error
         if isinstance(error, FileNotFoundError):
             raise MissingError(f"{name} doesn't exist.") from error
+        if _METADATA.search(text):  # before what is refused: a machine's own service may refuse, too
+            raise StorageError(f"{name}: there are no credentials.", _hint(name)) from error
         refused = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
         if isinstance(error, refused) or "403 Forbidden" in text or "401 Unauthorized" in text:
             raise StorageError(f"{name}: the credentials are refused.", _hint(name)) from error
-        if "169.254.169.254" in text or "oauth" in text.lower():
+        if "oauth" in text.lower():
             raise StorageError(f"{name}: there are no credentials.", _hint(name)) from error
         raise StorageError(
             f"{name} can't be reached: {_short(error)}.", "The same command goes on from here."
@@ -156,7 +167,16 @@ def _entry(key: str, described: Any) -> Entry:
 
 def _hint(url: str) -> str:
     variables = _VARIABLES.get(url.partition("://")[0][:2], "AZURE_STORAGE_ACCOUNT_NAME and a key or token")
-    return f"They come from the environment: {variables}."
+    hint = f"They come from the environment: {variables}."
+    profile = url.startswith("s3") and ("AWS_PROFILE" in os.environ or _has_profiles())
+    return f"{hint} {_PROFILES}" if profile else hint
+
+
+def _has_profiles() -> bool:
+    try:
+        return (Path.home() / ".aws/credentials").exists()
+    except (OSError, RuntimeError):  # no home
+        return False
 
 
 def _short(error: Exception) -> str:

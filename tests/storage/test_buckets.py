@@ -236,6 +236,37 @@ def test_one_line_for_each_thing_that_can_not_be(
     assert (code, "pip install 'denoiser[cloud]'" in text) == (3, True)
 
 
+@pytest.mark.parametrize("profile", ["none", "AWS_PROFILE", "file"])
+def test_no_credentials_at_all_say_what_to_set(
+    denoise: Denoise, digits: Path, place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, profile: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    # Where a machine of Amazon's would be asked for its role, which is refused here.
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", os.environ["AWS_ENDPOINT_URL"])
+    if profile == "AWS_PROFILE":
+        monkeypatch.setenv(profile, "work")
+    elif profile == "file":
+        (tmp_path / ".aws").mkdir()
+        (tmp_path / ".aws/credentials").write_text("[default]\n")
+    for source, out in ((digits, f"{place}/clean"), (f"{place}/scans", tmp_path / "o")):
+        outcome = denoise(source, "--out", out, "--model", "digits")
+        url = next(str(each) for each in (source, out) if "://" in str(each))
+        assert outcome.code == 3
+        hint = "" if profile == "none" else f" {PROFILES}"
+        assert outcome.err == (
+            f"Error: {url}: there are no credentials. They come from the environment: AWS_ACCESS_KEY_ID and"
+            f" AWS_SECRET_ACCESS_KEY.{hint}\n"
+        )
+    assert not (tmp_path / "o").exists()
+
+
+PROFILES = (
+    'Profiles are not read; this sets them from one: eval "$(aws configure export-credentials --format env)"'
+)
+
+
 def test_one_object_one_damaged_and_other_formats(
     denoise: Denoise, digits: Path, model: Path, place: str, tmp_path: Path
 ) -> None:
