@@ -12,6 +12,7 @@ import numpy as np
 
 from denoiser._types import Floats
 from denoiser.errors import FileError
+from denoiser.plugins.endings import exit_raises
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,9 @@ def blamed(plugin: str, where: str) -> Iterator[None]:
     if _trace is not None:
         _trace.write(f"{where} of plugin {plugin}")
     try:
-        yield
+        # A worker may end: its parent sees that, and goes on without this file.
+        with contextlib.nullcontext() if _trace is not None else exit_raises():
+            yield
     except KeyboardInterrupt:
         # Ctrl-C, or raised by the plugin: if it ends a worker, the trace says whose code it came from.
         before = "" if _trace is None else _trace.read()

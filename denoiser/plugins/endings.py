@@ -1,7 +1,7 @@
-"""Tell what ends the process while a plugin's module is imported.
+"""Tell what ends the process while a plugin's code runs in it.
 
-What a module raises is caught where it is imported. `os._exit` and crashes in C are not raised: a run would
-end without a word, and after `os._exit(0)` as if all had been cleaned.
+What that code raises is caught. `os._exit` and crashes in C are not raised: a run would end without a word,
+and after `os._exit(0)` as if all had been cleaned.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def told(plugin: str) -> Iterator[None]:
         plugin: its name, or where it comes from.
 
     """
-    with _watched(plugin), _exit_raises():
+    with _watched(plugin), exit_raises():
         yield
 
 
@@ -72,21 +72,24 @@ def _forgo(pipe: int, shells: list[int]) -> None:
             os.waitpid(shell, 0)
 
 
+_exit = os._exit
+_within = threading.local()
+"""Its `process` is the one that this thread runs a plugin's code in, if it does."""
+
+
+def _raise_or_exit(status: int) -> NoReturn:
+    """Take the place of `os._exit`, which it calls but where a plugin's code is run."""
+    if getattr(_within, "process", None) == os.getpid():  # a process that a plugin has forked may exit
+        raise SystemExit(f"os._exit({status}) ends the process")
+    _exit(status)
+
+
 @contextlib.contextmanager
-def _exit_raises() -> Iterator[None]:
+def exit_raises() -> Iterator[None]:
     """Have `os._exit` raise SystemExit in this thread; other threads and processes exit as ever."""
-    leave, process, thread = os._exit, os.getpid(), threading.get_ident()
-    within = True
-
-    def raises(status: int) -> NoReturn:
-        if within and process == os.getpid() and thread == threading.get_ident():
-            raise SystemExit(f"os._exit({status}) ends the process")
-        leave(status)
-
-    setattr(os, "_exit", raises)  # noqa: B010 - or it would have to be a type
+    setattr(os, "_exit", _raise_or_exit)  # noqa: B010 - it stays: another thread may be here, too
+    before, _within.process = getattr(_within, "process", None), os.getpid()
     try:
         yield
     finally:
-        within = False
-        if os._exit is raises:
-            setattr(os, "_exit", leave)  # noqa: B010
+        _within.process = before

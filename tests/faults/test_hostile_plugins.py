@@ -336,3 +336,21 @@ def test_a_run_that_is_killed_leaves_no_process_with_a_thread_that_never_ends(
             return
         assert time.monotonic() < until
         time.sleep(0.2)
+
+
+@pytest.mark.parametrize("hook", ["preprocess(image)", "postprocess(image)"])
+def test_a_plugin_that_exits_where_nothing_can_be_forked_fails_one_file(
+    command: Commands, scans: Path, identity: Path, tmp_path: Path, hook: str
+) -> None:
+    """Not even then is the run a success before its end: os._exit(0) would be one to whoever started it."""
+    plugin = tmp_path / "odd.py"
+    plugin.write_text(
+        f"{THREADS}import os\nthreading.Thread(target=forever, daemon=True).start()\n"
+        f"@hookimpl\ndef {hook}:\n    if image.shape == (33, 70): os._exit(0)\n"
+    )
+    ended = command(scans, "--out", tmp_path / "o", "--model", identity, "--plugin", plugin)
+    assert ended.code == 1, ended.err
+    assert len(ended.errors) == 1
+    hook = hook.partition("(")[0]
+    assert f"plugin odd failed in {hook}: SystemExit: os._exit(0) ends the process." in ended.errors[0]
+    assert "2 cleaned, 1 failed" in ended.err

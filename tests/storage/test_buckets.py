@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from denoiser.pipeline import segments, transfer
 from tests.helpers.buckets import (
@@ -23,6 +26,7 @@ from tests.helpers.buckets import (
     wait_for_images,
 )
 from tests.helpers.command import Denoise
+from tests.helpers.processes import error_of, run
 
 obstore: Any = pytest.importorskip("obstore")
 pytestmark = NEEDS_A_BUCKET
@@ -310,3 +314,53 @@ def test_many_segments_are_put_together(
     assert len(seen.all()) - FILES == 1
     assert seen.record() == lines
     assert f"{FILES} up to date" in denoise(*arguments).err
+
+
+def test_the_keras_engine_cleans_objects_as_it_cleans_files(
+    digits: Path, model: Path, place: str, tmp_path: Path
+) -> None:
+    """Whole, with a plugin, beside an object that is no image, and then there is nothing left to do."""
+    pytest.importorskip("tensorflow")
+    told = plugin(tmp_path, "return 1 - image")
+    scans, clean = Seen(f"{place}/scans"), Seen(f"{place}/clean")
+    scans.put_all(digits)
+    options = ("--model", model, "--plugin", told)
+    one = run(digits, "--out", tmp_path / "one", *options)
+    assert one.returncode == 0, one.stderr
+    expected = contents(tmp_path / "one")
+    scans.put("a b/bad.png", b"no image")
+    outcome = run(f"{place}/scans", "--out", f"{place}/clean", *options, "--engine", "keras")
+    assert outcome.returncode == 1, outcome.stderr
+    assert f"{place}/scans/a b/bad.png" in error_of(outcome)
+    assert f"{FILES} cleaned, 1 failed" in outcome.stderr
+    assert "keras on " in outcome.stderr
+    made = clean.images()
+    assert made.keys() == expected.keys()
+    for name, content in made.items():  # the engines differ by less than a level, before rounding
+        theirs, ours = (np.asarray(Image.open(BytesIO(each)), np.int16) for each in (expected[name], content))
+        assert np.abs(theirs - ours).max() <= 1, name
+    again = run(f"{place}/scans", "--out", f"{place}/clean", *options, "--engine", "keras")
+    assert f"{FILES} up to date, 1 failed" in again.stderr, again.stderr
+    assert clean.images() == made
+
+
+def test_the_keras_engine_interrupted_among_objects_leaves_them_whole(
+    digits: Path, model: Path, place: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorflow")
+    clean = Seen(f"{place}/clean")
+    told = plugin(
+        tmp_path,
+        "import os, signal\n"
+        "    if page.path.name == '22.png' and not (HERE / 'once').exists():\n"
+        "        (HERE / 'once').touch()\n"
+        "        os.kill(os.getpid(), signal.SIGINT)",
+    )
+    arguments = (digits, "--out", f"{place}/clean", "--model", model, "--plugin", told, "--engine", "keras")
+    outcome = run(*arguments)
+    assert outcome.returncode == 130, outcome.stderr
+    again = run(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert clean.images().keys() == contents(digits).keys()
+    for content in clean.images().values():
+        Image.open(BytesIO(content)).load()
