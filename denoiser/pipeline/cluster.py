@@ -166,7 +166,13 @@ class Cluster:
             tempfile.TemporaryDirectory(prefix="denoiser-", ignore_cleanup_errors=True)
         )
         # A file that ends its worker is known after two workers; there are no others to blame here.
-        self._closing.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 1}))
+        # A worker that isn't there 15 s after one of its ends would never be replaced. But a busy machine
+        # takes longer, and one that ends often may be away anew. `WORKERLESS_SECONDS` is what ends a run.
+        settings = {
+            "distributed.scheduler.allowed-failures": 1,
+            "distributed.deploy.lost-worker-timeout": "100 days",
+        }
+        self._closing.enter_context(dask.config.set(settings))
         try:
             cluster = LocalCluster(
                 n_workers=count,

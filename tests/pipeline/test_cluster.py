@@ -127,6 +127,23 @@ def test_a_file_that_ends_its_workers_fails_alone(digits: Path, model: Path, tmp
     assert tree(tmp_path / "o") == [name for name in tree(digits) if name != "a/22.png"]
 
 
+def test_a_worker_that_is_long_in_coming_back_is_waited_for(
+    digits: Path, model: Path, tmp_path: Path
+) -> None:
+    """Dask gives a worker of its local cluster up for good if it isn't there so long after any of its ends.
+
+    That are 15 s, which a busy machine takes to start one, and in which one that ends often may be away anew.
+    """
+    killer = plugin(tmp_path, "if page.path.name == '22.png': os.kill(os.getpid(), signal.SIGKILL)")
+    outcome = run(
+        *(digits, "--out", tmp_path / "o", "--model", model, "--cluster", "local:1", "--plugin", killer),
+        DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT="100ms",
+    )
+    assert outcome.returncode == 1, outcome.stderr
+    assert "22.png can't be done: again and again, the worker at it was lost." in error_of(outcome)
+    assert f"{FILES - 1} cleaned, 1 failed" in outcome.stderr
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the allocator of glibc is told")
 def test_workers_keep_the_memory_that_they_free(digits: Path, model: Path, tmp_path: Path) -> None:
     # Pages that are given back come again cleared, one fault each: it took a third of the workers' time.
