@@ -208,7 +208,7 @@ def _build(run: _Run) -> None:
     """Build the cleaner of a run, and compare what it computes with what the driver would."""
     setup, where = run.setup, f"The worker at {run.address}"
     _look(setup, where)
-    keep_freed()  # Dask starts workers with the opposite, which took a third of the time for small images
+    keep_freed()  # as in other runs; Dask starts workers with the opposite
     run.folder = tempfile.TemporaryDirectory(prefix="denoiser-", ignore_cleanup_errors=True)
     try:
         plugins = _plugins(setup, Path(run.folder.name))

@@ -146,7 +146,7 @@ def test_a_worker_that_is_long_in_coming_back_is_waited_for(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the allocator of glibc is told")
 def test_workers_keep_the_memory_that_they_free(digits: Path, model: Path, tmp_path: Path) -> None:
-    # Pages that are given back come again cleared, one fault each: it took a third of the workers' time.
+    # Pages that are given back to the system come again cleared, with a fault each.
     told = plugin(
         tmp_path,
         "import resource\n"
