@@ -39,6 +39,8 @@ _NEAR = 4
 _IMPULSE = 0.1
 _PLATEAU = 0.1
 _IMPULSIVE = 1.5
+_SKEWED = 0.3
+"""About that of ten photons."""
 _WHITE = 0.06
 _IMPULSES = 0.003
 
@@ -86,6 +88,7 @@ class Measured:
             rows down, columns from -lags to lags; 1 at (0, lags). Without what whole rows or columns share.
         rows, columns: Share of the variance that whole rows, or columns, have in common.
         excess: Excess kurtosis of the noise: 0 if it is normal.
+        skewness: Its skewness: 0 if it is normal, and large where few photons were counted.
     """
 
     limits: Limits
@@ -100,6 +103,7 @@ class Measured:
     rows: float = 0.0
     columns: float = 0.0
     excess: float = 0.0
+    skewness: float = 0.0
 
     @property
     def enough(self) -> bool:
@@ -136,8 +140,12 @@ class Measured:
 
     @property
     def normal(self) -> bool:
-        """Whether the noise is distributed about normally."""
-        return abs(self.excess) < _IMPULSIVE and self.impulses < _IMPULSES
+        """Whether the noise is distributed about normally.
+
+        A network tells skewed noise from the normal noise that is added to it, and learns to keep the first.
+        """
+        bell = abs(self.excess) < _IMPULSIVE and abs(self.skewness) < _SKEWED
+        return bell and self.impulses < _IMPULSES
 
     @property
     def turned(self) -> bool:
@@ -293,6 +301,7 @@ def _measured(images: Sequence[Floats], limits: Limits, side: int) -> Measured:
         rows=rows,
         columns=columns,
         excess=float(np.mean(np.square(np.square(pieces)))) - 3.0,
+        skewness=float(np.mean(pieces**3)),
     )
     factor = 1.0 / (1.0 - lost)
     if found.strongest < _WHITE:

@@ -75,6 +75,16 @@ def test_impulses_are_independent_and_not_normal() -> None:
     assert not found.normal
 
 
+@pytest.mark.parametrize(("photons", "normal"), [(4, False), (100, True)])
+def test_counts_of_few_photons_are_not_normal(photons: int, normal: bool) -> None:
+    rng = np.random.default_rng(8)
+    counted = [rng.poisson(image * photons) + rng.normal(5, 0.3, image.shape) for image in scenes(8)]
+    found = measure([(each / photons).astype(np.float32) for each in counted])
+    assert found.independent
+    assert found.normal == normal
+    assert found.skewness > 0.05
+
+
 def test_an_image_of_other_noise_stands_out() -> None:
     rng = np.random.default_rng(9)
     sigmas = (0.03, 0.03, 0.03, 0.12)
