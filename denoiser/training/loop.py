@@ -382,7 +382,7 @@ class _Clock:
     ) -> None:
         self._minutes, self._steps = minutes, steps
         self._before, self._steps_before = seconds, done
-        self._started = time.monotonic()
+        self._made = self._started = time.monotonic()
         self.done = done
         self.fraction = self._spent()
 
@@ -396,8 +396,10 @@ class _Clock:
         return self.seconds / (60.0 * (self._minutes or math.inf)) if self.done else 0.0
 
     def tick(self, history: History, batch_size: int) -> Tick:
-        seconds = max(time.monotonic() - self._started, 1e-3)
-        rate = batch_size * max(self.done - self._steps_before - 1, 1) / seconds
+        now, steps = time.monotonic(), self.done - self._steps_before
+        # The first step, which compiles the network, tells little, but it is all there is.
+        counted, since = (steps - 1, self._started) if steps > 1 else (1, self._made)
+        rate = batch_size * counted / max(now - since, 1e-3)
         return Tick(min(self.fraction, 1.0), rate, history.points[-1].db if history.points else None)
 
     def step(self) -> None:

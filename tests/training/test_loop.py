@@ -106,6 +106,7 @@ def test_fit_learns_keeps_the_best_and_repeats_itself() -> None:
         assert ticks[-1].fraction == 1.0
         assert [tick.fraction for tick in ticks] == sorted(tick.fraction for tick in ticks)
         assert ticks[-1].rate > 0
+        assert ticks[0].rate < ticks[-1].rate  # the first step compiles
     for first, second in zip(*results, strict=True):
         np.testing.assert_array_equal(first, second)
 
