@@ -4,7 +4,7 @@
 
 Two floors, measured in the same run, alternating with what is compared to them: what Python needs to import
 what the command can't do without. Goals: `denoise --help` at most 2x `import click`; one 28x28 PNG from cold
-at most 2x `import numpy, PIL.Image, h5py, click`. Loading three file plugins should cost under 50 ms.
+at most 1.4x `import numpy, PIL.Image, h5py, click`. Loading three file plugins should cost under 50 ms.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def main() -> None:
         print(f"{name:<40} {1000 * value:7.1f} ms")
     names = list(times)
     print(f"help / floor: {times[names[1]] / times[names[0]]:.2f} (goal 2.00)")
-    print(f"first result / floor: {times[names[3]] / times[names[2]]:.2f} (goal 2.00)")
+    print(f"first result / floor: {times[names[3]] / times[names[2]]:.2f} (goal 1.40)")
     print(f"3 plugins: {1000 * (times[names[4]] - times[names[3]]):.0f} ms (goal 50)")
 
 
