@@ -65,6 +65,7 @@ def _weak(effect: Callable[..., Floats]) -> tuple[object, ...]:
 Part = tuple[object, str, object]
 PARTS: dict[str, Part] = {
     **{effect.__name__: (dirt, "_EFFECTS", _weak(effect)) for effect, *_ in dirt._EFFECTS},
+    "ink off at creases": (dirt, "_CREASES", ()),
     "grain": (dirt, "grain", _none),
     "show-through": (dirt, "other_side", _none),
     "worn print": (dirt, "wear", _none),

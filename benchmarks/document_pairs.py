@@ -1,6 +1,6 @@
-"""The pairs that `document` learns from: two thirds of NoisyOffice, and drawn pages with photographs on them.
+"""The pairs that `document` learns from: NoisyOffice, drawn pages on its paper, and some with photographs.
 
-    python benchmarks/document_pairs.py OUT [--pages 32] [--seed 7]
+    python benchmarks/document_pairs.py OUT [--pages 32] [--laid 48] [--seed 7]
 
 Needs DENOISER_DATA with noisyoffice/ and bsds400/. Writes OUT/clean and OUT/noisy, and OUT/held/clean and
 OUT/held/noisy: six of NoisyOffice's 18 pages (every third one, each in its own font) under their four kinds
@@ -8,7 +8,10 @@ of dirt, which no training may see. All pages share one text and the same sheets
 the held pages flatter: they say whether a font is learnt by heart, not what other paper gives.
 
 The photographs lie on pages of the generator. Half of those pages are left clean, the others get its dirt.
-Train with
+Others, `--laid` of them, lie on NoisyOffice's own sheets of paper, turned, enlarged, weaker or stronger: its
+four kinds of dirt under other fonts and texts. A sheet is the median of the learnt pages, without their ink.
+Ink lies on it as it does there: on folded and wrinkled paper it is lighter where the paper is darker (its
+correlation with the paper is -0.4 and -0.7; on the others there is none). Train with
 
     denoise train OUT/clean --noisy OUT/noisy --recipe document --name document
 """
@@ -20,11 +23,12 @@ import os
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent))
-from document import Pages, held, read, save
+from document import KINDS, Pages, held, ordered, read, save
 
 from denoiser import generator
 from denoiser._types import Floats
@@ -54,6 +58,47 @@ def page_with_photographs(rng: np.random.Generator, files: list[Path]) -> Floats
     return page
 
 
+def sheets_of(noisy: Pages, clean: Pages) -> list[tuple[str, Floats]]:
+    """The paper behind pages, by kind of dirt and size: float32 in 0..1, without ink."""
+    alike: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for index, name in enumerate(ordered(clean)):
+        alike.setdefault((KINDS[index % len(KINDS)], clean[name].shape), []).append(name)
+    sheets = []
+    for (kind, _), names in alike.items():
+        pages = np.stack([noisy[name] for name in names]).astype(np.float32) / np.float32(255)
+        inked = np.stack([clean[name] for name in names]) < 250
+        paper = np.ma.median(np.ma.masked_array(pages, inked), axis=0)
+        # Where every page has ink, the paper is guessed from around it.
+        sheet = cv2.inpaint(
+            np.rint(255 * paper.filled(0)).astype(np.uint8), np.ma.getmaskarray(paper).astype(np.uint8), 3, 0
+        )
+        sheets.append((kind, np.asarray(sheet, np.float32) / np.float32(255)))
+    return sheets
+
+
+def laid(page: Floats, rng: np.random.Generator, sheets: list[tuple[str, Floats]]) -> Floats:
+    """A drawn page on one of the sheets, or on two that lie on each other; float32 in 0..1."""
+    paper, lift = np.ones_like(page), np.zeros_like(page)
+    for _ in range(1 if rng.random() < 0.7 else 2):
+        kind, sheet = sheets[rng.integers(len(sheets))]
+        sheet = np.rot90(sheet[:, ::-1] if rng.random() < 0.5 else sheet, rng.integers(4))
+        scale = max(
+            float(np.exp(rng.uniform(-0.35, 0.5))),
+            *(a / b for a, b in zip(page.shape, sheet.shape, strict=True)),
+        )
+        wide, high = (max(1, round(scale * side)) for side in sheet.shape[::-1])
+        sheet = np.asarray(Image.fromarray(sheet).resize((wide, high), Image.Resampling.BICUBIC))
+        top, left = (int(rng.integers(0, a - b + 1)) for a, b in zip(sheet.shape, page.shape, strict=True))
+        shade = 1 - sheet[top : top + page.shape[0], left : left + page.shape[1]]
+        shade = shade * np.float32(rng.uniform(0.6, 1.3))
+        paper *= 1 - shade
+        creased = kind in ("folds", "wrinkles")
+        lift += np.float32(rng.uniform(0.0, 0.16 if creased else 0.07))
+        lift += np.float32(rng.uniform(0.3, 0.9) if creased else 0) * np.maximum(shade, 0)
+    lift = np.clip(lift, 0, 0.5)
+    return np.clip((lift + (1 - lift) * page) * paper, 0, 1).astype(np.float32)
+
+
 def main() -> None:
     """Write the folders."""
     parser = argparse.ArgumentParser(
@@ -61,6 +106,7 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--pages", type=int, default=32)
+    parser.add_argument("--laid", type=int, default=48)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     data = Path(os.environ.get("DENOISER_DATA", ""))
@@ -76,13 +122,21 @@ def main() -> None:
         dirty = generator.dirt(page, rng) if index % 2 else page
         for kind, image in (("clean", page), ("noisy", dirty)):
             drawn[kind][f"photographs-{index:03}"] = np.rint(255 * image).astype(np.uint8)
+    learnt = {
+        kind: {name: page for name, page in pages.items() if name not in kept_apart}
+        for kind, pages in both.items()
+    }
+    sheets = sheets_of(learnt["noisy"], learnt["clean"])
+    for index in range(options.laid):
+        page = generator.page(rng, SHAPE)
+        for kind, image in (("clean", page), ("noisy", laid(page, rng, sheets))):
+            drawn[kind][f"laid-{index:03}"] = np.rint(255 * image).astype(np.uint8)
     for kind, pages in both.items():
-        learnt = {name: page for name, page in pages.items() if name not in kept_apart}
-        save(learnt | drawn[kind], options.out / kind)
+        save(learnt[kind] | drawn[kind], options.out / kind)
         save({name: pages[name] for name in kept_apart}, options.out / "held" / kind)
     print(
-        f"{len(both['clean']) - len(kept_apart)} pairs of NoisyOffice, {options.pages} with photographs;"
-        f" {len(kept_apart)} held out"
+        f"{len(learnt['clean'])} pairs of NoisyOffice, {options.laid} drawn ones on its paper,"
+        f" {options.pages} with photographs; {len(kept_apart)} held out"
     )
 
 

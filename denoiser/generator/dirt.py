@@ -22,6 +22,7 @@ _EFFECTS: tuple[tuple[Callable[[Random, Shape], Floats], float, float, float], .
     (shadow, 0.22, 0.08, 0.6),
     (uneven_light, 0.35, 0.02, 0.3),
 )
+_CREASES = (folds, wrinkles)
 
 
 def dirt(clean: Floats, rng: Random, *, system_fonts: bool = True) -> Floats:
@@ -49,7 +50,11 @@ def dirt(clean: Floats, rng: Random, *, system_fonts: bool = True) -> Floats:
         # Ink that is lifted further would look like print that is meant to be gray.
         lift = np.float32(rng.uniform(0.0, 0.2))
         result = lift + (1.0 - lift) * result
-    result *= _light_cover(rng, shape) if rng.random() < 0.12 else _cover(rng, shape)
+    if rng.random() < 0.12:
+        return _scanned(result * _light_cover(rng, shape), rng)
+    cover, rubbed = _cover(rng, shape)
+    result += rubbed * (1.0 - result)
+    result *= cover
     return _scanned(result, rng)
 
 
@@ -59,8 +64,8 @@ def _light_cover(rng: Random, shape: Shape) -> Floats:
     return np.asarray(fine + np.float32(rng.uniform(0.82, 1.03)), dtype=np.float32)
 
 
-def _cover(rng: Random, shape: Shape) -> Floats:
-    """Return the lightness of the paper, float32 (H, W), about 0.1..1.2."""
+def _cover(rng: Random, shape: Shape) -> tuple[Floats, Floats]:
+    """Return the lightness of the paper, about 0.1..1.2, and the share of ink that is off, 0..0.6; (H, W)."""
     tone = 1.02 - 0.45 * float(rng.beta(1.3, 2.6))
     cover = grain(rng, shape)
     cover *= np.float32(rng.uniform(0.002, 0.012) if rng.random() < 0.3 else rng.uniform(0.012, 0.045))
@@ -69,10 +74,16 @@ def _cover(rng: Random, shape: Shape) -> Floats:
     # Most pages have at least one of the first four effects.
     if not present[:4].any() and rng.random() < 0.7:
         present[rng.integers(4)] = True
+    rubbed = np.zeros(shape, dtype=np.float32)
+    # On most creased sheets ink breaks off, and what is left shines: letters get lighter where paper darkens.
+    worn = np.float32(rng.uniform(0.0, 1.2) if rng.random() < 0.7 else 0.0)
     for index in np.flatnonzero(present):
         draw, _, low, high = _EFFECTS[index]
-        cover *= 1.0 - np.float32(rng.uniform(low, high)) * draw(rng, shape)
-    return np.asarray(cover, dtype=np.float32)
+        effect = np.float32(rng.uniform(low, high)) * draw(rng, shape)
+        cover *= 1.0 - effect
+        if draw in _CREASES:
+            rubbed += worn * np.abs(effect)
+    return np.asarray(cover, dtype=np.float32), np.minimum(rubbed, np.float32(0.6))
 
 
 def _scanned(image: Floats, rng: Random) -> Floats:
