@@ -83,10 +83,10 @@ def register_noise(register: Register, options: Any) -> None:
 def read_pages(path: Path, options: Any) -> Iterator[tuple[Floats, Page]] | None:
     """Read a file whose ending is among the plugin's SUFFIXES, page by page.
 
-    Return an iterator of (image, page); a generator keeps only one page in memory. An image is floating
-    point, finite, (H, W), or (H, W, 3) for colour, and is clipped to 0..1. Of the page, `count` must be the
-    number of pages, `depth` decides how built-in formats write it (8 or 16; 32 is floating point), and `dpi`,
-    `icc` and `exif` are kept; `path` and `index` are filled in.
+    Return an iterator of (image, page); a generator keeps only one page in memory, or some small ones. An
+    image is floating point, finite, (H, W), or (H, W, 3) for colour, and is clipped to 0..1. Of the page,
+    `count` must be the number of pages, `depth` decides how built-in formats write it (8 or 16; 32 is
+    floating point), and `dpi`, `icc` and `exif` are kept; `path` and `index` are filled in.
     None declines the file: the next plugin in load order is asked, then the built-in formats. Folder walks
     find files with these endings too. Called in the process that cleans the file, and for the user's images
     in `denoise train`; never for stdin, which has no path.
@@ -98,10 +98,10 @@ def write_pages(path: Path, pages: Iterator[tuple[Floats, Page]], options: Any) 
     """Write a file whose ending is among the plugin's SUFFIXES.
 
     `path` is an empty temporary file with that ending, which is renamed to the output on success: write to no
-    other file. `pages` yields (image, page) for each page in order, and computes each one only then; images
-    are float32 (H, W), or (H, W, 3) where colour is kept, 0..1 and read-only. Take all of them, and return
-    True. None declines the file before any page is taken: the next plugin in load order is asked, then the
-    built-in formats. Called in the process that cleans the file.
+    other file. `pages` yields (image, page) for each page in order, and computes each one, or some small
+    ones, only then; images are float32 (H, W), or (H, W, 3) where colour is kept, 0..1 and read-only. Take
+    all of them, and return True. None declines the file before any page is taken: the next plugin in load
+    order is asked, then the built-in formats. Called in the process that cleans the file.
     If a plugin reads a file and none writes it, the output is a TIFF.
     """
 

@@ -69,6 +69,8 @@ _TIFF_TAGS: dict[int, Callable[[Any], bool]] = {
     297: lambda value: isinstance(value, tuple) and len(value) == 2 and all(map(_is_short, value)),
 }
 _IMAGE_WIDTH = 256
+_REDUCED = 1
+"""Of a page's kind: it is a smaller copy of another page."""
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT = 258, 262, 254, 339
 _MIN_IS_WHITE = 0
 _UNSIGNED, _SIGNED = 1, 2
@@ -139,18 +141,11 @@ class ImageFile(Source):
         if self.format != "TIFF":
             return [0]
         try:
-            directories = _directories(self._file)
+            kinds = _directories(self._file)
             total = getattr(self._image, "n_frames", 1)
-            if total < directories:
-                raise FileError(f"is damaged: only {total} of its {directories} pages can be found.")
-            if total == 1:
-                return [0]
-            pages = []
-            for frame in range(total):
-                self._image.seek(frame)
-                if not self._tag(_SUBFILE, 0) & 1:
-                    pages.append(frame)
-            pages = pages or [0]
+            if total < len(kinds):
+                raise FileError(f"is damaged: only {total} of its {len(kinds)} pages can be found.")
+            pages = [frame for frame, kind in enumerate(kinds) if not kind & _REDUCED] or [0]
             self._image.seek(pages[0])
         except FileError:
             raise
@@ -415,8 +410,8 @@ def _pillows_limit(megapixels: float) -> Iterator[None]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def _directories(file: IO[bytes]) -> int:
-    """Count a TIFF's directories, one for each page; FileError where their chain is broken.
+def _directories(file: IO[bytes]) -> list[int]:
+    """Return the kind of each page of a TIFF (`NewSubfileType`); FileError where their chain is broken.
 
     Pillow takes the end of what it can follow for the end of the file. (TIFF 6.0, Adobe 1992, section 2.)
     """
@@ -433,22 +428,32 @@ def _directories(file: IO[bytes]) -> int:
         return int.from_bytes(file.read(length), order)
 
     seen: set[int] = set()
+    kinds = []
     place = at(8 if big else 4, width)
     while place:
         count = at(place, number)
         after = place + number + entry * count
         file.seek(place + number)
         tags = file.read(entry * min(count, 1 << 16))[: after - place]
-        names = {int.from_bytes(tags[step : step + 2], order) for step in range(0, len(tags), entry)}
-        if place in seen or after > size or _IMAGE_WIDTH not in names:
+        places = {int.from_bytes(tags[step : step + 2], order): step for step in range(0, len(tags), entry)}
+        if place in seen or after > size or _IMAGE_WIDTH not in places:
             file.seek(start)
             raise FileError(
                 f"is damaged: the directory of page {len(seen) + 1} is none.", "Copy or download it again."
             )
         seen.add(place)
+        kind = places.get(_SUBFILE)
+        kinds.append(0 if kind is None else _number(tags[kind : kind + entry], order))
         place = at(after, width) if after + width <= size else 0
     file.seek(start)
-    return len(seen)
+    return kinds
+
+
+def _number(entry: bytes, order: Literal["little", "big"]) -> int:
+    """Return the number in an entry of a TIFF's directory: a byte, a short, or a long."""
+    length = {1: 1, 3: 2}.get(int.from_bytes(entry[2:4], order), 4)
+    value = entry[12:] if len(entry) == 20 else entry[8:]
+    return int.from_bytes(value[:length], order)
 
 
 def _png_depth(image: Image.Image) -> int:

@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 REDUCED = "detail was reduced to 28x28 pixels (--mode tile keeps it)"
 SMALL_PIXELS = 128 * 128
 AHEAD_PIXELS = 32_000_000
+PACKED_PIXELS = 64 * SMALL_PIXELS
+"""Most of the small pages of one file that are in memory at once."""
 
 _Saved = tuple[Written, list[str]]
 
@@ -225,20 +227,26 @@ class Cleaner:
                 yield _outcome(work, partial(self._save, work, self._pages(work)))
 
     def _pages(self, work: _Work) -> Iterator[Picture]:
-        """Clean the pages of a file one by one."""
+        """Clean the pages of a file one by one, or several small ones at once."""
         size = 0 if work.source.fingerprint is None else work.source.fingerprint.size
         count = work.source.count
 
         def tick(patches: int, of: int) -> None:
-            share = (index + patches / of) / count
+            share = (index + patches / of * len(pack)) / count
             self.meter.report(Reading(share * size, index + 1, count, patches, of))
 
-        for index, picture in enumerate(work.pages):
+        index = 0
+        for pack in _packs(work.pages):
             self.meter.report(Reading(index / count * size, index + 1, count))
-            cleaned = self._denoiser.clean_page(picture.pixels, picture.page, tick=tick)
-            done = self._complete(work, picture, cleaned)
-            del picture, cleaned  # or a large page would stay in memory while it is written
-            yield done
+            results = self._denoiser.clean_pages([(each.pixels, each.page) for each in pack], tick=tick)
+            index += len(pack)
+            for cleaned in results:
+                if isinstance(cleaned, Exception):
+                    raise cleaned
+                done = self._complete(work, pack.popleft(), cleaned)
+                del cleaned  # or a large page would stay in memory while it is written
+                yield done
+                del done
 
     def _completed(
         self, works: Sequence[_Work], results: Iterator[Cleaned | Exception]
@@ -351,6 +359,25 @@ def _grouped(works: Iterable[_Work | Outcome]) -> Iterator[list[_Work | Outcome]
         yield [work]
     if group:
         yield group
+
+
+def _packs(pages: Iterable[Picture]) -> Iterator[deque[Picture]]:
+    """Pack neighbouring small pages, so that they share batches; every other page is a pack of its own."""
+    pack: deque[Picture] = deque()
+    held = 0
+    for page in pages:
+        pixels = page.pixels.shape[0] * page.pixels.shape[1]
+        if pack and (pixels > SMALL_PIXELS or held + pixels > PACKED_PIXELS):
+            yield pack
+            pack, held = deque(), 0
+        pack.append(page)
+        held += pixels
+        del page
+        if pixels > SMALL_PIXELS:
+            yield pack
+            pack, held = deque(), 0
+    if pack:
+        yield pack
 
 
 def _written(writing: list[_Writing], *, leave: int) -> Iterator[Outcome]:

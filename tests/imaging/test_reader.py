@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,36 @@ def test_thumbnails_are_no_pages() -> None:
             Image.fromarray(GRAY8).save(writer, "TIFF", tiffinfo={254: subfile})
             writer.newFrame()
     assert len(read(buffer.getvalue())) == 2
+
+
+def tiff(kinds: tuple[int, ...], code: int, order: str, *, big: bool) -> bytes:
+    """A TIFF by hand: a page of 4x2 pixels for each kind, all of them with the same pixels."""
+    mark = b"MM" if order == ">" else b"II"
+    place, count, after = ("Q", "Q", "Q") if big else ("I", "H", "I")
+    head = struct.pack(f"{order}HHHQ", 43, 8, 0, 24) if big else struct.pack(f"{order}HI6x", 42, 24)
+    content = (mark + head).ljust(16, b"\0") + bytes(range(8))
+    for index, kind in enumerate(kinds):
+        tags = [(254, code, kind), (256, 3, 4), (257, 3, 2), (258, 3, 8), (259, 3, 1), (262, 3, 1)]
+        tags += [(273, 4, 16), (277, 3, 1), (278, 3, 2), (279, 4, 8)]
+        content += struct.pack(f"{order}{count}", len(tags))
+        for number, type_, value in tags:
+            packed = struct.pack(f"{order}{' BBHI'[type_]}", value)
+            content += struct.pack(f"{order}HH{place}", number, type_, 1)
+            content += packed.ljust(struct.calcsize(place), b"\0")
+        end = len(content) + struct.calcsize(after)
+        content += struct.pack(f"{order}{after}", end if index < len(kinds) - 1 else 0)
+    return content
+
+
+@pytest.mark.parametrize(
+    ("order", "big"), [("<", False), (">", False), ("<", True)]
+)  # Pillow opens no BigTIFF in the other order
+@pytest.mark.parametrize("code", [1, 3, 4])
+def test_reduced_pages_are_found_however_they_are_marked(code: int, order: str, big: bool) -> None:
+    pages = read(tiff((0, 1, 2, 3), code, order, big=big))
+    assert [page.page.count for page in pages] == [2, 2]
+    for page in pages:
+        np.testing.assert_array_equal(np.rint(255 * page.pixels), np.arange(8).reshape(2, 4))
 
 
 def test_a_thumbnail_after_the_only_page_is_left_out() -> None:
