@@ -222,23 +222,28 @@ class Denoiser:
                     f"An array of shape {images.shape} looks like colour, which is not a stack of images.",
                     "Clean its channels one by one.",
                 )
-            if images.ndim != 3 or not len(images):
+            if images.ndim != 3 or not images.size:
                 raise UsageError(f"An array of shape {images.shape} is not (H, W) or (N, H, W).")
-            results = self.reconstruct(list(images))
+            depth = _depth(images.dtype)
+            results = self._cleaned([(image, depth) for image in _as_floats(images)])
             if len({result.shape for result in results}) > 1:
                 raise UsageError("The results differ in size.", 'Use size="input", or pass a list.')
-            return np.stack(results)
+            return np.concatenate([_as_dtype(np.stack(some), images.dtype) for some in _slices(results)])
         if not isinstance(images, Iterable) or isinstance(images, str | bytes):
             raise UsageError(
                 f"An image must be an array, not {type(images).__name__}.",
                 "Use numpy.asarray(image) for a Pillow image, or read the file first.",
             )
-        floats = [_as_floats(image) for image in images]
-        pages = [
-            Page(depth=_DEPTHS.get(image.dtype.kind + str(image.dtype.itemsize), 32)) for image in images
-        ]
-        cleaned = map(_result, self.clean_pages(list(zip(floats, pages, strict=True))))
-        return [_as_dtype(result.pixels, image.dtype) for result, image in zip(cleaned, images, strict=True)]
+        results = self._cleaned([(_as_floats(_image(image)), _depth(image.dtype)) for image in images])
+        return [_as_dtype(result, image.dtype) for result, image in zip(results, images, strict=True)]
+
+    def _cleaned(self, images: Sequence[tuple[Floats, int]]) -> list[Floats]:
+        """Clean float32 (H, W) images, each with the bits a sample that it had."""
+        results: list[Floats] = []
+        for some in _slices(images):
+            pages = [(pixels, Page(depth=depth)) for pixels, depth in some]
+            results += [_result(cleaned).pixels for cleaned in self.clean_pages(pages)]
+        return results
 
     def clean_page(self, pixels: Floats, page: Page, *, tick: Tick | None = None) -> Cleaned:
         """Clean one page, with the plugins' steps before and after; all its channels by the same model.
@@ -363,6 +368,8 @@ def _signature() -> inspect.Signature:
 
 denoise.__signature__ = _signature()  # type: ignore[attr-defined]  # functions take attributes
 
+_AT_ONCE = 1024
+"""Images of a stack that are cleaned at once: small ones stay in the cache."""
 _DEPTHS = {"u1": 8, "u2": 16, "b1": 1}
 _TOPS = {"u1": 255.0, "u2": 65535.0, "b1": 1.0}
 
@@ -381,23 +388,36 @@ def _chain(given: Iterable[str | Path] | Plugins) -> Plugins:
     return load([str(each) for each in given], installed=False)
 
 
-def _as_floats(image: Any) -> Floats:
+def _slices(items: Sequence[Result]) -> Iterator[Sequence[Result]]:
+    return (items[first : first + _AT_ONCE] for first in range(0, len(items), _AT_ONCE))
+
+
+def _image(image: Any) -> npt.NDArray[Any]:
     if not isinstance(image, np.ndarray) or image.ndim != 2 or not image.size:
         shape = getattr(image, "shape", type(image).__name__)
         raise UsageError(
             f"An image must be an array of shape (H, W), not {shape}.",
             None if isinstance(image, np.ndarray) else "Use numpy.asarray(image) for a Pillow image.",
         )
-    kind = image.dtype.kind + str(image.dtype.itemsize)
+    return image
+
+
+def _depth(dtype: np.dtype[Any]) -> int:
+    return _DEPTHS.get(dtype.kind + str(dtype.itemsize), 32)
+
+
+def _as_floats(pixels: npt.NDArray[Any]) -> Floats:
+    """Return pixels of any shape as float32 in 0..1; UsageError if their range is not known or exceeded."""
+    kind = pixels.dtype.kind + str(pixels.dtype.itemsize)
     if kind in _TOPS:
-        return image.astype(np.float32) / np.float32(_TOPS[kind])
-    if image.dtype.kind != "f":
+        return pixels.astype(np.float32) / np.float32(_TOPS[kind])
+    if pixels.dtype.kind != "f":
         raise UsageError(
-            f"An image of {image.dtype} has no known range.", "Use uint8, uint16, or floats in 0..1."
+            f"An image of {pixels.dtype} has no known range.", "Use uint8, uint16, or floats in 0..1."
         )
-    if not np.isfinite(image).all() or image.min() < 0.0 or image.max() > 1.0:
+    if not np.isfinite(pixels).all() or pixels.min() < 0.0 or pixels.max() > 1.0:
         raise UsageError("A floating-point image must be finite and within 0..1.", "Scale it first.")
-    return np.ascontiguousarray(image, np.float32)
+    return np.ascontiguousarray(pixels, np.float32)
 
 
 def _as_dtype(image: Floats, dtype: np.dtype[Any]) -> npt.NDArray[Any]:

@@ -21,6 +21,9 @@ Size = Literal["model", "input"]
 BAND_PATCHES = 1024
 """Patches computed at once. Fixed, because the bands decide the order in which patches are added up."""
 
+_WHOLES = 32
+"""Whole images whose surroundings are computed together: they stay in the cache."""
+
 STRIP_PATCHES = 4 * BAND_PATCHES
 """Patches side by side above which a page is computed in strips; each is more than a band is wide."""
 
@@ -213,15 +216,15 @@ def _windows(image: Floats, counts: tuple[int, int], stride: int, step: int = 1)
     )
 
 
-def averaged(image: Floats, size: int) -> Floats:
-    """Mean of the `size` x `size` pixels that begin at each: float32 (H - size + 1, W - size + 1)."""
-    rows, columns = (side - size + 1 for side in image.shape)
-    down = image[:rows].copy()
+def averaged(images: Floats, size: int) -> Floats:
+    """Mean of the `size` x `size` pixels that begin at each: float32 (..., H - size + 1, W - size + 1)."""
+    rows, columns = (side - size + 1 for side in images.shape[-2:])
+    down = images[..., :rows, :].copy()
     for start in range(1, size):
-        down += image[start : start + rows]
-    total = down[:, :columns].copy()
+        down += images[..., start : start + rows, :]
+    total = down[..., :columns].copy()
     for start in range(1, size):
-        total += down[:, start : start + columns]
+        total += down[..., start : start + columns]
     total *= np.float32(1.0 / size**2)
     return total
 
@@ -231,10 +234,22 @@ def own(inputs: Floats) -> Floats:
     return inputs if inputs.ndim == 3 else inputs[..., 0]
 
 
-def with_context(patch: Floats, context: Context) -> Floats:
-    """A float32 (28, 28) image as `split` cuts it: alone, or with what its reflection puts around it."""
-    cut: Floats = split(patch, grid(patch.shape, PATCH), slice(None), context)[0]
-    return cut
+def with_context(images: Floats, context: Context) -> Floats:
+    """Whole images, float32 (N, 28, 28), as `split` cuts each: alone, or beside what its reflection shows."""
+    scales = scales_of(context)
+    if not scales:
+        return images
+    margin = margin_of(max(scales))
+    place = _reflected(PATCH, -margin, PATCH + margin)
+    result = np.empty((*images.shape, 1 + len(scales)), np.float32)
+    result[..., 0] = images
+    for first in range(0, len(images), _WHOLES):
+        some = slice(first, first + _WHOLES)
+        around = images[some, place[:, None], place]
+        for plane, scale in enumerate(scales, start=1):
+            inner = slice(margin - margin_of(scale), PATCH + margin + margin_of(scale))
+            result[some, ..., plane] = averaged(around[:, inner, inner], scale)[:, ::scale, ::scale]
+    return result
 
 
 def window() -> Floats:

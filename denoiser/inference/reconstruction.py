@@ -115,8 +115,7 @@ class Reconstruction:
     def _picture_patches(self, given: Floats) -> Floats:
         """Reconstruct whole images of 28x28, (N, 28, 28), by the model for pictures."""
         model = self.engines.model(auto.PICTURES)
-        context = model.config.context
-        seen = np.stack([patches.with_context(patch, context) for patch in given])
+        seen = patches.with_context(given, model.config.context)
         return np.clip(self._patches(seen, model), 0.0, 1.0)
 
     def _whole(
@@ -124,8 +123,7 @@ class Reconstruction:
     ) -> None:
         chosen = [images[index] for index in indices]
         fitted, wholes = patches.wholes_from_images(chosen, darken=model.kind == "Autoencoder")
-        context = model.config.context
-        given = np.stack([patches.with_context(patch, context) for patch in fitted])
+        given = patches.with_context(fitted, model.config.context)
         reconstructed = self._reconstruct(model.name, given)
         finished = self._finish_wholes(fitted, wholes, reconstructed, model)
         for index, result in zip(indices, finished, strict=True):

@@ -59,6 +59,13 @@ def test_banded_merge_equals_the_definition(shape: tuple[int, int], stride: int)
     np.testing.assert_allclose(patches.tile(image, where, halved), naive(image, where), atol=1e-5)
 
 
+@pytest.mark.parametrize("context", [1, 2, 4, (2, 4, 8)])
+def test_whole_images_get_the_surroundings_that_split_gives_each(context: Context) -> None:
+    images = noise((5, PATCH, PATCH), 3)
+    each = [patches.split(image, patches.grid(image.shape, PATCH), slice(None), context) for image in images]
+    np.testing.assert_array_equal(patches.with_context(images, context), np.concatenate(each))
+
+
 def test_a_large_image_takes_several_bands() -> None:
     where = patches.grid((170, 9000), 9)
     assert len(list(patches.bands(where))) > 1
