@@ -67,7 +67,7 @@ def sheets_of(noisy: Pages, clean: Pages) -> list[tuple[str, Floats]]:
     for (kind, _), names in alike.items():
         pages = np.stack([noisy[name] for name in names]).astype(np.float32) / np.float32(255)
         inked = np.stack([clean[name] for name in names]) < 250
-        paper = np.ma.median(np.ma.masked_array(pages, inked), axis=0)
+        paper = np.ma.median(np.ma.masked_array(pages, inked), axis=0)  # type: ignore[no-untyped-call]
         # Where every page has ink, the paper is guessed from around it.
         sheet = cv2.inpaint(
             np.rint(255 * paper.filled(0)).astype(np.uint8), np.ma.getmaskarray(paper).astype(np.uint8), 3, 0
@@ -81,7 +81,7 @@ def laid(page: Floats, rng: np.random.Generator, sheets: list[tuple[str, Floats]
     paper, lift = np.ones_like(page), np.zeros_like(page)
     for _ in range(1 if rng.random() < 0.7 else 2):
         kind, sheet = sheets[rng.integers(len(sheets))]
-        sheet = np.rot90(sheet[:, ::-1] if rng.random() < 0.5 else sheet, rng.integers(4))
+        sheet = np.rot90(sheet[:, ::-1] if rng.random() < 0.5 else sheet, int(rng.integers(4)))
         scale = max(
             float(np.exp(rng.uniform(-0.35, 0.5))),
             *(a / b for a, b in zip(page.shape, sheet.shape, strict=True)),

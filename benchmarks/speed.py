@@ -194,6 +194,61 @@ def many_files(bench: Bench) -> list[Row]:
     return [Row(work, peer, theirs, ours, "/s", ours / theirs, 0.85, at_least=True)]
 
 
+def stack(bench: Bench) -> list[Row]:
+    """The same digits in one file, beside the products of `digits` alone on every core."""
+    source = bench.digits(bench.files)
+    images = np.stack([np.asarray(Image.open(path)) for path in sorted(source.iterdir())])
+    arrays, pages = bench.folder / "stack.npy", bench.folder / "stack.tif"
+    np.save(arrays, images)
+    first, *rest = map(Image.fromarray, images)
+    first.save(pages, save_all=True, append_images=rest)
+    plugin = ("--plugin", str(Path(__file__).parents[1] / "plugins" / "npy_stack.py"))
+    jobs = [
+        functools.partial(bench.denoise, path, "--model", "digits", *options)
+        for path, options in ((arrays, plugin), (pages, ()))
+    ]
+    timed = [functools.partial(rate, job, len(images)) for job in jobs]
+    theirs, *ours = bench.medians(functools.partial(digit_products, len(images)), *timed)
+    peer = "the products of `digits` alone"
+    return [
+        Row(
+            f"{len(images):,} digits in one {name}",
+            peer,
+            theirs,
+            mine,
+            "/s",
+            mine / theirs,
+            0.7,
+            at_least=True,
+        )
+        for name, mine in zip((".npy (a plugin)", ".tif"), ours, strict=True)
+    ]
+
+
+def digit_products(count: int, together: int = 128) -> float:
+    """Digits a second through nothing but the two products, on all cores, so many digits at once."""
+    weights = store.load("digits").weights
+    into, out = (np.ascontiguousarray(weights[f"{name}/kernel"].T) for name in ("latent", "pixels"))
+
+    def work() -> None:
+        columns = np.random.default_rng(0).random((into.shape[1], together), dtype=np.float32)
+        latent, drawn = (
+            np.empty((len(into), together), np.float32),
+            np.empty((len(out), together), np.float32),
+        )
+        for _ in range(count // together):
+            np.matmul(into, columns, out=latent)
+            np.matmul(out, latent, out=drawn)
+
+    threads = [threading.Thread(target=work) for _ in range(cores())]
+    begun = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return cores() * (count // together) * together / (time.perf_counter() - begun)
+
+
 def products(bench: Bench) -> list[Row]:
     """Large pictures with `general`, beside its matrix products alone on every core."""
     source = bench.pictures()
@@ -337,6 +392,7 @@ def memory(bench: Bench) -> list[Row]:
 
 PARTS: dict[str, Callable[[Bench], list[Row]]] = {
     "files": many_files,
+    "stack": stack,
     "products": products,
     "nlm": means,
     "scan": scan,

@@ -192,3 +192,55 @@ def test_a_pdf_can_become_a_tiff_and_a_broken_one_is_named(
     with Image.open(tmp_path / "o/scan.tif") as made:
         assert getattr(made, "n_frames", 1) == 2
         assert made.size == (279, 168)
+
+
+STACK = ("--plugin", PLUGINS / "npy_stack.py")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(5, 30, 28), (40, 50)])
+def test_a_stack_comes_back_with_its_shape_and_numbers(
+    denoise: Denoise, identity: Path, tmp_path: Path, kind: type, shape: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    whole = np.issubdtype(kind, np.integer)
+    stack = rng.integers(0, np.iinfo(kind).max, shape) if whole else rng.random(shape)
+    np.save(tmp_path / "stack.npy", stack.astype(kind))
+    outcome = denoise(tmp_path / "stack.npy", "--out", tmp_path / "o", "--model", identity, *STACK)
+    assert outcome.code == 0, outcome.err
+    made = np.load(tmp_path / "o/stack.npy")
+    assert made.shape == shape
+    assert made.dtype == (kind if whole else np.float32)
+    np.testing.assert_allclose(made, stack.astype(kind), atol=0 if whole else 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((3, 4), np.int32), "int32 numbers"),
+        (np.zeros((20, 30, 3), np.uint8), "looks like colour"),
+        (np.zeros(9, np.uint8), "shape (9,)"),
+        (np.full((2, 30, 30), 7.0), "beyond 0..1"),
+        (np.full((2, 30, 30), np.nan), "beyond 0..1"),
+        (np.array([{}]), "Python objects"),
+    ],
+)
+def test_what_is_no_stack_of_gray_images_is_named(
+    denoise: Denoise, identity: Path, tmp_path: Path, array: np.ndarray, said: str
+) -> None:
+    np.save(tmp_path / "x.npy", array)
+    outcome = denoise(tmp_path / "x.npy", "--out", tmp_path / "o", "--model", identity, *STACK)
+    assert outcome.code == 1
+    assert "x.npy" in outcome.err
+    assert said in outcome.err
+    assert not (tmp_path / "o/x.npy").exists()
+
+
+def test_a_stack_that_was_cut_off_is_named(denoise: Denoise, identity: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 30, 30), np.uint8))
+    content = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(content[:-100])
+    outcome = denoise(tmp_path / "x.npy", "--out", tmp_path / "o", "--model", identity, *STACK)
+    assert outcome.code == 1
+    assert "plugin npy_stack" in outcome.err
+    assert "Traceback" not in outcome.err
