@@ -68,6 +68,9 @@ _TIFF_TAGS: dict[int, Callable[[Any], bool]] = {
     296: lambda value: value in (1, 2, 3),
     297: lambda value: isinstance(value, tuple) and len(value) == 2 and all(map(_is_short, value)),
 }
+_ORIENTATION = 274
+_CONVERTED = 1 << 20
+"""Pixels that are converted at a time."""
 _IMAGE_WIDTH = 256
 _REDUCED = 1
 """Of a page's kind: it is a smaller copy of another page."""
@@ -164,11 +167,10 @@ class ImageFile(Source):
                 if self.count > 1:
                     self._image.seek(frame)
                 self._check_size()
-                picture = self._decode(index)
+                decoded = [self._decode(index)]
                 if index == self.count - 1:
                     self._image = Image.Image()  # frees what the decoder holds, as much as the pixels again
-                yield picture
-                del picture
+                yield decoded.pop()  # and nothing here keeps it
             except FileError as error:
                 raise FileError(where + error.message, error.hint) from error
             except MemoryError:
@@ -261,7 +263,8 @@ class ImageFile(Source):
         from PIL import ImageOps
 
         image.load()
-        upright = ImageOps.exif_transpose(image)
+        turned = image.getexif().get(_ORIENTATION, 1) != 1
+        upright = ImageOps.exif_transpose(image) if turned else image  # which would be a copy
         xmp = metadata.upright(image.info.get("xmp"))
         if self.format == "TIFF":
             return None, xmp, upright
@@ -343,8 +346,8 @@ class ImageFile(Source):
         return image
 
     def _scaled(self, image: Image.Image, depth: int, notes: list[str]) -> tuple[Floats, tuple[float, float]]:
-        raw = np.asarray(image)
         if depth == 32:
+            raw = np.asarray(image)
             if not np.isfinite(raw).all():
                 raise FileError("holds NaN or infinite values.", "Replace them first.")
             low, high = float(raw.min()), float(raw.max())
@@ -358,10 +361,17 @@ class ImageFile(Source):
                 notes.append("values outside of 0..1 were taken on their own scale")
             return np.asarray((raw - span[0]) / (span[1] - span[0]), np.float32), span
         top = np.float32(65535.0 if depth == 16 else 255.0)
-        pixels = planar(raw.shape)
-        np.divide(raw, top, out=pixels, casting="unsafe", dtype=np.float32)
+        width, height = image.size
+        bands = len(image.getbands())
+        pixels = planar((height, width) if bands == 1 else (height, width, bands))
+        rows = max(1, _CONVERTED // width)
+        for start in range(0, height, rows):
+            # NumPy gets copies of what Pillow holds: of a large page, a part at a time.
+            stop = min(start + rows, height)
+            part = image if rows >= height else image.crop((0, start, width, stop))
+            np.divide(np.asarray(part), top, out=pixels[start:stop], casting="unsafe", dtype=np.float32)
         if depth == 16 and self.format == "TIFF" and self._tag(_PHOTOMETRIC, 1) == _MIN_IS_WHITE:
-            pixels = 1.0 - pixels  # Pillow turns 8-bit MinIsWhite around, but not 16-bit
+            np.subtract(1.0, pixels, out=pixels)  # Pillow turns 8-bit MinIsWhite around, but not 16-bit
         return pixels, (0.0, 1.0)
 
     def _options(self) -> dict[str, Any]:

@@ -240,11 +240,14 @@ class Cleaner:
             self.meter.report(Reading(index / count * size, index + 1, count))
             results = self._denoiser.clean_pages([(each.pixels, each.page) for each in pack], tick=tick)
             index += len(pack)
-            for cleaned in results:
+            while pack:
+                cleaned, picture = next(results), pack.popleft()
+                if not pack:
+                    results = iter(())  # what is left of it keeps the pages that it was given
                 if isinstance(cleaned, Exception):
                     raise cleaned
-                done = self._complete(work, pack.popleft(), cleaned)
-                del cleaned  # or a large page would stay in memory while it is written
+                done = self._complete(work, picture, cleaned)
+                del picture, cleaned  # or a large page would stay in memory while it is written
                 yield done
                 del done
 
