@@ -64,10 +64,18 @@ class Picture:
         return replace(self, pixels=(self.pixels >= 0.5).astype(np.float32), notes=notes, bilevel=True)
 
 
-def quantize(pixels: Floats, depth: int) -> npt.NDArray[Any]:
-    """Round float values in 0..1 to uint8 (depth 1 and 8) or uint16 (16)."""
+def quantize(pixels: Floats, depth: int, *, overwrite: bool = False) -> npt.NDArray[Any]:
+    """Round float values in 0..1 to uint8 (depth 1 and 8) or uint16 (16).
+
+    With `overwrite` the result lies where the pixels are, if these lie one after the other.
+    """
     top, kind = (65535.0, np.uint16) if depth == 16 else (255.0, np.uint8)
-    result: npt.NDArray[Any] = np.empty(pixels.shape, kind)
+    result: npt.NDArray[Any]
+    if overwrite and pixels.flags.c_contiguous and pixels.flags.writeable:
+        # A number is smaller than the one that it is made of, so none is written where one is yet to be read.
+        result = pixels.reshape(-1).view(kind)[: pixels.size].reshape(pixels.shape)
+    else:
+        result = np.empty(pixels.shape, kind)
     rows = max(1, _QUANTIZED // max(1, pixels[:1].size))
     for start in range(0, len(pixels), rows):
         # A part at a time stays in the cache, and a large page is never in memory once more.

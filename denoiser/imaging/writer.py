@@ -48,7 +48,7 @@ def save(
 
     Args:
         path: the file to write or replace; its folders are made as needed.
-        pages: computed one by one, only when there is a file to take them.
+        pages: computed one by one, only when there is a file to take them; their pixels may be overwritten.
         target: the format as Pillow names it, where no plugin writes the file.
         count: number of pages.
         plugins: asked in load order whether one writes files with this ending.
@@ -74,13 +74,15 @@ def save(
                 return atomic.write(path, content, sync=sync), []
             pages = itertools.chain((first,), pages)
         with atomic.replacing(path, sync=sync) as file:
-            notes = write(file, pages, target, count=count)
+            notes = write(file, pages, target, count=count, overwrite=True)
         return file.written, notes
     except OSError as error:
         raise FileError(f"can't be written to {path}: {reason(error)}.") from error
 
 
-def write(file: IO[bytes], pages: Iterable[Picture], target: str, *, count: int) -> list[str]:
+def write(
+    file: IO[bytes], pages: Iterable[Picture], target: str, *, count: int, overwrite: bool = False
+) -> list[str]:
     """Encode pages one at a time, so that a long file never lies in memory as a whole.
 
     Args:
@@ -88,6 +90,7 @@ def write(file: IO[bytes], pages: Iterable[Picture], target: str, *, count: int)
         pages: the pages.
         target: the format as Pillow names it.
         count: number of pages.
+        overwrite: whether pixels may be overwritten by what they are rounded to, which saves memory.
 
     Returns:
         Notes on what the format could not hold.
@@ -103,7 +106,7 @@ def write(file: IO[bytes], pages: Iterable[Picture], target: str, *, count: int)
     notes: list[str] = []
     book = _tiff_writer(file) if count > 1 else None
     for page in pages:
-        _encode(page, target, file if book is None else book, notes)
+        _encode(page, target, file if book is None else book, notes, overwrite=overwrite)
         if book is not None:
             book.newFrame()
     if book is not None:
@@ -112,13 +115,13 @@ def write(file: IO[bytes], pages: Iterable[Picture], target: str, *, count: int)
     return notes
 
 
-def _encode(picture: Picture, target: str, file: Any, notes: list[str]) -> None:
+def _encode(picture: Picture, target: str, file: Any, notes: list[str], *, overwrite: bool) -> None:
     """Encode one page into a file or Pillow's writer of several pages."""
     content = _small_png(picture) if target == "PNG" else None
     if content is not None:
         file.write(content)
         return
-    image = _encodable(picture, target, notes)
+    image = _encodable(picture, target, notes, overwrite=overwrite)
     options = _save_options(picture, target, notes)
     longest = LONGEST_SIDE.get(target)
     if longest is not None and max(image.size) > longest:
@@ -135,7 +138,7 @@ def _encode(picture: Picture, target: str, file: Any, notes: list[str]) -> None:
         image.save(file, target, **options)
 
 
-def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
+def _encodable(picture: Picture, target: str, notes: list[str], *, overwrite: bool) -> Image.Image:
     """Turn a picture into the Pillow image nearest to it that the format can hold."""
     depth = picture.page.depth
     if depth == 32:
@@ -147,7 +150,7 @@ def _encodable(picture: Picture, target: str, notes: list[str]) -> Image.Image:
     if depth == 16 and target not in SIXTEEN_BIT:
         notes.append(f"16 bit became 8 bit, as {target} holds no more")
         depth = 8
-    image = Image.fromarray(quantize(picture.pixels, depth))
+    image = Image.fromarray(quantize(picture.pixels, depth, overwrite=overwrite))
     if picture.bilevel and _one_bit(picture, target):
         return image.convert("1", dither=Image.Dither.NONE)
     if picture.bilevel:

@@ -263,9 +263,15 @@ class Denoiser:
         return _result(next(self.clean_pages([(pixels, page)], tick=tick)))
 
     def clean_pages(
-        self, pages: Sequence[tuple[Floats, Page]], *, tick: Tick | None = None
+        self, pages: Sequence[tuple[Floats, Page]], *, tick: Tick | None = None, overwrite: bool = False
     ) -> Iterator[Cleaned | Exception]:
         """Clean pages as `clean_page` does; small ones share batches.
+
+        Args:
+            pages: the pixels and the facts of each, as there.
+            tick: as there.
+            overwrite: whether the results of large gray pages may take the place of their pixels, where no
+                plugin is to see both.
 
         Returns:
             For each page the result, or the error that this page alone failed with; the plugins' second half
@@ -289,7 +295,8 @@ class Denoiser:
                 planes += own
                 del own
         channels = [each.count for each in prepared if isinstance(each, _Prepared)]
-        cleaned = _handed_out(self.clean(planes, channels=channels, tick=tick))
+        overwrite = overwrite and not self.plugins and all(pixels.ndim == 2 for pixels, _ in pages)
+        cleaned = _handed_out(self.clean(planes, channels=channels, tick=tick, overwrite=overwrite))
         planes.clear()  # or a large page would stay in memory while plugins work on the result
         facts = zip(pages, prepared, strict=True)
         return (self._postprocessed(pixels, page, each, cleaned) for (pixels, page), each in facts)
@@ -323,10 +330,15 @@ class Denoiser:
             return error
 
     def clean(
-        self, images: Sequence[Floats], *, channels: Sequence[int] = (), tick: Tick | None = None
+        self,
+        images: Sequence[Floats],
+        *,
+        channels: Sequence[int] = (),
+        tick: Tick | None = None,
+        overwrite: bool = False,
     ) -> list[Cleaned]:
         """Clean float32 (H, W) images in 0..1 without plugins; see `Reconstruction.clean`."""
-        return self._reconstruction.clean(images, channels=channels, tick=tick)
+        return self._reconstruction.clean(images, channels=channels, tick=tick, overwrite=overwrite)
 
 
 def _handed_out(results: list[Cleaned]) -> Iterator[Cleaned]:

@@ -7,6 +7,7 @@ float32 in 0..1, and depends on nothing but its arguments, so equal images give 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -362,15 +363,32 @@ def strips(grid: Grid) -> Iterator[tuple[slice, slice, Grid]]:
         yield slice(first, stop), slice(left - grid.lead[1], right - grid.lead[1]), part
 
 
-def tile(image: Floats, grid: Grid, reconstruct: Callable[[Floats], Floats], context: Context = 1) -> Floats:
+def tile(
+    image: Floats,
+    grid: Grid,
+    reconstruct: Callable[[Floats], Floats],
+    context: Context = 1,
+    *,
+    overwrite: bool = False,
+) -> Floats:
     """Reconstruct a float32 (H, W) image by its overlapping patches.
 
-    `reconstruct` maps what `split` cuts with that `context` to float32 (N, 28, 28).
+    `reconstruct` maps what `split` cuts with that `context` to float32 (N, 28, 28). With `overwrite` the
+    result takes the place of the image, unless it is so wide that its strips see each other's pixels.
     """
-    result = np.empty(grid.shape, np.float32)
+    in_place = overwrite and grid.counts[1] <= STRIP_PATCHES
+    result = image if in_place else np.empty(grid.shape, np.float32)
+    # Rows that a later band still sees, as surroundings or mirrored at the lower edge, have to wait.
+    seen = margin_of(max(scales_of(context), default=1)) + 2 * PATCH if in_place else 0
     for columns, inside, part in strips(grid):
         overlap_add = OverlapAdd(part)
+        waiting: deque[tuple[slice, Floats]] = deque()
         for rows in bands(part):
-            ready, pixels = overlap_add.add(reconstruct(split(image, grid, rows, context, columns)))
+            waiting.append(overlap_add.add(reconstruct(split(image, grid, rows, context, columns))))
+            done = waiting[-1][0].stop
+            while waiting and waiting[0][0].stop <= done - seen:
+                ready, pixels = waiting.popleft()
+                result[ready, inside] = pixels
+        for ready, pixels in waiting:
             result[ready, inside] = pixels
     return result

@@ -61,7 +61,12 @@ class Reconstruction:
         return (self.mode or model.mode) == "whole"
 
     def clean(
-        self, images: Sequence[Floats], *, channels: Sequence[int] = (), tick: Tick | None = None
+        self,
+        images: Sequence[Floats],
+        *,
+        channels: Sequence[int] = (),
+        tick: Tick | None = None,
+        overwrite: bool = False,
     ) -> list[Cleaned]:
         """Clean images without plugins; small ones share batches.
 
@@ -70,6 +75,7 @@ class Reconstruction:
             channels: how many consecutive images are the channels of one picture, for each picture; without
                 it, each image is a picture. The channels of a picture go to the same model.
             tick: see `denoiser.inference.denoiser.Denoiser.clean_page`.
+            overwrite: whether the results of large images may take the place of their pixels.
 
         Raises:
             ModelError: a model can't be read, or gives values that are not finite.
@@ -85,7 +91,7 @@ class Reconstruction:
             if self.is_whole(model):
                 self._whole(images, rest, results, model)
             else:
-                self._tiled(images, rest, results, model, tick)
+                self._tiled(images, rest, results, model, tick, overwrite=overwrite)
         return [result for result in results if result is not None]
 
     def _glyphs(
@@ -157,9 +163,13 @@ class Reconstruction:
         results: list[Cleaned | None],
         model: ModelFile,
         tick: Tick | None = None,
+        *,
+        overwrite: bool = False,
     ) -> None:
         """Large images go band by band; the patches of small ones share a batch."""
         context = model.config.context
+        # Whatever still needs the image when the result is there: a blend of both, or a look at both.
+        overwrite = overwrite and self.strength == 1.0 and not document.is_for_paper(model)
         waiting: list[tuple[int, patches.Grid]] = []
         grids = {index: patches.grid(images[index].shape, self.stride) for index in indices}
         of, ticked = sum(grid.patches for grid in grids.values()), 0
@@ -185,7 +195,7 @@ class Reconstruction:
 
         for index, grid in grids.items():
             if grid.counts[0] > grid.band_rows or grid.counts[1] > patches.STRIP_PATCHES:
-                merged = patches.tile(images[index], grid, reconstruct, context)
+                merged = patches.tile(images[index], grid, reconstruct, context, overwrite=overwrite)
                 results[index] = self._finish_tiled(images[index], merged, model)
                 continue
             waiting.append((index, grid))

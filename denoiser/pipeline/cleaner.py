@@ -147,6 +147,8 @@ class Cleaner:
         self.meter = meter or Meter()
         self._output = output
         hooks = {hook for plugin in denoiser.plugins.loaded for hook in plugin.hooks}
+        # Nothing but these needs a page as it was when it is clean.
+        self._looks_at_both = bool(output.examiner or output.compare or output.estimate)
         self._one_thread = not hooks.isdisjoint(("read_pages", "write_pages"))
 
     def threads(self, count: int | None) -> None:
@@ -238,7 +240,9 @@ class Cleaner:
         index = 0
         for pack in _packs(work.pages):
             self.meter.report(Reading(index / count * size, index + 1, count))
-            results = self._denoiser.clean_pages([(each.pixels, each.page) for each in pack], tick=tick)
+            pages = [(each.pixels, each.page) for each in pack]
+            results = self._denoiser.clean_pages(pages, tick=tick, overwrite=not self._looks_at_both)
+            del pages
             index += len(pack)
             while pack:
                 cleaned, picture = next(results), pack.popleft()

@@ -348,3 +348,21 @@ def test_too_large_a_page_is_refused_before_decoding() -> None:
     with pytest.raises(FileError, match="max-megapixels 12"):
         read(bomb, max_megapixels=11)
     assert read(bomb, max_megapixels=12)[0].pixels.shape == (3000, 4000)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("shape", [(1, 1), (300, 700), (40, 50, 3)])
+def test_pixels_may_be_rounded_where_they_are(shape: tuple[int, ...], depth: int) -> None:
+    pixels = np.random.default_rng(1).random(shape, np.float32)
+    expected = quantize(pixels, depth)
+    made = quantize(pixels, depth, overwrite=True)
+    assert np.shares_memory(made, pixels)
+    np.testing.assert_array_equal(made, expected)
+
+
+def test_pixels_that_may_not_be_written_stay() -> None:
+    pixels = np.random.default_rng(1).random((30, 40), np.float32)
+    pixels.flags.writeable = False
+    before = pixels.copy()
+    np.testing.assert_array_equal(quantize(pixels, 8, overwrite=True), quantize(before, 8))
+    np.testing.assert_array_equal(pixels, before)

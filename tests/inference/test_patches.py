@@ -66,6 +66,39 @@ def test_whole_images_get_the_surroundings_that_split_gives_each(context: Contex
     np.testing.assert_array_equal(patches.with_context(images, context), np.concatenate(each))
 
 
+@given(
+    st.tuples(st.integers(1, 400), st.integers(1, 60)),
+    st.integers(3, PATCH),
+    st.sampled_from([1, 2, 4, (2, 4, 8)]),
+    st.integers(1, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_result_may_take_the_place_of_its_image(
+    shape: tuple[int, int], stride: int, context: Context, rows: int
+) -> None:
+    where, image = patches.grid(shape, stride), noise(shape, 4)
+
+    def blurred(cut: Floats) -> Floats:
+        planes = cut if cut.ndim == 4 else cut[..., None]
+        return np.asarray(planes.mean(axis=3) * 0.5 + planes.mean(axis=(1, 2, 3))[:, None, None], np.float32)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(patches, "BAND_PATCHES", rows * where.counts[1])  # many bands, as of a large image
+        expected = patches.tile(image, where, blurred, context)
+        made = patches.tile(image, where, blurred, context, overwrite=True)
+    assert made is image
+    np.testing.assert_array_equal(made, expected)
+
+
+def test_a_very_wide_image_is_not_overwritten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches, "STRIP_PATCHES", 8)
+    image = noise((60, 300))
+    before = image.copy()
+    made = patches.tile(image, patches.grid(image.shape, 9), halved, overwrite=True)
+    assert made is not image
+    np.testing.assert_array_equal(image, before)
+
+
 def test_a_large_image_takes_several_bands() -> None:
     where = patches.grid((170, 9000), 9)
     assert len(list(patches.bands(where))) > 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from denoiser.imaging.picture import Picture
 from denoiser.inference.denoiser import Denoiser
 from denoiser.pipeline.cleaner import Cleaner, Output
 from denoiser.pipeline.plan import Job
@@ -65,3 +67,30 @@ def test_a_step_that_fails_on_a_later_page_fails_the_file(identity: Path, tmp_pa
     assert outcome.error is not None
     assert "not this one" in outcome.error
     assert not list(out.parent.glob("*"))
+
+
+class Looker:
+    """Keeps what a page was like before it was cleaned."""
+
+    def __init__(self) -> None:
+        self.before: list[np.ndarray] = []
+
+    def page(self, job: Job, before: Picture, after: Picture, seen: Any) -> Any:
+        self.before.append(before.pixels.copy())
+
+    def pages(self, files: Sequence[tuple[Job, Picture, Picture]]) -> list[Any]:
+        return [self.page(job, before, after, None) for job, before, after in files]
+
+
+def test_a_large_page_is_the_same_whether_or_not_it_is_looked_at(tmp_path: Path) -> None:
+    noisy = np.random.default_rng(2).integers(0, 256, (700, 500), np.uint8)
+    Image.fromarray(noisy).save(tmp_path / "x.tif")
+    made, looker = [], Looker()
+    for name, output in (("alone", Output()), ("seen", Output(examiner=looker))):
+        out = tmp_path / name / "x.tif"
+        with Denoiser(fakes.sensitive(tmp_path / "sensitive.keras")) as denoiser:
+            (outcome,) = Cleaner(denoiser, output).outcomes([Job(tmp_path / "x.tif", out, "x.tif")])
+        assert outcome.error is None
+        made.append(pixels(out))
+    np.testing.assert_array_equal(made[0], made[1])
+    np.testing.assert_array_equal(np.rint(255 * looker.before[0]), noisy)
