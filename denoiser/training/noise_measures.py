@@ -39,8 +39,10 @@ _NEAR = 4
 _IMPULSE = 0.1
 _PLATEAU = 0.1
 _IMPULSIVE = 1.5
-_SKEWED = 0.3
-"""About that of ten photons."""
+_SKEWED = 0.05
+"""About that of 400 photons."""
+_MOST_SKEWED = 1.0
+"""That of a single photon."""
 _WHITE = 0.06
 _IMPULSES = 0.003
 
@@ -140,12 +142,14 @@ class Measured:
 
     @property
     def normal(self) -> bool:
-        """Whether the noise is distributed about normally.
+        """Whether the noise is distributed about normally, or as counts of photons are: with one hump."""
+        hump = abs(self.excess) < _IMPULSIVE and abs(self.skewness) < _MOST_SKEWED
+        return hump and self.impulses < _IMPULSES
 
-        A network tells skewed noise from the normal noise that is added to it, and learns to keep the first.
-        """
-        bell = abs(self.excess) < _IMPULSIVE and abs(self.skewness) < _SKEWED
-        return bell and self.impulses < _IMPULSES
+    @property
+    def skewed(self) -> bool:
+        """Whether the noise is notably skewed; correlated noise is never taken for that."""
+        return self.independent and abs(self.skewness) >= _SKEWED
 
     @property
     def turned(self) -> bool:
@@ -184,10 +188,13 @@ class Measured:
 
 
 class Sampler:
-    """Makes noise as it was measured: with its correlation, of deviation 1, normally distributed.
+    """Makes noise as it was measured: with its correlation, or if it has none its skewness, of deviation 1.
 
-    What neighbouring pixels share comes from the spectrum, which is the Fourier transform of the correlation
-    (the theorem of Wiener and Khinchin); what whole rows and columns share is added.
+    Skewed noise is distributed as a gamma variable, which that of a Poisson process is much like: a network
+    tells skewed noise from normal noise that is added to it, and would learn to keep the first. Other noise
+    is distributed normally. What neighbouring pixels share comes from the spectrum, which is the Fourier
+    transform of the correlation (the theorem of Wiener and Khinchin); what whole rows and columns share is
+    added.
 
     Args:
         measured: The noise.
@@ -209,10 +216,15 @@ class Sampler:
         self._filter = np.sqrt(spectrum * rest / power).astype(np.float32)
         self._shares, self._side = (measured.rows, measured.columns), side
         self._white = measured.strongest < CORRELATED
+        self._skewness = measured.skewness if measured.skewed else 0.0
 
     def __call__(self, rng: np.random.Generator) -> Floats:
         """Return one tile of noise, float32 (side, side)."""
         side = self._side
+        if self._white and self._skewness:
+            form = 4.0 / self._skewness**2
+            skewed = (rng.standard_gamma(form, (side, side)) - form) / np.sqrt(form)
+            return np.asarray(np.sign(self._skewness) * skewed, dtype=np.float32)
         white = rng.standard_normal((side, side), np.float32)
         if self._white:
             return white

@@ -8,7 +8,8 @@ second noise comes from:
 - frames: another frame of the same scene.
 - flat: noise as it is in flat areas of the images is added once more. Where an image shows no noise, the
   image is the target; elsewhere input and target get the noise with opposite signs (Pang, Zheng, Quan and Ji,
-  "Recorrupted-to-Recorrupted: unsupervised deep learning for image denoising", CVPR 2021).
+  "Recorrupted-to-Recorrupted: unsupervised deep learning for image denoising", CVPR 2021). Skewed noise,
+  as counts of photons have, is added as skewed, and at full strength: see `HeldOut`.
 - neighbours: neighbouring pixels of 2x2 cells (Huang, Li, Jia, Lu and Liu, "Neighbor2Neighbor:
   self-supervised denoising from single noisy images", CVPR 2021).
 - masked: pixels that are hidden from the network (Krull, Buchholz and Jug, "Noise2Void", CVPR 2019).
@@ -96,7 +97,7 @@ def noisy_dataset(plan: Plan, folder: Path) -> Dataset:
         rng = np.random.default_rng(_SEED)
         validation = cut(*fixed(_TILES, rng), FIGURES_FROM, rng)
     elif held.noisier is not None and held.added is not None:
-        validation = held.noisier, held.targets - held.added / np.float32(ALPHA)
+        validation = held.noisier, held.targets - held.added / np.float32(held.alpha)
     else:
         validation = held.inputs, held.targets
     return Dataset(
@@ -168,7 +169,8 @@ def choose(wanted: str | None, measured: Measured, *, smallest: int, in_frames: 
     if wanted:
         return wanted, asked + shown
     if measured.normal:
-        return "flat", f"{shown} and about normal"
+        what = f"skewed by {measured.skewness:.2f}, as counts are" if measured.skewed else "about normal"
+        return "flat", f"{shown} and {what}"
     if smallest >= 2 * PATCH:
         return "neighbours", f"{shown} and not normal"
     return "masked", f"{shown}, not normal, and the images are smaller than {2 * PATCH} pixels"
@@ -249,9 +251,10 @@ def held_out(
         inputs,
         known,
         *cut(hidden, hidden_targets),
-        noisier=None if again is None else cut(tiles + np.float32(ALPHA) * added, targets)[0],
+        noisier=None if again is None else cut(tiles + np.float32(again.alpha) * added, targets)[0],
         added=None if again is None else cut(tiles, added)[1],
         variance=variance,
         correlation=between,
         basis="another frame" if frames else "masked pixels" if again is None else "noise added once more",
+        alpha=ALPHA if again is None else again.alpha,
     )

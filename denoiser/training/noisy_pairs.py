@@ -18,7 +18,7 @@ from denoiser.training.datasets import Pair
 from denoiser.training.feed import Feed
 from denoiser.training.metrics import restored
 from denoiser.training.noise_measures import Measured, Sampler
-from denoiser.training.without_clean import ALPHA
+from denoiser.training.without_clean import ALPHA, ALPHA_SKEWED
 
 _MASKED = 1 / 16
 _REGULARIZE = 2.0
@@ -119,10 +119,15 @@ def masked(image: Floats, target: Floats, number: int, rng: np.random.Generator)
 
 
 class NoiseAgain:
-    """Adds noise once more to tiles: see the module."""
+    """Adds noise once more to tiles: see the module.
+
+    Attributes:
+        alpha: Strength of what is added, relative to the noise of the images; see `HeldOut`.
+    """
 
     def __init__(self, measured: Measured, side: int) -> None:
         self._measured, self._sampler = measured, Sampler(measured, side)
+        self.alpha = ALPHA_SKEWED if measured.skewed else ALPHA
 
     def noise(self, image: Floats, number: int, rng: np.random.Generator) -> Floats:
         """Return noise as this image has it, float32 (H, W)."""
@@ -136,7 +141,7 @@ class NoiseAgain:
         own, added = noise_of(np.stack([image, noise]))
         if own < _VISIBLE * added:
             return image + noise, target
-        return image + np.float32(ALPHA) * noise, target - noise / np.float32(ALPHA)
+        return image + np.float32(self.alpha) * noise, target - noise / np.float32(self.alpha)
 
 
 class Regularizer:

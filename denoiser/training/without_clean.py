@@ -21,8 +21,8 @@ from denoiser.training.noise_measures import correlation_of
 
 Basis = Literal["another frame", "noise added once more", "masked pixels"]
 
-ALPHA = 0.5
-"""Strength of the noise that is added once more, relative to the image's own."""
+ALPHA, ALPHA_SKEWED = 0.5, 1.0
+"""Strength of the noise that is added once more, relative to the image's own; and that of skewed noise."""
 
 KEPT, WARNED = -0.05, 0.05
 """Gains in dB over the start: below the first a network is worse, below the second it is hardly better."""
@@ -63,7 +63,8 @@ class HeldOut:
     - noise z like n, added once more: with f = f(y + a z), mean of (f - y)^2 + 2 (f - y) z / a, less the
       noise. This is the error at that noise, which is stronger by the root of 1 + a^2. The noises of
       y + a z and y - z / a are independent if z is distributed as n, and normally (Pang, Zheng, Quan and Ji,
-      "Recorrupted-to-Recorrupted", CVPR 2021).
+      "Recorrupted-to-Recorrupted", CVPR 2021). With a = 1 the estimate holds for any distribution: n and z
+      can then change places in y + z, so that f(y + z) has as much of the one in it as of the other.
     - masked pixels: the masked error, less the noise as far as it is known (Batson and Royer, "Noise2Self",
       ICML 2019).
 
@@ -73,7 +74,8 @@ class HeldOut:
         hidden: Inputs with pixels hidden, each filled in from around it.
         hidden_targets: The true values of the hidden pixels, NaN everywhere else.
         noisier: Inputs with noise added once more; None if the basis is another.
-        added: That noise, before it was weakened to `ALPHA`.
+        added: That noise, before it was weakened by `alpha`.
+        alpha: Its strength, relative to the image's own.
         variance: Mean variance of the noise.
         correlation: Correlation between neighbouring pixels of the noise.
         basis: How the error is estimated.
@@ -88,6 +90,7 @@ class HeldOut:
     variance: float
     correlation: float
     basis: Basis
+    alpha: float = ALPHA
 
     def figures(self, restore: Callable[[Floats], Floats]) -> Figures:
         """Measure a function that restores patches, (N, 28, 28) from inputs."""
@@ -97,7 +100,7 @@ class HeldOut:
         variance = _SUBTRACTED * self.variance
         if self.noisier is not None and self.added is not None:
             rest = restore(self.noisier) - self.targets
-            error = float(np.nanmean(rest * rest + (2.0 / ALPHA) * rest * self.added)) - variance
+            error = float(np.nanmean(rest * rest + (2.0 / self.alpha) * rest * self.added)) - variance
         elif self.basis == "another frame":
             error = float(np.nanmean(np.square(restored - self.targets))) - variance
         else:

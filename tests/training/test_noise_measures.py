@@ -75,14 +75,24 @@ def test_impulses_are_independent_and_not_normal() -> None:
     assert not found.normal
 
 
-@pytest.mark.parametrize(("photons", "normal"), [(4, False), (100, True)])
-def test_counts_of_few_photons_are_not_normal(photons: int, normal: bool) -> None:
+@pytest.mark.parametrize("photons", [4, 100])
+def test_counts_of_photons_are_skewed_and_made_again_as_such(photons: int) -> None:
     rng = np.random.default_rng(8)
     counted = [rng.poisson(image * photons) + rng.normal(5, 0.3, image.shape) for image in scenes(8)]
     found = measure([(each / photons).astype(np.float32) for each in counted])
     assert found.independent
-    assert found.normal == normal
-    assert found.skewness > 0.05
+    assert found.normal
+    assert found.skewed
+    again = Sampler(found, 256)(rng)
+    assert (float(again.mean()), float(again.std())) == pytest.approx((0.0, 1.0), abs=0.02)
+    assert float(np.mean(again**3)) == pytest.approx(found.skewness, abs=0.1)
+
+
+def test_noise_that_leans_to_the_dark_is_made_again_as_such() -> None:
+    rng = np.random.default_rng(8)
+    found = measure([(1 - rng.poisson((1 - i) * 20) / 20).astype(np.float32) for i in scenes(8)])
+    assert found.skewness < -0.1
+    assert float(np.mean(Sampler(found, 256)(rng) ** 3)) == pytest.approx(found.skewness, abs=0.1)
 
 
 def test_an_image_of_other_noise_stands_out() -> None:

@@ -70,14 +70,15 @@ def test_impulses_go_to_neighbours_and_small_images_to_masked(tmp_path: Path) ->
     assert found.method == "masked"
 
 
-def test_few_photons_go_to_neighbours(tmp_path: Path) -> None:
+def test_skewed_noise_of_few_photons_is_added_as_it_is(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     counts = [rng.poisson(image * 4) * 30 + rng.normal(300, 15, image.shape) for image in scenes(8)]
     found = dataset(write(tmp_path / "n", [(each / 65535).astype(np.float32) for each in counts], bits=16))
-    assert found.method == "neighbours"
-    assert found.why.endswith("not normal")
+    assert found.method == "flat"
+    assert "skewed by 0." in found.why
     assert found.held_out is not None
-    assert found.held_out.basis == "masked pixels"
+    assert found.held_out.basis == "noise added once more"
+    assert found.held_out.alpha == 1.0
 
 
 def measured(text: str = "gaussian:sigma=0.06") -> Measured:
