@@ -233,18 +233,23 @@ class Cleaner:
         size = 0 if work.source.fingerprint is None else work.source.fingerprint.size
         count = work.source.count
 
+        def tell(done: float, page: int, *patches: int) -> None:
+            self.meter.report(Reading(done / count * size, page, count, *patches))
+
         def tick(patches: int, of: int) -> None:
-            share = (index + patches / of * len(pack)) / count
-            self.meter.report(Reading(share * size, index + 1, count, patches, of))
+            tell(index + patches / of, index + 1, patches, of)
 
         index = 0
         for pack in _packs(work.pages):
-            self.meter.report(Reading(index / count * size, index + 1, count))
-            pages = [(each.pixels, each.page) for each in pack]
-            results = self._denoiser.clean_pages(pages, tick=tick, overwrite=not self._looks_at_both)
+            pages, alone = [(each.pixels, each.page) for each in pack], len(pack) == 1
+            tell(index, index + 1)
+            results = self._denoiser.clean_pages(
+                pages, tick=tick if alone else None, overwrite=not self._looks_at_both
+            )
             del pages
-            index += len(pack)
             while pack:
+                if not alone:
+                    tell(index, index + 1)  # before the plugins' second half
                 cleaned, picture = next(results), pack.popleft()
                 if not pack:
                     results = iter(())  # what is left of it keeps the pages that it was given
@@ -252,6 +257,9 @@ class Cleaner:
                     raise cleaned
                 done = self._complete(work, picture, cleaned)
                 del picture, cleaned  # or a large page would stay in memory while it is written
+                index += 1
+                if not alone:
+                    tell(index, index)
                 yield done
                 del done
 
