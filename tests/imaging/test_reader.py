@@ -250,6 +250,34 @@ def test_thumbnails_are_no_pages() -> None:
     assert len(read(buffer.getvalue())) == 2
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        encoded(Image.fromarray(GRAY8), "PNG"),
+        encoded(Image.fromarray(GRAY16), "PNG"),
+        encoded(Image.fromarray(GRAY16), "TIFF"),
+        encoded(Image.fromarray(GRAY16), "TIFF", tiffinfo={262: 0}),
+        encoded(Image.frombytes("I;16B", (30, 20), GRAY16.astype(">u2").tobytes()), "TIFF"),
+        encoded(Image.fromarray(RGB), "PNG"),
+        encoded(Image.fromarray(GRAY8 > 99), "PNG"),
+        pgm16(GRAY16),
+    ],
+    ids=["8", "16", "16 TIFF", "white is 0", "big-endian", "RGB", "1 bit", "PGM"],
+)
+def test_a_large_page_is_converted_in_parts(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    (whole,) = read(content, color=True)
+    monkeypatch.setattr(reader, "_CONVERTED", 100)
+    (parts,) = read(content, color=True)
+    np.testing.assert_array_equal(parts.pixels, whole.pixels)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_only_what_lies_on_its_side_is_turned(orientation: int) -> None:
+    (page,) = read(encoded(Image.fromarray(GRAY8), "TIFF", tiffinfo={274: orientation}))
+    expected = GRAY8 if orientation == 1 else np.rot90(GRAY8, 3)
+    np.testing.assert_array_equal(np.rint(255 * page.pixels), expected)
+
+
 def tiff(kinds: tuple[int, ...], code: int, order: str, *, big: bool) -> bytes:
     """A TIFF by hand: a page of 4x2 pixels for each kind, all of them with the same pixels."""
     mark = b"MM" if order == ">" else b"II"
