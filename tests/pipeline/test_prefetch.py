@@ -181,10 +181,10 @@ def test_a_full_disk_fails_the_file_alone(
 ) -> None:
     encode = writer._encode
 
-    def full(picture: Picture, *others: Any) -> None:
+    def full(picture: Picture, *others: Any, **options: Any) -> None:
         if picture.page.index == 1:
             raise OSError(28, "No space left on device")
-        encode(picture, *others)
+        encode(picture, *others, **options)
 
     monkeypatch.setattr(writer, "_encode", full)
     outcome = denoise(pages, "--out", tmp_path / "o", "--model", identity)
