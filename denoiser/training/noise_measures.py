@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser._types import Floats
-from denoiser.inference.noise_level import noise_of
+from denoiser.inference.noise_level import MAD, noise_of
 
 SIDES = (16, 32, 64)
 """Sides of the areas that are measured, in pixels: larger ones for coarser noise."""
@@ -39,6 +39,8 @@ _NEAR = 4
 _IMPULSE = 0.1
 _PLATEAU = 0.1
 _IMPULSIVE = 1.5
+_FAR = 2.0
+"""How much more or less noise than the others an image is taken to have where lines are measured."""
 _SKEWED = 0.05
 """About that of 400 photons."""
 _MOST_SKEWED = 1.0
@@ -279,6 +281,8 @@ def measure(images: Sequence[Floats]) -> Measured:
         if not larger.enough:
             break
         found = larger
+    if found.rows or found.columns:
+        found = _with_lines(found, healed)
     return replace(found, saturated=saturated, impulses=impulses)
 
 
@@ -376,6 +380,42 @@ def _without_lines(correlation: Doubles) -> tuple[Doubles, float, float]:
     rest[:, lags] -= columns
     rest /= max(rest[0, lags], 0.05)
     return rest, rows, columns
+
+
+def _with_lines(found: Measured, images: Sequence[Floats]) -> Measured:
+    """Measure what whole rows and columns share again, in whole images.
+
+    An area of 16 pixels has but 16 rows: the quiet ones among such areas are quiet by chance. Over a whole
+    row, the median difference to the next one is that of their noise, whatever the image shows elsewhere.
+    """
+    parts = []
+    for image in images:
+        # Lines have no part in the finest diagonal differences, which texture raises.
+        fine = float(noise_of(image[None])[0]) ** 2
+        variances = (_spread_between_rows(image), _spread_between_rows(image.T), fine)
+        parts.append(np.asarray(variances) / float(np.mean(np.square(found.sigma(tone_of(image))))))
+    shares = np.array(parts) * (found.rows > 0, found.columns > 0, 1)
+    rest = max(1.0 - found.rows - found.columns, 0.0)
+    shares[:, 2] = rest if found.reach else np.minimum(shares[:, 2], rest)
+    rows, columns, rest = np.median(shares, axis=0)
+    total = max(float(rows + columns + rest), 1e-6)
+    own = np.sqrt(shares.sum(axis=1) / total)
+    constant, linear, quadratic = found.variance
+    return replace(
+        found,
+        variance=(total * constant, total * linear, total * quadratic),
+        rows=float(rows / total),
+        columns=float(columns / total),
+        ratios=tuple(np.clip(own, 1.0 / _FAR, _FAR).tolist()),
+    )
+
+
+def _spread_between_rows(image: Floats) -> float:
+    """Variance of what whole rows share, from the differences between neighbouring ones."""
+    if len(image) < 2:
+        return 0.0
+    steps = np.median(image[1:] - image[:-1], axis=1)
+    return float((np.median(np.abs(steps - np.median(steps))) / MAD) ** 2 / 2.0)
 
 
 def _areas(images: Sequence[Floats], limits: Limits, side: int) -> tuple[Floats, npt.NDArray[np.intp]]:

@@ -68,6 +68,19 @@ def test_rows_and_columns_are_told_apart_from_grain() -> None:
     assert made.mean(axis=1).std() > 3 * made.mean(axis=0).std()
 
 
+@pytest.mark.parametrize("white", [0.02, 0.04])
+def test_the_strength_of_lines_is_that_of_whole_rows(white: float) -> None:
+    """By quiet areas alone the noise would be a sixth too weak, and in each image a third too strong."""
+    rng = np.random.default_rng(6)
+    images = [image + rng.normal(0, 0.05, (1, image.shape[1])) for image in scenes(6)]
+    found = measure([np.asarray(i + rng.normal(0, white, i.shape), np.float32) for i in images])
+    sigma = np.hypot(0.05, white)
+    assert found.rows < 0.1
+    assert found.columns == pytest.approx((0.05 / sigma) ** 2, abs=0.12)
+    assert found.typical == pytest.approx(sigma, rel=0.12)
+    assert np.median(found.ratios) == pytest.approx(1.0, abs=0.1)
+
+
 def test_impulses_are_independent_and_not_normal() -> None:
     found = measure(with_noise("gaussian:sigma=0.01+salt_pepper:amount=0.05"))
     assert found.impulses == pytest.approx(0.05, abs=0.02)
