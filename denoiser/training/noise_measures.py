@@ -8,6 +8,7 @@ Pattern Analysis and Machine Intelligence 30, 2008).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,8 @@ _NEAR = 4
 _IMPULSE = 0.1
 _PLATEAU = 0.1
 _IMPULSIVE = 1.5
+_TONES, _LOOKED_AT, _LONG_ENOUGH = 6, 60, 24
+"""Of lines: ranges of tone, images that are looked at, and the least pixels in a row, and rows."""
 _FAR = 2.0
 """How much more or less noise than the others an image is taken to have where lines are measured."""
 _SKEWED = 0.05
@@ -49,6 +52,7 @@ _WHITE = 0.06
 _IMPULSES = 0.003
 
 Doubles = npt.NDArray[np.float64]
+Coefficients = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class Measured:
         correlation: Correlation of the noise between pixels so far apart, float64 (lags + 1, 2 lags + 1):
             rows down, columns from -lags to lags; 1 at (0, lags). Without what whole rows or columns share.
         rows, columns: Share of the variance that whole rows, or columns, have in common.
+        lines: Variance of what rows, and columns, have in common by tone, with coefficients as in `variance`.
+            None: these shares hold at every tone.
         excess: Excess kurtosis of the noise: 0 if it is normal.
         skewness: Its skewness: 0 if it is normal, and large where few photons were counted.
     """
@@ -98,7 +104,7 @@ class Measured:
     limits: Limits
     saturated: float
     impulses: float
-    variance: tuple[float, float, float]
+    variance: Coefficients
     unit: tuple[float, float]
     tones: tuple[float, float]
     areas: int
@@ -106,6 +112,7 @@ class Measured:
     correlation: Doubles
     rows: float = 0.0
     columns: float = 0.0
+    lines: tuple[Coefficients, Coefficients] | None = None
     excess: float = 0.0
     skewness: float = 0.0
 
@@ -170,17 +177,29 @@ class Measured:
 
         image: Number of the image with these tones; None for all of them together.
         """
-        low, high = self.tones
-        spread = max(high - low, 1e-6)
-        # A quadratic is trusted a little beyond the tones that it was fitted to.
-        origin, length = self.unit
-        at = (np.clip(tone, low - 0.25 * spread, high + 0.25 * spread) - origin) / length
-        constant, linear, quadratic = self.variance
-        middle = (0.5 * (low + high) - origin) / length
-        least = 0.04 * float(np.polyval((quadratic, linear, constant), middle))
         ratio = 1.0 if image is None else self.ratios[image]
-        variance = np.maximum(constant + at * (linear + at * quadratic), least)
-        return np.asarray(ratio * np.sqrt(variance), dtype=np.float32)
+        return np.asarray(ratio * np.sqrt(self._variance(tone)), dtype=np.float32)
+
+    def _variance(self, tone: npt.ArrayLike) -> npt.NDArray[np.floating]:
+        middle = 0.5 * (self.tones[0] + self.tones[1])
+        least = 0.04 * float(self._by_tone(self.variance, middle))
+        return np.maximum(self._by_tone(self.variance, tone), least)
+
+    def _by_tone(self, coefficients: Coefficients, tone: npt.ArrayLike) -> npt.NDArray[np.floating]:
+        """Evaluate a quadratic, which is trusted a little beyond the tones that it was fitted to."""
+        low, high = self.tones
+        beyond = 0.25 * max(high - low, 1e-6)
+        at = (np.clip(tone, low - beyond, high + beyond) - self.unit[0]) / self.unit[1]
+        constant, linear, quadratic = coefficients
+        return np.asarray(constant + at * (linear + at * quadratic))
+
+    def shares(self, tone: Floats) -> tuple[Floats, Floats]:
+        """Return the shares of the variance that rows, and columns, have in common, at each tone."""
+        if self.lines is None:
+            return np.full_like(tone, self.rows), np.full_like(tone, self.columns)
+        rows, columns = (np.maximum(self._by_tone(each, tone), 0.0) for each in self.lines)
+        whole = np.maximum(self._variance(tone), np.maximum(rows + columns, 1e-18))
+        return np.asarray(rows / whole, np.float32), np.asarray(columns / whole, np.float32)
 
     @property
     def typical(self) -> float:
@@ -213,28 +232,40 @@ class Sampler:
                 value = fade**0.25 * measured.correlation[down, right + measured.lags]
                 full[down, right] = full[-down, -right] = value
         spectrum = np.maximum(np.fft.rfft2(full).real, 0.0)
-        rest = max(1.0 - measured.rows - measured.columns, 0.0)
         power = np.fft.irfft2(spectrum, (side, side))[0, 0]
-        self._filter = np.sqrt(spectrum * rest / power).astype(np.float32)
+        self._filter = np.sqrt(spectrum / power).astype(np.float32)
         self._shares, self._side = (measured.rows, measured.columns), side
         self._white = measured.strongest < CORRELATED
         self._skewness = measured.skewness if measured.skewed else 0.0
 
     def __call__(self, rng: np.random.Generator) -> Floats:
         """Return one tile of noise, float32 (side, side)."""
+        rest, *lines = self.parts(rng)
+        noise = rest if self._white else np.float32(np.sqrt(max(1.0 - sum(self._shares), 0.0))) * rest
+        for share, line in zip(self._shares, lines, strict=True):
+            if share:
+                noise = noise + np.float32(np.sqrt(share)) * line
+        return np.asarray(noise, dtype=np.float32)
+
+    def parts(self, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+        """Return what pixels have of their own, and what rows and columns have in common, of deviation 1.
+
+        float32 (side, side), (side, 1) and (1, side); 0 where rows or columns have nothing in common.
+        """
         side = self._side
         if self._white and self._skewness:
             form = 4.0 / self._skewness**2
             skewed = (rng.standard_gamma(form, (side, side)) - form) / np.sqrt(form)
-            return np.asarray(np.sign(self._skewness) * skewed, dtype=np.float32)
-        white = rng.standard_normal((side, side), np.float32)
-        if self._white:
-            return white
-        noise = np.fft.irfft2(np.fft.rfft2(white) * self._filter, (side, side)).astype(np.float32)
-        for share, shape in zip(self._shares, ((side, 1), (1, side)), strict=True):
-            if share:
-                noise += np.float32(np.sqrt(share)) * rng.standard_normal(shape, np.float32)
-        return np.asarray(noise)
+            rest = np.asarray(np.sign(self._skewness) * skewed, dtype=np.float32)
+        else:
+            rest = rng.standard_normal((side, side), np.float32)
+        if not self._white:
+            rest = np.fft.irfft2(np.fft.rfft2(rest) * self._filter, (side, side)).astype(np.float32)
+        rows, columns = (
+            rng.standard_normal(shape, np.float32) if share else np.zeros(shape, np.float32)
+            for share, shape in zip(self._shares, ((side, 1), (1, side)), strict=True)
+        )
+        return rest, rows, columns
 
 
 def limits_of(images: Sequence[Floats]) -> Limits:
@@ -383,38 +414,76 @@ def _without_lines(correlation: Doubles) -> tuple[Doubles, float, float]:
 
 
 def _with_lines(found: Measured, images: Sequence[Floats]) -> Measured:
-    """Measure what whole rows and columns share again, in whole images.
+    """Measure what whole rows and columns share again, in whole images, and by tone.
 
     An area of 16 pixels has but 16 rows: the quiet ones among such areas are quiet by chance. Over a whole
     row, the median difference to the next one is that of their noise, whatever the image shows elsewhere.
     """
+    tones = [tone_of(image) for image in images]
     parts = []
-    for image in images:
+    for image, tone in zip(images, tones, strict=True):
+        everywhere = np.ones(image.shape, bool)
         # Lines have no part in the finest diagonal differences, which texture raises.
-        fine = float(noise_of(image[None])[0]) ** 2
-        variances = (_spread_between_rows(image), _spread_between_rows(image.T), fine)
-        parts.append(np.asarray(variances) / float(np.mean(np.square(found.sigma(tone_of(image))))))
+        variances = (
+            _between_rows(image, everywhere) or 0.0,
+            _between_rows(image.T, everywhere.T) or 0.0,
+            float(noise_of(image[None])[0]) ** 2,
+        )
+        parts.append(np.asarray(variances) / float(np.mean(np.square(found.sigma(tone)))))
     shares = np.array(parts) * (found.rows > 0, found.columns > 0, 1)
     rest = max(1.0 - found.rows - found.columns, 0.0)
     shares[:, 2] = rest if found.reach else np.minimum(shares[:, 2], rest)
     rows, columns, rest = np.median(shares, axis=0)
     total = max(float(rows + columns + rest), 1e-6)
+    lines = tuple(
+        _lines_by_tone(found, turned, share)
+        for turned, share in (
+            (list(zip(images, tones, strict=True)), rows),
+            ([(image.T, tone.T) for image, tone in zip(images, tones, strict=True)], columns),
+        )
+    )
+    whole = np.asarray(found.variance) * rest + np.sum(lines, axis=0)
     own = np.sqrt(shares.sum(axis=1) / total)
-    constant, linear, quadratic = found.variance
     return replace(
         found,
-        variance=(total * constant, total * linear, total * quadratic),
+        variance=(float(whole[0]), float(whole[1]), float(whole[2])),
         rows=float(rows / total),
         columns=float(columns / total),
+        lines=(lines[0], lines[1]),
         ratios=tuple(np.clip(own, 1.0 / _FAR, _FAR).tolist()),
     )
 
 
-def _spread_between_rows(image: Floats) -> float:
-    """Variance of what whole rows share, from the differences between neighbouring ones."""
-    if len(image) < 2:
-        return 0.0
-    steps = np.median(image[1:] - image[:-1], axis=1)
+def _lines_by_tone(found: Measured, images: Sequence[tuple[Floats, Floats]], share: float) -> Coefficients:
+    """Fit the variance of what rows share by tone.
+
+    images: with the tone of each pixel. share: of the whole variance, where tones can't be told apart.
+    """
+    constant, linear, quadratic = (share * each for each in found.variance)
+    edges = np.linspace(*found.tones, _TONES + 1)
+    middles, variances = [], []
+    for low, high in itertools.pairwise(edges):
+        each = [
+            _between_rows(image, (tone >= low) & (tone < high))
+            for image, tone in images[:: max(1, len(images) // _LOOKED_AT)]
+        ]
+        known = [variance for variance in each if variance is not None]
+        if len(known) > len(each) // _TONES:
+            middles.append((0.5 * (low + high) - found.unit[0]) / found.unit[1])
+            variances.append(float(np.median(known)))
+    if not share or len(middles) < _TONES - 2:
+        return constant, linear, quadratic
+    weights = 1.0 / (np.asarray(variances) + 0.1 * float(np.mean(variances)))
+    quadratic, linear, constant = np.polyfit(middles, variances, 2, w=weights).tolist()
+    return constant, linear, quadratic
+
+
+def _between_rows(image: Floats, where: npt.NDArray[np.bool_]) -> float | None:
+    """Variance of what rows share, from the differences of neighbouring ones; None if too few are there."""
+    used = where[:-1].sum(axis=1) >= _LONG_ENOUGH
+    if used.sum() < _LONG_ENOUGH:
+        return None
+    steps = np.nanmedian(np.where(where[:-1][used], (image[1:] - image[:-1])[used], np.nan), axis=1)
     return float((np.median(np.abs(steps - np.median(steps))) / MAD) ** 2 / 2.0)
 
 

@@ -132,8 +132,14 @@ class NoiseAgain:
     def noise(self, image: Floats, number: int, rng: np.random.Generator) -> Floats:
         """Return noise as this image has it, float32 (H, W)."""
         height, width = image.shape
-        sigma = self._measured.sigma(noise_measures.tone_of(image, 3), number)
-        return sigma * self._sampler(rng)[:height, :width]
+        tone = noise_measures.tone_of(image, 3)
+        sigma = self._measured.sigma(tone, number)
+        if self._measured.lines is None:
+            return sigma * self._sampler(rng)[:height, :width]
+        rest, in_rows, in_columns = (part[:height, :width] for part in self._sampler.parts(rng))
+        rows, columns = self._measured.shares(tone)
+        own = np.sqrt(np.maximum(1.0 - rows - columns, 0.0))
+        return np.asarray(sigma * (own * rest + np.sqrt(rows) * in_rows + np.sqrt(columns) * in_columns))
 
     def __call__(self, image: Floats, target: Floats, number: int, rng: np.random.Generator) -> Pair:
         """Return input and target, float32 (H, W) each."""

@@ -81,6 +81,19 @@ def test_the_strength_of_lines_is_that_of_whole_rows(white: float) -> None:
     assert np.median(found.ratios) == pytest.approx(1.0, abs=0.1)
 
 
+def test_lines_of_gain_grow_with_the_tone_and_those_of_offset_do_not() -> None:
+    rng = np.random.default_rng(6)
+    images = [
+        image * (1 + rng.normal(0, 0.1, (len(image), 1))) + rng.normal(0, 0.04, (1, image.shape[1]))
+        for image in scenes(12)
+    ]
+    found = measure([np.asarray(image, np.float32) for image in images])
+    tones = np.array([0.25, 0.45, 0.65], np.float32)
+    rows, columns = (np.sqrt(share) * found.sigma(tones) for share in found.shares(tones))
+    np.testing.assert_allclose(rows, 0.1 * tones, atol=0.01)
+    np.testing.assert_allclose(columns, np.full(3, 0.04, np.float32), atol=0.01)
+
+
 def test_impulses_are_independent_and_not_normal() -> None:
     found = measure(with_noise("gaussian:sigma=0.01+salt_pepper:amount=0.05"))
     assert found.impulses == pytest.approx(0.05, abs=0.02)
