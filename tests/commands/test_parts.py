@@ -271,7 +271,8 @@ def test_parts_at_the_same_time_that_are_killed_and_repeated_do_what_is_left(
     chance, parts = random.Random(5), ("0/3", "1/3", "2/3")
     for number in (signal.SIGKILL, signal.SIGTERM):
         # So slow that none is at its end when it is killed, however late this machine notices.
-        running = [begin(out, "--shard", part, seconds=0.2) for part in parts]
+        # Nor equally slow: a part writes a group of files at once, and all of them could at one moment.
+        running = [begin(out, "--shard", part, seconds=0.1 + 0.1 * index) for index, part in enumerate(parts)]
         until = time.monotonic() + 60
         wanted = len(tree(out)) + chance.randint(10, 30)
         while len(tree(out)) < wanted and time.monotonic() < until:
