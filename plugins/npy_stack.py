@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array_header_1_0
 
 from denoiser import Page, hookimpl
 
@@ -51,13 +51,18 @@ def read_pages(path: Path) -> Iterator[tuple[np.ndarray, Page]]:
 @hookimpl
 def write_pages(path: Path, pages: Iterator[tuple[np.ndarray, Page]]) -> bool:
     """Write the images in the order in which they come; the type of their numbers follows from `depth`."""
-    stack = None
-    for index, (image, page) in enumerate(pages):
-        kind, top = WRITTEN.get(page.depth, (np.float32, None))
-        if stack is None:
-            shape = image.shape if page.count == 1 else (page.count, *image.shape)
-            stack = np.asarray(open_memmap(path, "w+", kind, shape)).reshape(page.count, *image.shape)
-        if image.shape != stack.shape[1:]:
-            raise ValueError(f"image {index + 1} is of another size than the first: a stack has but one")
-        stack[index] = image if top is None else np.rint(image * np.float32(top))
+    first = None
+    with path.open("wb") as file:
+        for index, (image, page) in enumerate(pages):
+            kind, top = WRITTEN.get(page.depth, (np.float32, None))
+            numbers = (image if top is None else np.rint(image * np.float32(top))).astype(kind)
+            if first is None:
+                first = image.shape
+                shape = first if page.count == 1 else (page.count, *first)
+                described = {"descr": np.dtype(kind).str, "fortran_order": False, "shape": shape}
+                write_array_header_1_0(file, described)
+            if image.shape != first:
+                raise ValueError(f"image {index + 1} is of another size than the first: a stack has but one")
+            # Not mapped into memory: there, a full disk would end the process.
+            file.write(numbers.tobytes())
     return True

@@ -419,9 +419,8 @@ def _with_lines(found: Measured, images: Sequence[Floats]) -> Measured:
     An area of 16 pixels has but 16 rows: the quiet ones among such areas are quiet by chance. Over a whole
     row, the median difference to the next one is that of their noise, whatever the image shows elsewhere.
     """
-    tones = [tone_of(image) for image in images]
     parts = []
-    for image, tone in zip(images, tones, strict=True):
+    for image in images:
         everywhere = np.ones(image.shape, bool)
         # Lines have no part in the finest diagonal differences, which texture raises.
         variances = (
@@ -429,19 +428,15 @@ def _with_lines(found: Measured, images: Sequence[Floats]) -> Measured:
             _between_rows(image.T, everywhere.T) or 0.0,
             float(noise_of(image[None])[0]) ** 2,
         )
-        parts.append(np.asarray(variances) / float(np.mean(np.square(found.sigma(tone)))))
+        parts.append(np.asarray(variances) / float(np.mean(np.square(found.sigma(tone_of(image))))))
     shares = np.array(parts) * (found.rows > 0, found.columns > 0, 1)
     rest = max(1.0 - found.rows - found.columns, 0.0)
     shares[:, 2] = rest if found.reach else np.minimum(shares[:, 2], rest)
     rows, columns, rest = np.median(shares, axis=0)
     total = max(float(rows + columns + rest), 1e-6)
-    lines = tuple(
-        _lines_by_tone(found, turned, share)
-        for turned, share in (
-            (list(zip(images, tones, strict=True)), rows),
-            ([(image.T, tone.T) for image, tone in zip(images, tones, strict=True)], columns),
-        )
-    )
+    seen = [(image, tone_of(image)) for image in images[:: max(1, len(images) // _LOOKED_AT)]]
+    turned = [(image.T, tone.T) for image, tone in seen]
+    lines = _lines_by_tone(found, seen, rows), _lines_by_tone(found, turned, columns)
     whole = np.asarray(found.variance) * rest + np.sum(lines, axis=0)
     own = np.sqrt(shares.sum(axis=1) / total)
     return replace(
@@ -449,7 +444,7 @@ def _with_lines(found: Measured, images: Sequence[Floats]) -> Measured:
         variance=(float(whole[0]), float(whole[1]), float(whole[2])),
         rows=float(rows / total),
         columns=float(columns / total),
-        lines=(lines[0], lines[1]),
+        lines=lines,
         ratios=tuple(np.clip(own, 1.0 / _FAR, _FAR).tolist()),
     )
 
@@ -463,10 +458,7 @@ def _lines_by_tone(found: Measured, images: Sequence[tuple[Floats, Floats]], sha
     edges = np.linspace(*found.tones, _TONES + 1)
     middles, variances = [], []
     for low, high in itertools.pairwise(edges):
-        each = [
-            _between_rows(image, (tone >= low) & (tone < high))
-            for image, tone in images[:: max(1, len(images) // _LOOKED_AT)]
-        ]
+        each = [_between_rows(image, (tone >= low) & (tone < high)) for image, tone in images]
         known = [variance for variance in each if variance is not None]
         if len(known) > len(each) // _TONES:
             middles.append((0.5 * (low + high) - found.unit[0]) / found.unit[1])
