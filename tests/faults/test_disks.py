@@ -181,3 +181,16 @@ os.fsync, os.replace = fsync, renamed
     renamed = steps.index("rename a.png")
     assert any(step.startswith("sync .a.png.") for step in steps[:renamed])
     assert "sync o" in steps[renamed:]
+
+
+def test_a_stack_that_does_not_fit_is_said_and_leaves_nothing(
+    command: Commands, disk: Disk, identity: Path, tmp_path: Path
+) -> None:
+    """A file that is mapped into memory ends the process on a full disk; the plugin writes it instead."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (400, 28, 28), np.uint8))
+    plugin = Path(__file__).parents[2] / "plugins" / "npy_stack.py"
+    with disk(160) as folder:
+        ended = command(tmp_path / "x.npy", "--out", folder / "o", "--model", identity, "--plugin", plugin)
+        assert ended.code == 1
+        assert "No space left on device" in ended.err
+        assert not list((folder / "o").glob("*x.npy*"))
