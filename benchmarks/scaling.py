@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from PIL import Image
 
 SIZES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 COUNTS = (10, 30, 100, 300, 1_000, 3_000, 10_000, 50_000)
-STRAIGHT = 1.1
+STRAIGHT = 1.03
 """Twice the work takes at most twice the time to this power: a straight line, and some noise."""
 
 
@@ -49,12 +50,12 @@ class Curve:
 
 
 def measure(folder: Path, denoise: Callable[..., float], megapixels: float, files: int) -> list[Curve]:
-    """Time pages of growing size, and growing numbers of files, up to these."""
+    """Time pages of growing size, and growing numbers of files, up to these and at these."""
     rng = np.random.default_rng(9)
-    sizes = [size for size in SIZES if size <= megapixels]
+    sizes = [*(size for size in SIZES if size < megapixels), megapixels]
     seconds = []
     for size in sizes:
-        side = round((size * 1e6) ** 0.5)
+        side = math.isqrt(round(size * 1e6))  # no more than said, which the command might refuse
         path = folder / f"page{size}.png"
         wave = np.sin(np.arange(side) / 50)
         page = 128 + 80 * wave[:, None] * wave + rng.integers(-20, 20, side)
@@ -63,7 +64,7 @@ def measure(folder: Path, denoise: Callable[..., float], megapixels: float, file
         seconds.append(denoise(path, "--model", "general", "--stride", "28"))
         path.unlink()
     by_size = Curve("megapixels", sizes, seconds)
-    counts = [count for count in COUNTS if count <= files]
+    counts = [*(count for count in COUNTS if count < files), files]
     source = folder / "counted"
     source.mkdir()
     made, seconds = 0, []
