@@ -9,10 +9,10 @@ the held pages flatter: they say whether a font is learnt by heart, not what oth
 
 The photographs lie on pages of the generator. Half of those pages are left clean, the others get its dirt.
 Others, `--laid` of them, lie on NoisyOffice's own sheets of paper, turned, enlarged, weaker or stronger: its
-four kinds of dirt under other fonts and texts. A sheet is the median of the learnt pages, without their ink.
-Ink lies on it as it does there: on folded and wrinkled paper it is lighter where the paper is darker (its
-correlation with the paper is -0.4 and -0.7; on the others there is none), and blurred by about as much as a
-Gaussian of 0.45 pixels, which the paper is not. Train with
+four kinds of dirt under other fonts and texts, most of them in black. A sheet is the median of the learnt
+pages, without their ink. Ink lies on it as it does there: on folded and wrinkled paper it is lighter where
+the paper is darker (its correlation with the paper is -0.4 and -0.7; on the others there is none), and
+blurred by about as much as a Gaussian of 0.45 pixels, which the paper is not. Train with
 
     denoise train OUT/clean --noisy OUT/noisy --recipe document --name document
 """
@@ -37,6 +37,7 @@ from denoiser.generator import furniture
 from denoiser.generator.canvas import blurred
 
 SHAPE = (480, 400)
+BLACK = 30 / 255
 BLUR = (0.3, 0.6)
 """Of the ink on NoisyOffice's sheets: each of the four kinds is fitted best by 0.45 pixels."""
 
@@ -78,6 +79,14 @@ def sheets_of(noisy: Pages, clean: Pages) -> list[tuple[str, Floats]]:
         )
         sheets.append((kind, np.asarray(sheet, np.float32) / np.float32(255)))
     return sheets
+
+
+def printed(rng: np.random.Generator) -> Floats:
+    """Draw a page of which four in five are printed in black, as those of NoisyOffice are; float32 in 0..1."""
+    page = generator.page(rng, SHAPE)
+    while rng.random() < 0.8 and np.quantile(page, 0.02) > BLACK:
+        page = generator.page(rng, SHAPE)
+    return page
 
 
 def laid(page: Floats, rng: np.random.Generator, sheets: list[tuple[str, Floats]]) -> Floats:
@@ -133,7 +142,7 @@ def main() -> None:
     }
     sheets = sheets_of(learnt["noisy"], learnt["clean"])
     for index in range(options.laid):
-        page = generator.page(rng, SHAPE)
+        page = printed(rng)
         for kind, image in (("clean", page), ("noisy", laid(page, rng, sheets))):
             drawn[kind][f"laid-{index:03}"] = np.rint(255 * image).astype(np.uint8)
     for kind, pages in both.items():
