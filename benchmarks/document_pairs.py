@@ -82,7 +82,7 @@ def sheets_of(noisy: Pages, clean: Pages) -> list[tuple[str, Floats]]:
 
 
 def printed(rng: np.random.Generator) -> Floats:
-    """Draw a page of which four in five are printed in black, as those of NoisyOffice are; float32 in 0..1."""
+    """Draw a page of which four in five are printed in black, as NoisyOffice has them; float32 in 0..1."""
     page = generator.page(rng, SHAPE)
     while rng.random() < 0.8 and np.quantile(page, 0.02) > BLACK:
         page = generator.page(rng, SHAPE)

@@ -46,23 +46,22 @@ def dirt(clean: Floats, rng: Random, *, system_fonts: bool = True) -> Floats:
         if rng.random() < 0.8:
             behind = np.clip(blurred(behind, float(rng.uniform(0.8, 3.0))), 0.0, 1.0)
         result *= 1.0 - np.float32(rng.uniform(0.03, 0.3)) * behind
-    light = rng.random() < 0.12
-    cover, rubbed = (_light_cover(rng, shape), np.float32(0)) if light else _cover(rng, shape)
-    # Scans of creased paper lift all of the ink, by 0.1 on average. Elsewhere it may be black or lifted; what
-    # is lifted further would look like print that is meant to be gray.
-    if np.any(rubbed):
-        result = _lifted(result, rng, 0.04)
-    elif rng.random() < 0.6:
-        result = _lifted(result, rng, 0.0)
+    # Ink may be black or lifted; what is lifted further would look like print that is meant to be gray.
+    lift = float(rng.uniform(0.0, 0.2)) if rng.random() < 0.6 else 0.0
+    if rng.random() < 0.12:
+        return _scanned(_lifted(result, lift) * _light_cover(rng, shape), rng)
+    cover, rubbed = _cover(rng, shape)
+    if rubbed.any():
+        lift = float(rng.uniform(0.04, 0.2))  # scans of creased paper lift all ink, by 0.1 on average
+    result = _lifted(result, lift)
     result += rubbed * (1.0 - result)
     result *= cover
     return _scanned(result, rng)
 
 
-def _lifted(page: Floats, rng: Random, least: float) -> Floats:
-    """Return the page with its ink lighter by 0.2 at most; white stays white."""
-    lift = np.float32(rng.uniform(least, 0.2))
-    return lift + (np.float32(1.0) - lift) * page
+def _lifted(page: Floats, lift: float) -> Floats:
+    """Return the page with its ink lighter; white stays white."""
+    return np.float32(lift) + np.float32(1.0 - lift) * page
 
 
 def _light_cover(rng: Random, shape: Shape) -> Floats:
