@@ -37,7 +37,7 @@ from denoiser.generator import furniture
 from denoiser.generator.canvas import blurred
 
 SHAPE = (480, 400)
-BLACK = 30 / 255
+BLACK = 8 / 255
 BLUR = (0.3, 0.6)
 """Of the ink on NoisyOffice's sheets: each of the four kinds is fitted best by 0.45 pixels."""
 

@@ -116,10 +116,21 @@ def _style(rng: Random, body: float, *, system_fonts: bool) -> _Style:
         heading=choose_font(rng, system=system_fonts) if rng.random() < 0.5 else font,
         body=max(6, round(body)),
         leading=float(rng.choice([1.15, 1.25, 1.4, 1.7, 2.1], p=[0.25, 0.3, 0.25, 0.12, 0.08])),
-        ink=int(rng.integers(0, 30) if rng.random() < 0.8 else rng.integers(30, 120)),
+        ink=_ink(rng),
         bold=1 if body > 15 and rng.random() < 0.12 else 0,
         justified=bool(rng.random() < 0.5),
     )
+
+
+def _ink(rng: Random) -> int:
+    """Return the gray of the print, of 255: mostly black itself, some near it, a fifth up to 119.
+
+    Where dirt has lifted the ink, nothing else tells how black it was. If it were evenly spread, it would
+    come out as its mean.
+    """
+    if rng.random() < 0.8:
+        return max(0, 3 * int(rng.integers(0, 30)) - 57)
+    return int(rng.integers(30, 120))
 
 
 def _fitting(text: list[str], face: Face, space: float, room: float) -> list[float]:
