@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,6 +156,26 @@ def test_notes_are_strokes_on_nothing(seed: int, height: int, width: int) -> Non
     assert layer.shape == (height, width)
     assert layer.max() == 1.0 or layer.min() == 0.0
     assert 0.0 <= layer.min() <= layer.max() <= 1.0
+
+
+def test_most_print_is_black_itself() -> None:
+    grays = [pages._style(np.random.default_rng(seed), 20.0, system_fonts=False).ink for seed in range(300)]
+    assert 0.45 < np.mean(np.equal(grays, 0)) < 0.62
+    assert 0.1 < np.mean(np.greater(grays, 29)) < 0.3
+    assert max(grays) < 120
+
+
+def test_creased_paper_lifts_all_of_its_ink(monkeypatch: pytest.MonkeyPatch) -> None:
+    black, off = np.zeros((40, 40), np.float32), np.zeros((40, 40), np.float32)
+    off[:, :5] = 0.3
+    cover = np.ones((40, 40), np.float32)
+    dirt = importlib.import_module("denoiser.generator.dirt")  # the package has a function of this name
+    monkeypatch.setattr(dirt, "_cover", lambda *_: (cover, off))
+    monkeypatch.setattr(dirt, "_scanned", lambda image, _: image)
+    pages_made = [generator.dirt(black, np.random.default_rng(seed)) for seed in range(60)]
+    creased = [page for page in pages_made if page[0, 0] > page[0, 20] + 0.1]
+    assert len(creased) > 40
+    assert min(float(page[:, 5:].min()) for page in creased) >= 0.04
 
 
 def test_notes_are_a_few_strokes() -> None:
