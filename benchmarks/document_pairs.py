@@ -106,7 +106,7 @@ def laid(page: Floats, rng: np.random.Generator, sheets: list[tuple[str, Floats]
         shade = shade * np.float32(rng.uniform(0.6, 1.3))
         paper *= 1 - shade
         creased = kind in ("folds", "wrinkles")
-        lift += np.float32(rng.uniform(0.0, 0.16 if creased else 0.07))
+        lift += np.float32(rng.uniform(0.06, 0.16) if creased else rng.uniform(0.0, 0.07))
         lift += np.float32(rng.uniform(0.3, 1.3) if creased else 0) * np.maximum(shade, 0)
     lift = np.clip(lift, 0, 0.5)
     page = blurred(page, float(rng.uniform(*BLUR)))
