@@ -52,6 +52,7 @@ KINDS = ("coffee", "folds", "footprints", "wrinkles")
 DARKER = (12, 20, 30, 45, 60)
 PAPERS = (215, 235, 255)
 BORDER = 60
+BLACK = 5
 
 
 def denoise(folder: Path, out: Path, model: str, quality: str) -> None:
@@ -113,6 +114,16 @@ def on_ink(pages: Pages, clean: Pages) -> float:
     """The RMSE over those pixels that are darker than gray 128 on the clean pages."""
     masks = {name: page < 128 for name, page in clean.items()}
     return rmse(*({name: side[name][mask] for name, mask in masks.items()} for side in (pages, clean)))
+
+
+def black_ink(pages: Pages, clean: Pages) -> dict[str, float]:
+    """Mean of those pixels that are black (0 to 4 of 255) on the clean pages, by kind of dirt, on 0..1."""
+    names = ordered(clean)
+    means = {}
+    for index, kind in enumerate(KINDS):
+        found = [pages[name][clean[name] < BLACK] for name in names[index :: len(KINDS)]]
+        means[kind] = float(np.concatenate(found).mean()) / 255
+    return means
 
 
 def faint() -> Pages:
@@ -285,6 +296,8 @@ def main() -> None:
             rows = [by_kind(each, clean)[kind] for each in (noisy, flat, results)]
             figures[f"RMSE, {kind}"] = rows
         figures["RMSE of ink pixels"] = [on_ink(each, clean) for each in (noisy, flat, results)]
+        blacks = [black_ink(each, clean) for each in (noisy, flat, results)]
+        figures |= {f"black ink, mean, {kind}": [row[kind] for row in blacks] for kind in KINDS}
         figures["RMSE of clean pages to themselves"] = [None, None, rmse(cleaned(clean, "clean"), clean)]
         sheets = cleaned(blank(np.random.default_rng(0)), "blank")
         darkest = {name: int(page.min()) for name, page in sheets.items()}
