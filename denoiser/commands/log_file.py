@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from denoiser.errors import DenoiserError, UsageError, on_one_line, reason
+from denoiser.imaging.formats import SUFFIXES
 
 
 class _Copied:
@@ -45,15 +46,28 @@ class _Copied:
         return getattr(self._stream, name)
 
 
+def _refuse_images(path: Path) -> None:
+    """Refuse to append text to an image, or to any other file that holds no text. Raises UsageError."""
+    with contextlib.suppress(OSError):  # told when it is opened
+        if path.suffix.lower() in SUFFIXES or (path.is_file() and b"\0" in _head(path)):
+            raise UsageError(f"--log-file {path} is no text file.", "Choose another, such as run.log.")
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096)
+
+
 @contextlib.contextmanager
 def logged(path: Path | None) -> Iterator[None]:
     """Append what is written to stderr to a file, if there is one, and the error that ends the block.
 
-    Raises UsageError if the file can't be opened.
+    Raises UsageError if the file can't be opened, or is an image or another file that holds no text.
     """
     if path is None:
         yield
         return
+    _refuse_images(path)
     try:
         file = path.open("ab", buffering=0)  # what a buffer still holds would be an error when it is closed
     except OSError as error:

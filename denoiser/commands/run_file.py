@@ -24,7 +24,8 @@ def one_file(request: Request) -> Job | None:
             f"--out {out} can't be a file: {out.suffix} is not written.",
             f"Use .png, .tif or .jpg, or name a folder: --out {out.with_suffix('')}",
         )
-    if out is None or out.suffix.lower() not in SUFFIXES or out.is_dir():
+    own = {Path(request.paths[0]).suffix.lower()} - {""} if alone else set()
+    if out is None or out.suffix.lower() not in SUFFIXES | own or out.is_dir():
         return None
     several = len(request.paths) != 1  # or a list of them
     if several or not os.path.isfile(request.paths[0]):  # noqa: PTH113 - it may be empty
@@ -66,5 +67,8 @@ def written_as(request: Request, job: Job) -> Request:
             f"--out {job.destination} and --format {request.format} don't go together.", "Leave one out."
         )
     if named is None and ending != job.source.suffix.lower():
-        raise UsageError(f"{ending} is not written from another format.", "Use .png, .tif or .jpg.")
+        raise UsageError(
+            f"--out {job.destination}: {ending} is not written from another format.",
+            "Use .png, .tif or .jpg.",
+        )
     return replace(request, out=job.destination.parent, format=named or "keep")

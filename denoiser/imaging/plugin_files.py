@@ -47,6 +47,8 @@ class PluginFile(Source):
             raise self._fault("gave no pages")
         self._first: Picture | None = first
         self.count = first.page.count
+        if self.count < 1:
+            raise self._fault(f"said that there are {self.count} pages")
         self.size = (first.pixels.shape[1], first.pixels.shape[0])
 
     def _fault(self, what: str) -> FileError:

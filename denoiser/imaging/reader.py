@@ -78,6 +78,7 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _SUBFILE, _SAMPLE_FORMAT = 258, 262, 254, 339
 _MIN_IS_WHITE = 0
 _UNSIGNED, _SIGNED = 1, 2
 
+_OTHER_COLOURS = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "P": "a palette", "PA": "a palette"}
 FEW_BITS_BECAME_8 = "few bits became 8 bit, as clean tones lie between them"
 
 
@@ -343,6 +344,8 @@ class ImageFile(Source):
             image = _to_srgb(image, image.info["icc_profile"], notes)
         if image.mode in ("RGB", "RGBA") and not self._color:
             notes.append(BECAME_GRAY)
+        elif mode in _OTHER_COLOURS and image.mode in ("RGB", "RGBA"):
+            notes.append(f"{_OTHER_COLOURS[mode]} became RGB")
         return image
 
     def _scaled(self, image: Image.Image, depth: int, notes: list[str]) -> tuple[Floats, tuple[float, float]]:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -66,6 +67,19 @@ def test_the_log_file_has_the_messages_and_the_time(
     assert "--log-file" in outcome.err
 
 
+def test_a_log_is_never_added_to_an_image_or_a_model(
+    denoise: Denoise, scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    common = (scans, "--out", tmp_path / "out", "--model", identity, "--log-file")
+    for path in (scans / "a.png", identity, tmp_path / "out" / "a.png"):
+        before = path.read_bytes() if path.exists() else None
+        outcome = denoise(*common, path)
+        assert outcome.code == 2
+        assert f"--log-file {path} is no text file. Choose another" in outcome.err
+        assert before == (path.read_bytes() if path.exists() else None)
+        assert not (tmp_path / "out").exists()
+
+
 def test_one_file_goes_to_the_file_that_out_names(
     denoise: Denoise, scans: Path, identity: Path, tmp_path: Path
 ) -> None:
@@ -90,10 +104,20 @@ def test_its_ending_is_its_format(denoise: Denoise, scans: Path, identity: Path,
             assert image.format == kind
 
 
+def test_the_ending_of_a_plugins_format_is_kept(
+    denoise: Denoise, scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((40, 50), np.float32))
+    plugin = Path(__file__).parents[2] / "plugins" / "npy_stack.py"
+    common = (tmp_path / "a.npy", "--model", identity, "--plugin", plugin, "--out")
+    assert denoise(*common, tmp_path / "b.npy").code == 0
+    assert np.load(tmp_path / "b.npy").shape == (40, 50)
+
+
 BAD_NAMES = {
     "itself": ("scans/a.png", "scans/a.png", (), "inputs are never written to"),
     "the format": ("scans/a.png", "x.png", ("--format", "tiff"), "don't go together"),
-    "no such format": ("scans/a.png", "x.bmp", (), "is not written from another format"),
+    "no such format": ("scans/a.png", "x.bmp", (), "x.bmp: .bmp is not written from another format"),
 }
 
 

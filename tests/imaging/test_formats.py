@@ -314,6 +314,7 @@ def test_every_mode_comes_back_as_it_should(
         np.testing.assert_allclose(again, case.gray, rtol=0, atol=exactly)
 
 
+OTHERWISE = ("CMYK", "palette")
 COLORED = [case for case in TABLE if case.color is not None]
 
 
@@ -324,6 +325,7 @@ def test_colour_comes_back_where_asked(denoise: Denoise, identity: Path, tmp_pat
     outcome = denoise(source, "--out", tmp_path / "out", "--model", identity, "--color")
     assert outcome.code == 0, outcome.err
     assert "became gray" not in outcome.err
+    assert ("became RGB" in outcome.err) == case.mode.startswith(OTHERWISE)
     with Image.open(tmp_path / "out" / source.name) as result:
         assert result.format == case.format
         np.testing.assert_array_equal(np.asarray(result.convert("RGB")), case.color)
@@ -350,6 +352,8 @@ def rows() -> list[str]:
     for case in TABLE:
         if case.note != "CCITT" and case.extra != "white is 0":
             what = kept[case.note]
+            if case.mode.startswith(OTHERWISE):
+                what = what.replace("keeps it", "makes it RGB")
             if "alpha" in case.mode:
                 what += ", alpha untouched"
             lines.setdefault((case.format, case.mode), f"| {case.format} | {case.mode} | {what} |")

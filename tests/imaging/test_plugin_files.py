@@ -157,6 +157,7 @@ READ_FAULTS = {
     "raises": ("    raise ValueError('torn')", "failed in read_pages: ValueError: torn"),
     "raises later": ("    yield np.ones((9, 9)), Page(count=2)\n    1 / 0", "failed in read_pages: ZeroDiv"),
     "nothing": ("    return iter(())", "gave no pages"),
+    "a count of none": ("    yield np.ones((9, 9)), Page(count=0)", "said that there are 0 pages"),
     "fewer": ("    yield np.ones((9, 9)), Page(count=2)", "gave 1 pages of 2"),
     "more": ("    for _ in range(2): yield np.ones((9, 9)), Page()", "more than the 1 pages"),
     "no page": ("    yield np.ones((9, 9))", "not an image and a Page"),

@@ -91,6 +91,14 @@ def test_linked_folders_are_walked_only_when_asked_and_never_for_ever(tmp_path: 
     assert relatives(scans, out=out, walk=Walk(follow_links=True)) == ["a.png", "link/b.png"]
 
 
+def test_a_link_to_a_folder_that_is_walked_anyhow_displaces_no_results(tmp_path: Path) -> None:
+    scans = touch(tmp_path / "s", "real/b.png", ".hidden/c.png")
+    for link, target in (("alias", "real"), ("zz", "real"), ("real/up", ""), ("shown", ".hidden")):
+        (scans / link).symlink_to(scans / target)
+    got = relatives(scans, out=tmp_path / "out", walk=Walk(follow_links=True))
+    assert got == ["real/b.png", "shown/c.png"]
+
+
 def test_outputs_inside_an_input_are_left_out(tmp_path: Path) -> None:
     scans = touch(tmp_path / "s", "a.png", "clean/a.png", "look/a.png")
     assert relatives(scans, out=scans / "clean", aside=(scans / "look",)) == ["a.png"]

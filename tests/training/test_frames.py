@@ -73,6 +73,22 @@ def test_frames_that_moved_are_moved_back_and_said() -> None:
     assert np.std(first - second) == pytest.approx(0.05 * np.sqrt(2), rel=0.1)
 
 
+@pytest.mark.parametrize("shown", ["gradient", "stripes", "edge", "blob", "nothing"])
+def test_frames_that_did_not_move_stay_where_they_are(shown: str) -> None:
+    y, x = np.mgrid[:160, :200] / 200
+    image = {
+        "gradient": 0.2 + 0.6 * x,
+        "stripes": 0.5 + 0.3 * (x * 200 // 16 % 2),
+        "edge": 0.3 + 0.4 * (x > 0.5),
+        "blob": 0.3 + 0.4 * np.exp(-((x - 0.5) ** 2 + (y - 0.4) ** 2) / 0.08),
+        "nothing": 0 * x,
+    }[shown]
+    pages = [(FOLDER / "s.tif", shot(image, seed)) for seed in range(6)]
+    found, texts = frames.scenes(pages, FOLDER)
+    assert not texts
+    assert found[0].frames[0].shape == (160, 200)
+
+
 def test_a_flickering_lamp_is_evened_out() -> None:
     image = scene(4)
     pages = [(FOLDER / "s.tif", shot(image, seed) + np.float32(0.05 * seed)) for seed in (1, 2)]
