@@ -25,7 +25,10 @@ WRITTEN = {8: (np.uint8, 255), 16: (np.uint16, 65535)}
 
 def opened(path: Path) -> np.ndarray:
     """The stack, uint8, uint16 or floating point, (N, H, W) or (H, W); ValueError for anything else."""
-    stack = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    try:
+        stack = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (ValueError, EOFError):  # in NumPy's words, which advise to load it unsafely
+        raise ValueError("no file that numpy.save writes, or one of Python objects") from None
     if stack.dtype.str[1:] not in TOPS:
         raise ValueError(f"{stack.dtype} numbers: use uint8, uint16, or floating point in 0..1")
     if stack.ndim not in (2, 3) or not stack.size:
@@ -44,7 +47,7 @@ def read_pages(path: Path) -> Iterator[tuple[np.ndarray, Page]]:
     page = Page(count=len(images), depth=32 if top == 1 else 8 * stack.itemsize)
     for image in images:
         if top == 1 and not (image.min() >= 0 and image.max() <= 1):
-            raise ValueError("floating-point numbers beyond 0..1: scale them first")
+            raise ValueError("floating-point numbers that are not all in 0..1: scale them first")
         yield image.astype(np.float32) / np.float32(top), page
 
 

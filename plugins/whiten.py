@@ -48,5 +48,5 @@ def paper(image: np.ndarray, block: int, share: float) -> np.ndarray:
 
 @hookimpl
 def postprocess(image: np.ndarray, options: Options) -> np.ndarray:
-    """Divide by the paper's tone; what exceeds 1 is clipped by the caller."""
-    return image / (options.white * paper(image, options.block, options.share))
+    """Divide by the paper's tone; what is lighter becomes white."""
+    return np.clip(image / (options.white * paper(image, options.block, options.share)), 0.0, 1.0)

@@ -17,6 +17,7 @@ import click
 from denoiser.commands import completion
 from denoiser.commands.click_parts import Command
 from denoiser.commands.click_parts import option as make_option
+from denoiser.commands.mistakes import plainly
 from denoiser.errors import UsageError
 
 NAME = "denoise.toml"
@@ -91,6 +92,12 @@ def _defaults(
     return values
 
 
+def check_own_file(command: click.Command) -> None:
+    """Raise UsageError if the user's own file can't be read, or its defaults don't suit the command."""
+    with click.Context(command) as ctx:
+        _defaults(command, ctx, None, None, piped=False)
+
+
 def _own_file() -> Path:
     from denoiser.weights import store
 
@@ -158,7 +165,7 @@ def _value(path: Path, shown: str, option: click.Option, value: Any, ctx: click.
     try:
         option.type_cast_value(ctx, texts if option.multiple else texts[0])
     except click.BadParameter as error:
-        raise UsageError(f"{path}: {shown}: {error.message}") from error
+        raise UsageError(f"{path}: {shown}: {plainly(error.message)}") from error
     return texts if option.multiple else texts[0]
 
 

@@ -54,10 +54,16 @@ def examine(out: Path | None) -> dict[str, Any]:
     """Return the facts as plain JSON; `problems` are sentences on what would keep a run from working."""
     import platform
 
+    from denoiser.commands.config import check_own_file
+    from denoiser.commands.run import run
     from denoiser.system import blas, hardware, memory
     from denoiser.weights import store
 
     problems: list[str] = []
+    try:
+        check_own_file(run)
+    except DenoiserError as error:
+        problems.append(str(error))
     free = memory.available()
     facts: dict[str, Any] = {
         "denoiser": __version__,

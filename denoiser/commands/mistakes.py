@@ -15,11 +15,16 @@ _PLAINLY = {
 }
 
 
-def explained(error: click.ClickException) -> str:
-    """Return the message of an error, and its remedy, on one line."""
-    text = " ".join(error.format_message().split())
+def plainly(text: str) -> str:
+    """Return what Click says of a value in plain words."""
     for words, plain in _PLAINLY.items():
         text = text.replace(words, plain)
+    return text
+
+
+def explained(error: click.ClickException) -> str:
+    """Return the message of an error, and its remedy, on one line."""
+    text = plainly(" ".join(error.format_message().split()))
     text = text if text.endswith((".", "?", "!")) else f"{text}."
     remedy = _remedy(error) if isinstance(error, click.UsageError) else ""
     return f"{text} {remedy}".rstrip()

@@ -28,6 +28,8 @@ from denoiser.page import Page
 from denoiser.planes import planar
 from denoiser.system import memory
 
+_FLOATING = 3
+"""Of a TIFF's sample format."""
 _PILLOWS_OWN = 89_478_485
 """Pillow's limit where nobody sets one; below it our own check is early enough."""
 
@@ -95,6 +97,24 @@ def bytes_a_pixel(name: str, bands: tuple[str, ...], *, color: bool) -> int:
     return _BYTES_A_PIXEL.get(name, _BYTES_ELSE)[in_color] + _BYTES_OF_ALPHA * ("A" in bands)
 
 
+def _unknown(file: IO[bytes]) -> FileError:
+    """Say why Pillow does not know a file: no image, or a TIFF of numbers that it has no mode for."""
+    from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, ImageFileDirectory_v2
+
+    with contextlib.suppress(Exception):  # whatever the bytes of something else make of a directory
+        file.seek(0)
+        tags = ImageFileDirectory_v2(file.read(8))
+        file.seek(tags.next)
+        tags.load(file)
+        bits = tags[BITSPERSAMPLE][0]
+        if tags[SAMPLEFORMAT][0] == _FLOATING and bits != 32:
+            return FileError(
+                f"has {bits}-bit floating-point pixels, which can't be read.",
+                "Convert it to 32-bit floating point.",
+            )
+    return FileError("is not an image that can be read.")
+
+
 def _fault(error: BaseException) -> str:
     """Pillow's message as the end of a sentence."""
     text = str(error).strip().rstrip(".") or type(error).__name__
@@ -128,7 +148,7 @@ class ImageFile(Source):
             with _pillows_limit(max_megapixels):
                 self._image: Image.Image = Image.open(file, formats=READABLE)
         except UnidentifiedImageError:
-            raise FileError("is not an image that can be read.") from None
+            raise _unknown(file) from None
         except Image.DecompressionBombError as error:
             found = re.search(r"\d{6,}", str(error))
             raise self._too_large("has", int(found[0]) if found else 0) from None

@@ -55,9 +55,14 @@ def _files(folder: Path, reader: Reader) -> Iterator[Path]:
             yield path
 
 
-def _why(error: Exception) -> str:
-    """Return the message of an error without its hint, which may name an option that training lacks."""
-    return error.message if isinstance(error, FileError) else str(error)
+def _why(error: Exception, subject: str = "") -> str:
+    """Return the message of an error without its hint, which may name an option that training lacks.
+
+    subject: what is written before a message that says something of the file.
+    """
+    if not isinstance(error, FileError):
+        return str(error)
+    return error.message if error.message.startswith(("plugin ", "page ")) else subject + error.message
 
 
 def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[Floats]:
@@ -82,12 +87,12 @@ def images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> lis
 def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) -> list[tuple[Path, Floats]]:
     """Read images like `images`, each page with the path of its file."""
     pages_read: list[tuple[Path, Floats]] = []
-    reader, left_out = reader or _BUILT_IN, 0
+    reader, left_out, small = reader or _BUILT_IN, 0, False
     for path in _files(folder, reader):
         try:
             pages = reader.read(path)
         except _UNREADABLE as error:
-            log.warning("%s is left out of training: %s", path, _why(error))
+            log.warning("%s is left out of training: %s", path, _why(error, "it "))
             left_out += 1
             continue
         for page in pages:
@@ -100,12 +105,13 @@ def named_images(folder: Path, reader: Reader | None = None, *, least: int = 1) 
                     height,
                     least,
                 )
-                left_out += 1
+                left_out, small = left_out + 1, True
             else:
                 pages_read.append((path, page))
     if not pages_read:
         why = f"; {left_out} had to be left out" if left_out else ""
-        raise ImagesError(f"There are no images to learn from in {folder}{why}.", _FORMATS)
+        hint = f"A patch has {least}x{least} pixels, and images may not be smaller." if small else _FORMATS
+        raise ImagesError(f"There are no images to learn from in {folder}{why}.", hint)
     return pages_read
 
 

@@ -146,8 +146,10 @@ class Measured:
     @property
     def impulsive(self) -> bool:
         """Whether single black and white pixels outweigh all other noise."""
-        span = self.tones[1] - self.tones[0]
-        return self.impulses > _IMPULSES and self.impulses * (0.5 * span) ** 2 > 4.0 * self.typical**2
+        middle = 0.5 * (self.tones[0] + self.tones[1])
+        away = [limit - middle for limit in (self.limits.low, self.limits.high) if np.isfinite(limit)]
+        strength = self.impulses * float(np.mean(np.square(away))) if away else 0.0
+        return self.impulses > _IMPULSES and strength > 4.0 * self.typical**2
 
     @property
     def normal(self) -> bool:

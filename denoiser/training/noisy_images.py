@@ -166,6 +166,10 @@ def choose(wanted: str | None, measured: Measured, *, smallest: int, in_frames: 
         why = f"{asked}there are too few flat areas ({measured.areas}) to measure the noise in"
         return wanted or ("neighbours" if smallest >= 2 * PATCH else "masked"), why
     shown = f"the noise is independent between pixels ({strongest} in {area})"
+    if measured.impulsive:
+        shown = (
+            f"the noise is single black or white pixels ({100 * measured.impulses:.2g} % of all), independent"
+        )
     if wanted:
         return wanted, asked + shown
     if measured.normal:

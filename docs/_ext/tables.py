@@ -130,7 +130,7 @@ def options() -> str:
                 _default(parameter),
             )
             for parameter in command.params
-            if isinstance(parameter, sources.Option)
+            if isinstance(parameter, sources.Option) and not parameter.hidden
         ]
         text = (
             inspect.cleandoc(command.help or "")

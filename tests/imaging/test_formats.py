@@ -398,6 +398,7 @@ def test_what_would_lose_depth_is_refused_in_one_line(
     errors = [line for line in outcome.err.splitlines() if line.startswith("Error")]
     assert len(errors) == 1
     assert str(source) in errors[0]
+    assert "which can't be read" in errors[0] or "Convert it" in errors[0]
     assert not (tmp_path / "out" / source.name).exists()
 
 

@@ -86,6 +86,16 @@ def test_whiten_makes_uneven_paper_white_and_keeps_ink(
     assert np.abs(made / 255 - page)[ink].mean() < 0.08
 
 
+def test_whiten_takes_pictures_with_dark_ground(denoise: Denoise, identity: Path, tmp_path: Path) -> None:
+    dark = np.zeros((100, 100))
+    dark[40:60, 40:60] = 1.0
+    path = save(tmp_path / "dark.png", dark)
+    options = ("--model", identity, "--plugin", PLUGINS / "whiten.py")
+    outcome = denoise(path, "--out", tmp_path / "o", *options)
+    assert outcome.code == 0, outcome.err
+    assert pixels(tmp_path / "o/dark.png").max() == 255
+
+
 def test_crop_border_cuts_black_edges_and_nothing_else(
     denoise: Denoise, identity: Path, tmp_path: Path, page: np.ndarray
 ) -> None:
@@ -220,8 +230,8 @@ def test_a_stack_comes_back_with_its_shape_and_numbers(
         (np.zeros((3, 4), np.int32), "int32 numbers"),
         (np.zeros((20, 30, 3), np.uint8), "looks like colour"),
         (np.zeros(9, np.uint8), "shape (9,)"),
-        (np.full((2, 30, 30), 7.0), "beyond 0..1"),
-        (np.full((2, 30, 30), np.nan), "beyond 0..1"),
+        (np.full((2, 30, 30), 7.0), "all in 0..1"),
+        (np.full((2, 30, 30), np.nan), "all in 0..1"),
         (np.array([{}]), "Python objects"),
     ],
 )

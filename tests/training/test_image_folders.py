@@ -49,7 +49,7 @@ def test_images_are_read_as_they_are_cleaned(tmp_path: Path, caplog: pytest.LogC
             expected += [page.pixels for page in ImageFile(file, tmp_path / name).pages()]
     for image, pixels in zip(found, expected, strict=True):
         np.testing.assert_array_equal(image, pixels)
-    assert "d.tif is left out of training: has signed pixels" in caplog.text
+    assert "d.tif is left out of training: it has signed pixels" in caplog.text
 
 
 def test_hidden_files_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -101,6 +101,14 @@ def test_impulses_are_independent_and_not_normal() -> None:
     assert not found.normal
 
 
+def test_impulses_alone_are_no_correlated_noise() -> None:
+    """What varies in flat areas is then the scene, which is smooth."""
+    found = measure(with_noise("salt_pepper:amount=0.05"))
+    assert found.strongest > 0.12
+    assert found.impulsive
+    assert found.independent
+
+
 @pytest.mark.parametrize("photons", [4, 100])
 def test_counts_of_photons_are_skewed_and_made_again_as_such(photons: int) -> None:
     rng = np.random.default_rng(8)

@@ -65,6 +65,9 @@ def test_correlated_noise_is_never_fed_to_a_method_that_assumes_independence(tmp
 def test_impulses_go_to_neighbours_and_small_images_to_masked(tmp_path: Path) -> None:
     text = "gaussian:sigma=0.02+salt_pepper:amount=0.05"
     assert dataset(write(tmp_path / "n", spoiled(text, number=6))).method == "neighbours"
+    alone = dataset(write(tmp_path / "a", spoiled("salt_pepper:amount=0.05", number=6)))
+    assert alone.method == "neighbours"
+    assert "the noise is single black or white pixels" in alone.why
     small = [image[:50, :50] for image in spoiled(text, number=40)]
     found = dataset(write(tmp_path / "s", small))
     assert found.method == "masked"

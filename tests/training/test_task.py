@@ -181,7 +181,9 @@ def test_images_that_teach_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixt
     assert "b.png is left out of training: it is 60x27, smaller than 28 pixels" in caplog.text
     assert "c.png is left out of training" in caplog.text
     (tmp_path / "a.png").unlink()
-    with pytest.raises(ImagesError, match=r"no images to learn from in .*; 2 had to be left out"):
+    with pytest.raises(
+        ImagesError, match=r"no images to learn from in .*; 2 had to be left out. A patch has 28x28"
+    ):
         dataset(wish)
 
 
