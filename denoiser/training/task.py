@@ -269,7 +269,8 @@ class Task:
             if not asked:
                 return None
             raise ModelError(
-                f"{model.path} is an {model.kind}, and {self.network} is a {kind}.", "Choose with --model."
+                f"--from {model.path} is of another kind ({model.kind}) than {self.network} ({kind}).",
+                "Leave --from out, or choose with --model.",
             )
         width = getattr(model.config, "latent_dim", None)
         if self.latent_dim not in (None, width):
