@@ -139,6 +139,7 @@ class Report:
         return {
             "summary": {
                 **{status.name.lower(): self.counts[status] for status in Status},
+                "not_tried": self.untried,
                 "pages": self.pages,
                 "models": dict(self.models),
                 "notes": dict(self.notes),

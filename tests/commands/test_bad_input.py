@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,12 @@ def test_fail_fast_stops_at_the_first(denoise: Denoise, scans: Path, identity: P
     assert outcome.code == 1
     assert "1 failed" in outcome.err
     assert "3 cleaned" not in outcome.err
+    outcome = denoise(scans, "--out", tmp_path / "new", "--model", identity, "--fail-fast", "--json")
+    *lines, last = map(json.loads, outcome.out.splitlines())
+    assert last["summary"]["not_tried"] == 4 - len(lines)
+    (scans / "0.png").unlink()
+    outcome = denoise(scans, "--out", tmp_path / "new", "--model", identity, "--json")
+    assert json.loads(outcome.out.splitlines()[-1])["summary"]["not_tried"] == 0
 
 
 USAGE: dict[str, tuple[tuple[str, ...], str]] = {
