@@ -73,7 +73,9 @@ def path_for(name: str) -> Path:
     if not _NAME.fullmatch(name) or name.endswith(SUFFIX) or name == "auto":
         raise ModelError(
             f"{name!r} can't be a model's name.",
-            "Use letters, digits and - _ . + only, beginning with a letter or digit.",
+            "It has its own meaning: choose another."
+            if name == "auto"
+            else "Use letters, digits and - _ . + only, beginning with a letter or digit.",
         )
     return home() / "models" / f"{name}{SUFFIX}"
 
