@@ -389,7 +389,8 @@ class Batch:
         if self._report.interrupted:
             text = text if self._report.counts else "0 cleaned"
         if self._report.interrupted:
-            return f"Interrupted: {text}. The same command goes on from here."
+            report = "" if self._page is None else ", and writes the report"
+            return f"Interrupted: {text}. The same command goes on from here{report}."
         text = text[:1].upper() + text[1:] + "."
         if self._report.counts[Status.DONE]:
             results = "The result is" if self._report.counts[Status.DONE] == 1 else "The results are"

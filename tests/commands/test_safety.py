@@ -189,7 +189,7 @@ def test_an_interrupted_run_loses_nothing_and_goes_on(tmp_path: Path, identity: 
         Image.new("L", (200, 200), 20 * index).save(folder / f"{index}.png")
     (tmp_path / "slow.py").write_text(SLOW_PLUGIN)
     command = [sys.executable, "-m", "denoiser", str(folder), "--out", str(out), "--model", str(identity)]
-    command += ["--plugin", str(tmp_path / "slow.py")]
+    command += ["--plugin", str(tmp_path / "slow.py"), "--report", str(tmp_path / "look.html")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not (out / "1.png").exists() and time.monotonic() < deadline:
@@ -197,13 +197,15 @@ def test_an_interrupted_run_loses_nothing_and_goes_on(tmp_path: Path, identity: 
     process.send_signal(how)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
-    assert "The same command goes on from here" in errors
+    assert "The same command goes on from here, and writes the report." in errors
+    assert not (tmp_path / "look.html").exists()
     finished = tree(out)
     assert 2 <= len(finished) < 8
     assert not list(out.rglob(f"*{atomic.SUFFIX}"))
     for name in finished:
         assert pixels(out / name).shape == (200, 200)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (tmp_path / "look.html").exists()
     # The process that has just finished a file may end before it can tell: that one file is cleaned again.
     known = (len(finished), len(finished) - 1)
     assert any(f"{8 - count} cleaned, {count} up to date" in done.stderr for count in known)
