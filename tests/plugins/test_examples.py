@@ -254,3 +254,15 @@ def test_a_stack_that_was_cut_off_is_named(denoise: Denoise, identity: Path, tmp
     assert outcome.code == 1
     assert "plugin npy_stack" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("content", [b"no stack", b"", b"\x80\x04]\x94."])
+def test_what_numpy_did_not_write_is_told_without_its_advice(
+    denoise: Denoise, identity: Path, tmp_path: Path, content: bytes
+) -> None:
+    """NumPy advises to load such a file unsafely."""
+    (tmp_path / "x.npy").write_bytes(content)
+    outcome = denoise(tmp_path / "x.npy", "--out", tmp_path / "o", "--model", identity, *STACK)
+    assert outcome.code == 1
+    assert "pickle" not in outcome.err
+    assert "x.npy" in outcome.err
