@@ -38,6 +38,7 @@ from denoiser.generator.canvas import blurred
 
 SHAPE = (480, 400)
 BLACK = 8 / 255
+"""What most black print of a page is at most; on NoisyOffice's pages it is 0."""
 BLUR = (0.3, 0.6)
 """Of the ink on NoisyOffice's sheets: each of the four kinds is fitted best by 0.45 pixels."""
 

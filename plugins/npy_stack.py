@@ -28,7 +28,7 @@ def opened(path: Path) -> np.ndarray:
     try:
         stack = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (ValueError, EOFError):  # in NumPy's words, which advise to load it unsafely
-        raise ValueError("no file that numpy.save writes, or one of Python objects") from None
+        raise ValueError("not a whole file that numpy.save wrote, or one of Python objects") from None
     if stack.dtype.str[1:] not in TOPS:
         raise ValueError(f"{stack.dtype} numbers: use uint8, uint16, or floating point in 0..1")
     if stack.ndim not in (2, 3) or not stack.size:

@@ -388,7 +388,6 @@ class Batch:
         text = str(self._report)
         if self._report.interrupted:
             text = text if self._report.counts else "0 cleaned"
-        if self._report.interrupted:
             report = "" if self._page is None else ", and writes the report"
             return f"Interrupted: {text}. The same command goes on from here{report}."
         text = text[:1].upper() + text[1:] + "."

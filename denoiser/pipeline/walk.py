@@ -156,7 +156,7 @@ class Tree:
         self._walk = walk
         self._matches = matcher(walk)
         self._hidden: dict[Path, Number | None] = dict.fromkeys(hidden)
-        self._real_roots: list[str] | None = None
+        self._real_roots: list[Path] | None = None
 
     def folders(self, fail: Fail, left_out: Callable[[Path], object]) -> Iterator[tuple[str, list[Part]]]:
         """Yield the path of each folder below the roots, and its files; each before the folders in it.
@@ -243,15 +243,13 @@ class Tree:
     def _leads_inside(self, link: str) -> bool:
         """Whether a link leads to a folder that is walked anyhow, whose results keep their place."""
         if self._real_roots is None:
-            self._real_roots = [os.path.realpath(root) for root in self._roots]
-        target = os.path.realpath(link)
-        for root in self._real_roots:
-            if target == root:
-                return True
-            inner = target.removeprefix(root.rstrip(os.sep) + os.sep)
-            if inner != target and not any(part.startswith(".") for part in Path(inner).parts):
-                return True
-        return False
+            self._real_roots = [Path(os.path.realpath(root)) for root in self._roots]
+        target = Path(os.path.realpath(link))
+        return any(
+            target.is_relative_to(root)
+            and not any(part.startswith(".") for part in target.relative_to(root).parts)
+            for root in self._real_roots
+        )
 
     def _entries(self, folder: str, place: str) -> Iterator[tuple[os.DirEntry[str], bool]]:
         """Yield the images and folders in a folder, and which it is.
