@@ -43,6 +43,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
     from denoiser.commands.cli import cli
     from denoiser.errors import DenoiserError, ExitCode, on_one_line, reason
+    from denoiser.system.stdout import STDOUT
 
     try:
         result = cli.main(
@@ -71,13 +72,19 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo("Error: There is not enough memory. Use smaller images, or a smaller batch.", err=True)
         return ExitCode.CANNOT_START
     except BrokenPipeError:
-        # Nobody reads stdout any more; Python would report that again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_stdout()  # nobody reads it any more
         return ExitCode.SOME_FAILED
     except OSError as error:
+        if error.filename == STDOUT:
+            _drop_stdout()
         where = f"{error.filename}: " if error.filename else ""
         click.echo(on_one_line(f"Error: {where}{reason(error)}."), err=True)
         return ExitCode.CANNOT_START
+
+
+def _drop_stdout() -> None:
+    """Let what is left for stdout go nowhere: Python would report the same error again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 class _LenientStderr(io.TextIOWrapper):
@@ -122,6 +129,9 @@ def main() -> NoReturn:
         early.signal(early.SIGTERM, _terminated)
         sys.unraisablehook = _again
         _repair_streams()
+        from denoiser.system.stdout import name_stdout
+
+        name_stdout()
         code = run()
         _ignore_signals()
     except KeyboardInterrupt:  # also while all this is imported

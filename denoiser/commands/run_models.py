@@ -65,7 +65,8 @@ def denoiser(
 
 def settings(request: Request) -> dict[str, Any]:
     """Return the arguments of `Denoiser` that decide the pixels, apart from model and plugins."""
-    return {name: getattr(request, name) for name in ("mode", "size", "quality", "stride", "strength")}
+    density = "quality" if request.stride is None else "stride"
+    return {name: getattr(request, name) for name in ("mode", "size", density, "strength")}
 
 
 def untrained(request: Request) -> list[str]:

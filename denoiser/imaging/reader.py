@@ -73,6 +73,8 @@ _TIFF_TAGS: dict[int, Callable[[Any], bool]] = {
 _ORIENTATION = 274
 _CONVERTED = 1 << 20
 """Pixels that are converted at a time."""
+_BLOCK = 1 << 20
+"""Bytes that are read at a time; even."""
 _IMAGE_WIDTH = 256
 _REDUCED = 1
 """Of a page's kind: it is a smaller copy of another page."""
@@ -251,6 +253,7 @@ class ImageFile(Source):
             self._image = image = image.copy()  # frees the decoder, which holds the pixels twice more
         mode, info = image.mode, dict(image.info)
         depth = self._depth()
+        self._check_maximum()
         options = self._options()
         dpi = info.get("dpi")
         icc = info.get("icc_profile")
@@ -327,6 +330,26 @@ class ImageFile(Source):
                 "Convert it to 16-bit gray.",
             )
         return 8
+
+    def _check_maximum(self) -> None:
+        """Refuse a PGM or PPM with samples above the maximum in its header, which Pillow would clip."""
+        tile = getattr(self._image, "tile", None)
+        if self.format != "PPM" or not tile or tile[0].codec_name != "ppm":
+            return
+        most = tile[0].args[-1]
+        kind = np.dtype(">u2" if most > 255 else "u1")
+        left = self._image.width * self._image.height * len(self._image.getbands()) * kind.itemsize
+        self._file.seek(tile[0].offset)
+        highest = 0
+        while left and (block := self._file.read(min(left, _BLOCK))):
+            left -= len(block)
+            whole = len(block) // kind.itemsize  # a file that ends too early is refused when it is decoded
+            highest = max(highest, int(np.frombuffer(block, kind, whole).max(initial=0)))
+        if highest > most:
+            raise FileError(
+                f"is damaged: its header says that {most} is white, and it has values up to {highest}.",
+                "Correct the header.",
+            )
 
     def _keyed(self, image: Image.Image) -> npt.NDArray[np.uint8] | None:
         """Opacity, uint8 (H, W), where one gray or one colour is said to be transparent; else None."""

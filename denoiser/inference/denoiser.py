@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from denoiser._types import PATCH, Floats
+from denoiser.checks import require_number
 from denoiser.errors import UsageError
 from denoiser.inference import auto, document
 from denoiser.inference.engine import Engine, EngineFacts
@@ -35,7 +36,8 @@ Result = TypeVar("Result")
 PIXELS = 4
 """Version of the computation from input to output. An output made by another version is not up to date."""
 
-QUALITIES: Mapping[str, int] = {"fast": 21, "balanced": 11, "best": 5}
+BALANCED = "balanced"
+QUALITIES: Mapping[str, int] = {"fast": 21, BALANCED: 11, "best": 5}
 """Pixels between patches, by quality.
 
 None is a multiple of 4: there the borders of all patches' tokens coincide. See `benchmarks/strides.py`.
@@ -79,7 +81,7 @@ class Denoiser:
             None: many.
 
     Raises:
-        UsageError: a value out of its range, or a plugin option that is not one.
+        UsageError: a value out of its range, two that exclude each other, or a plugin option that is not one.
         ModelError: an unknown, missing or damaged model.
         DeviceError: no such device.
         PluginError: a plugin that can't be loaded.
@@ -92,7 +94,7 @@ class Denoiser:
         *,
         mode: Mode | None = None,
         size: Size = "input",
-        quality: str = "balanced",
+        quality: str = BALANCED,
         stride: int | None = None,
         strength: float = 1.0,
         engine: str | None = None,
@@ -107,8 +109,16 @@ class Denoiser:
         _one_of("mode", mode, (None, "whole", "tile"))
         _one_of("size", size, ("model", "input"))
         _one_of("quality", quality, tuple(QUALITIES))
-        if stride is not None and not 1 <= stride <= PATCH:
-            raise UsageError(f"stride is {stride}; it must be 1 to {PATCH}.")
+        if stride is not None:
+            require_number("stride", stride, whole=True)
+            if not 1 <= stride <= PATCH:
+                raise UsageError(f"stride is {stride}; it must be 1 to {PATCH}.")
+            if quality != BALANCED:
+                raise UsageError(
+                    f"stride is {stride} and quality is {quality!r}: both say how densely patches overlap.",
+                    "Give one.",
+                )
+        require_number("strength", strength)
         if not 0.0 <= strength <= 1.0:
             raise UsageError(f"strength is {strength}; it must be 0 to 1.")
         self.plugins = _chain(plugins)

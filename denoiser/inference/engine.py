@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from denoiser._types import Floats
+from denoiser.checks import require_number
 from denoiser.errors import DeviceError, UsageError
 from denoiser.inference import precision as precisions
 from denoiser.system import hardware
@@ -140,8 +141,10 @@ def require(
     if engine == "numpy" and precision == "bfloat16":
         raise UsageError("The numpy engine computes in float32 only.", "For bfloat16, add --engine keras.")
     for name, value in (("jobs", jobs), ("batch size", batch_size)):
-        if value is not None and value < 1:
-            raise UsageError(f"The {name} must be at least 1, not {value}.")
+        if value is not None:
+            require_number(name, value, whole=True)
+            if value < 1:
+                raise UsageError(f"The {name} must be at least 1, not {value}.")
     if device == "gpu" and not hardware.may_have_gpu():
         raise DeviceError("There is no GPU that TensorFlow could use.", "Use --device cpu, or leave it out.")
 

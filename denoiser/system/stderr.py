@@ -56,9 +56,9 @@ def _only_python() -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Discard everything on stderr, also from C++, unless the block raises; then it is printed.
+    """Discard everything on stderr, also from C++, unless the block fails; then it is printed.
 
-    This affects the whole process: use it only to import libraries.
+    An interruption is no failure. This affects the whole process: use it only to import libraries.
     """
     import tempfile
 
@@ -73,7 +73,7 @@ def quietly() -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             os.dup2(kept, 2)
             held.seek(0)
             os.write(2, held.read())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from denoiser.checks import require_number
 from denoiser.errors import ModelError, UsageError
 from denoiser.inference import engine
 from denoiser.noise import Corruption, Mixture, NoCorruption, parse
@@ -77,6 +78,7 @@ class Task:
             raise UsageError(
                 f"There is no network called {self.network!r}.", f"Known: {', '.join(recipes.RECIPES)}."
             )
+        self._check_kinds()
         if self.minutes is not None and self.epochs is not None:
             raise UsageError("minutes and epochs are two budgets.", "Give one.")
         if self.minutes is not None and not (math.isfinite(self.minutes) and self.minutes > 0):
@@ -112,6 +114,15 @@ class Task:
             self._check_released()
         precisions.check(self.precision, recipes.RECIPES[self.network].kind)
         engine.require(device=self.device)
+
+    def _check_kinds(self) -> None:
+        """Raise UsageError for what is no number, or no whole one, where one is needed."""
+        for name, value in (("minutes", self.minutes), ("validation", self.validation)):
+            if value is not None:
+                require_number(name, value)
+        for name, count in (("epochs", self.epochs), ("batch_size", self.batch_size), ("seed", self.seed)):
+            if count is not None:
+                require_number(name, count, whole=True)
 
     def _check_only_noisy(self) -> None:
         """Raise UsageError for options that don't go with noisy images alone, or go with them only."""

@@ -39,6 +39,19 @@ def test_a_run_without_stderr_is_a_run(
         json.loads(line)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+@pytest.mark.parametrize("arguments", ["--version", "noises", "models", "{scans} --out o --json"])
+def test_a_full_stdout_says_that_it_is_stdout(
+    scans: Path, identity: Path, tmp_path: Path, arguments: str
+) -> None:
+    """The disk of the results may have room."""
+    more = f"--model {identity}" if "scans" in arguments else ""
+    ended = shell(f"$PYTHON -m denoiser {arguments.format(scans=scans)} {more} >/dev/full", cwd=tmp_path)
+    errors = [line for line in ended.stderr.decode().splitlines() if not line.startswith("Cleaning")]
+    assert errors == ["Error: stdout: the disk is full."]
+    assert ended.returncode == 3
+
+
 def test_nobody_but_us_writes_to_stderr(command: Commands, identity: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     Image.effect_noise((60, 60), 90).save(tmp_path / "in/lzw.tif", compression="tiff_lzw")

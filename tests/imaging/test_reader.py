@@ -371,6 +371,28 @@ def test_damage_is_one_clear_line(content: bytes, reason: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("content", "highest"),
+    [
+        (b"P5 2 2 100\n" + bytes([0, 50, 100, 200]), 200),
+        (b"P6 1 1 100\n" + bytes([0, 50, 101]), 101),
+        (b"P5 2 1 1000\n" + np.array([1000, 1001], ">u2").tobytes(), 1001),
+    ],
+)
+def test_values_above_the_header_s_maximum_are_refused_rather_than_clipped(
+    content: bytes, highest: int
+) -> None:
+    with pytest.raises(FileError, match=rf"damaged: its header says .* values up to {highest}\."):
+        read(content, color=True)
+
+
+def test_a_maximum_of_its_own_is_white() -> None:
+    picture = read(b"P5 2 2 100\n" + bytes([0, 50, 100, 10]))[0]
+    np.testing.assert_allclose(picture.pixels, np.array([[0, 0.5], [1, 0.1]]), atol=0.5 / 255)
+    deep = read(b"P5 2 1 1000\n" + np.array([1000, 250], ">u2").tobytes())[0]
+    np.testing.assert_allclose(deep.pixels, np.array([[1, 0.25]]), atol=1e-5)
+
+
 def test_too_large_a_page_is_refused_before_decoding() -> None:
     bomb = encoded(Image.new("L", (4000, 3000)), "PNG")
     with pytest.raises(FileError, match="max-megapixels 12"):

@@ -155,6 +155,11 @@ BAD: dict[str, tuple[dict[str, Any], type[DenoiserError], str]] = {
     "device": ({"device": "gpu"}, DeviceError, "no GPU"),
     "released": ({"as_released": True, "noises": ("gaussian",)}, UsageError, "--noise"),
     "from": ({"as_released": True, "start": "general"}, UsageError, "--from"),
+    "long": ({"minutes": "a"}, UsageError, "minutes is 'a'; it must be a number"),
+    "part of an epoch": ({"epochs": 1.5}, UsageError, "epochs is 1.5; it must be a whole number"),
+    "part of a batch": ({"batch_size": 2.5}, UsageError, "batch_size is 2.5"),
+    "seed": ({"seed": "x"}, UsageError, "seed is 'x'"),
+    "share": ({"validation": "a"}, UsageError, "validation is 'a'"),
 }
 
 
