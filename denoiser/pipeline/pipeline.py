@@ -241,7 +241,9 @@ class Pipeline:
                 if fingerprint is None or written is None:
                     self._record.failed(job.relative, job.source, outcome.error)
                 else:
-                    self._record.done(job.relative, job.source, fingerprint, self.made_with, written)
+                    self._record.done(
+                        job.relative, job.source, fingerprint, self.made_with, written, outcome.notes
+                    )
 
     def stream(self, content: bytes) -> tuple[bytes, Outcome]:
         """Clean one image from memory to memory, all its pages; raises FileError."""

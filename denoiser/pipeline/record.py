@@ -269,6 +269,7 @@ class Record:
                     newest.output_mtime_ns,
                     newest.size,
                     newest.mtime_ns,
+                    notes=newest.notes,
                 )
             for output, failure in lines.failed.items():
                 if output not in lines.done or not (self._out / output).exists():
@@ -298,10 +299,16 @@ class Record:
         self._append([failure.line()])
 
     def done(
-        self, output: str, source: Path, fingerprint: Fingerprint, made_with: str, written: Written
+        self,
+        output: str,
+        source: Path,
+        fingerprint: Fingerprint,
+        made_with: str,
+        written: Written,
+        notes: tuple[str, ...] = (),
     ) -> None:
-        """Record that an output is complete: its input, its settings, its size and its time."""
-        entry = Entry(_absolute(source), *fingerprint, made_with, *written)
+        """Record that an output is complete: its input, its settings, its size, its time, and its notes."""
+        entry = Entry(_absolute(source), *fingerprint, made_with, *written, notes)
         self._append([entry.line(output)])
 
     def _append(self, lines: list[str], *, sync: bool = False) -> None:

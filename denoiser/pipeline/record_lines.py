@@ -20,7 +20,7 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 class Entry(NamedTuple):
-    """A finished output: what it was made from and with, and what it is known by.
+    """A finished output: what it was made from and with, what it is known by, and what was noted of it.
 
     Of outputs that earlier versions recorded, only the size is known.
     """
@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     made_with: str
     output_size: int
     output_mtime_ns: int | None
+    notes: tuple[str, ...] = ()
 
     def is_there(self, there: os.stat_result) -> bool:
         """Return True if it describes the file that is there."""
@@ -39,7 +40,10 @@ class Entry(NamedTuple):
 
     def line(self, output: str) -> str:
         """Return its line."""
-        return _line({"output": output, **self._asdict()})
+        told = self._asdict()
+        if not self.notes:
+            del told["notes"]
+        return _line({"output": output, **told})
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Recorded:
         size, mtime_ns: size in bytes and modification time in nanoseconds that the input had.
         failed: whether the output was begun and not written.
         error: why it failed, where it is known.
+        notes: what changed that was not asked for, one sentence each, as in `Outcome`.
 
     """
 
@@ -65,6 +70,7 @@ class Recorded:
     mtime_ns: int | None = None
     failed: bool = False
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
     def line(self) -> str:
         """Return the line of a failed output."""
@@ -147,12 +153,14 @@ class Lines:
 def _entry(fields: dict[str, Any]) -> Entry:
     numbers = [fields[key] for key in ("size", "mtime_ns", "output_size")]
     texts = [fields["source"], fields["made_with"]]
+    notes = fields.get("notes", [])
     known, checksum = fields.get("output_mtime_ns"), fields["sha256"]
     whole = all(isinstance(number, int) for number in (*numbers, known or 0))
-    if not whole or not all(isinstance(text, str) for text in (*texts, checksum or "")):
+    if not whole or not all(isinstance(text, str) for text in (*texts, checksum or "", *notes)):
         raise ValueError("no entry of ours")
     size, mtime_ns, output_size = numbers
-    return Entry(texts[0], size, mtime_ns, checksum, sys.intern(texts[1]), output_size, known)
+    told = tuple(sys.intern(note) for note in notes)  # a few sentences, for many files
+    return Entry(texts[0], size, mtime_ns, checksum, sys.intern(texts[1]), output_size, known, told)
 
 
 def _failure(output: str, fields: dict[str, Any]) -> Recorded:

@@ -58,4 +58,5 @@ def _pair(out: Path, each: Recorded) -> Pair:
         failed=each.failed,
         error=each.error or ("it failed" if each.failed else None),
         changed=each.is_of_another(source),
+        notes=each.notes,
     )

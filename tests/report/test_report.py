@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from denoiser.imaging.picture import BECAME_8_BIT
 from denoiser.report import build
 from denoiser.report.page import MARK
 from tests.helpers.command import Denoise
@@ -166,6 +167,16 @@ def test_a_run_that_failed_is_known_from_its_record(scans: Path, identity: Path,
     assert denoise(scans, "--out", out, "--model", identity, "-q").code == 0
     assert denoise("report", out, "--to", look).code == 0
     assert "failed" not in {row["status"] for row in Page(look / "index.html").rows}
+
+
+def test_what_a_run_noted_is_known_from_its_record(scans: Path, identity: Path, denoise: Denoise) -> None:
+    Image.effect_noise((60, 60), 90).convert("1").save(scans / "fax.tif", compression="group4")
+    out = scans.parent / "out"
+    assert denoise(scans, "--out", out, "--model", identity).code == 0
+    denoise("report", out, "--to", out.parent / "look")
+    rows = {row["name"]: row for row in Page(out.parent / "look" / "index.html").rows}
+    assert BECAME_8_BIT in rows["fax.tif"]["notes"]
+    assert rows["a.png"]["notes"] == ""
 
 
 def test_a_failure_without_a_reason_is_listed(tmp_path: Path, denoise: Denoise) -> None:
