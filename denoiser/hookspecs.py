@@ -6,7 +6,8 @@ only the arguments it wants. Beside its functions, a plugin may have two attribu
     Options    a dataclass of settings, each with a default: bool, int, float, str, Path or a Literal, or one
                of these or None. `--plugin-option NAME.KEY=VALUE` sets them; a ValueError from
                `__post_init__` refuses them. A hook gets them by declaring `options`.
-    SUFFIXES   the endings, such as (".pdf",), of the files that its `read_pages` and `write_pages` handle.
+    SUFFIXES   the last endings of the names, such as (".pdf",), of the files that its `read_pages` and
+               `write_pages` handle.
 
 `image` is always a float32 array of shape (H, W), 0 black and 1 white, and read-only: return a new array to
 change it, or None to keep it. The array that a hook returns must be 2-D, floating point and finite, and is
@@ -85,8 +86,9 @@ def read_pages(path: Path, options: Any) -> Iterator[tuple[Floats, Page]] | None
 
     Return an iterator of (image, page); a generator keeps only one page in memory, or some small ones. An
     image is floating point, finite, (H, W), or (H, W, 3) for colour, and is clipped to 0..1. Of the page,
-    `count` must be the number of pages, `depth` decides how built-in formats write it (8 or 16; 32 is
-    floating point), and `dpi`, `icc` and `exif` are kept; `path` and `index` are filled in.
+    `count` must be the number of pages, `depth` decides how built-in formats write it (1, 8, 16, or 32 for
+    floating point: give 16 for 12 bits), and `dpi`, `icc` and `exif` are kept; `path` and `index` are
+    filled in.
     None declines the file: the next plugin in load order is asked, then the built-in formats. Folder walks
     find files with these endings too. Called in the process that cleans the file, and for the user's images
     in `denoise train`; never for stdin, which has no path.

@@ -33,8 +33,8 @@ def opened(path: Path) -> np.ndarray:
         raise ValueError(f"{stack.dtype} numbers: use uint8, uint16, or floating point in 0..1")
     if stack.ndim not in (2, 3) or not stack.size:
         raise ValueError(f"shape {stack.shape}: use (H, W) or (N, H, W)")
-    if stack.ndim == 3 and stack.shape[2] in (3, 4) and min(stack.shape[:2]) > 4:
-        raise ValueError(f"shape {stack.shape} looks like colour: use (H, W) or (N, H, W)")
+    if stack.ndim == 3 and stack.shape[2] <= 4 and min(stack.shape[:2]) > 4:
+        raise ValueError(f"shape {stack.shape} looks like channels: use (H, W) or (N, H, W)")
     return stack
 
 

@@ -6,6 +6,7 @@ Pages from plugins are checked here, so that the rest of the package need not kn
 from __future__ import annotations
 
 import contextlib
+import numbers
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from denoiser.plugins.manager import Plugins
 from denoiser.system import atomic
 from denoiser.system.atomic import Written
 
+_DEPTHS = (1, 8, 16, 32)
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -62,6 +64,7 @@ class PluginFile(Source):
             return None
         if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[1], Page):
             raise self._fault("gave something that is not an image and a Page")
+        self._check_facts(item[1])
         pixels = checked(item[0], self._plugin, "read_pages", channels=True)
         height, width = pixels.shape[:2]
         if height * width > self._limit * 1e6:
@@ -74,6 +77,27 @@ class PluginFile(Source):
             pixels, notes = np.ascontiguousarray(pixels @ _GRAY), (BECAME_GRAY,)
         page = replace(item[1], path=self.path, index=index)
         return Picture(pixels, page, format="", notes=notes)
+
+    def _check_facts(self, page: Page) -> None:
+        """Raise FileError for facts that the page can't have, which would fail later, or change the depth."""
+        two = isinstance(page.dpi, tuple | list) and len(page.dpi) == 2
+        facts = {
+            "count": (isinstance(page.count, numbers.Integral), "a whole number"),
+            "depth": (page.depth in _DEPTHS, "1, 8, 16 or 32"),
+            "mode": (isinstance(page.mode, str), "text"),
+            "dpi": (
+                page.dpi is None or (two and all(isinstance(each, numbers.Real) for each in page.dpi)),
+                "two numbers, or None",
+            ),
+            "icc": (isinstance(page.icc, bytes | None), "bytes, or None"),
+            "exif": (isinstance(page.exif, bytes | None), "bytes, or None"),
+        }
+        for name, (right, wanted) in facts.items():
+            if not right:
+                raise FileError(
+                    f"plugin {self._plugin} gave a Page in read_pages whose {name} is"
+                    f" {getattr(page, name)!r}; it must be {wanted}."
+                )
 
     def pages(self) -> Iterator[Picture]:
         """Yield page after page; FileError where the plugin fails or yields more or fewer than it said."""

@@ -27,7 +27,7 @@ from denoiser.inference.precision import require_bfloat16_network
 from denoiser.inference.reconstruction import Cleaned, Mode, Reconstruction, Tick
 from denoiser.page import Page
 from denoiser.planes import channels_of, joined
-from denoiser.plugins.manager import Plugins, load
+from denoiser.plugins.manager import Plugins, load, named
 from denoiser.system.hardware import cores
 from denoiser.weights.modelfile import ModelFile
 
@@ -75,7 +75,7 @@ class Denoiser:
         batch_size: patches a batch on the keras engine; None: the engine's own.
         precision: "float32"; "bfloat16", by the keras engine; or "auto", the faster one on the keras engine.
             Networks such as `digits` compute in float32 only; with "auto" as the model, the other one obeys.
-        plugins: Python files or module names, in order, or a chain that was loaded already.
+        plugins: Python files or module names, one or several in order, or a chain that was loaded already.
         plugin_options: "NAME.KEY" to a value, for the plugins' options.
         work: how many patches the whole job will have, which decides whether a GPU is worth its start;
             None: many.
@@ -102,7 +102,7 @@ class Denoiser:
         jobs: int | None = None,
         batch_size: int | None = None,
         precision: str = "float32",
-        plugins: Iterable[str | Path] | Plugins = (),
+        plugins: str | Path | Iterable[str | Path] | Plugins = (),
         plugin_options: Mapping[str, Any] | None = None,
         work: int | None = None,
     ) -> None:
@@ -121,8 +121,10 @@ class Denoiser:
         require_number("strength", strength)
         if not 0.0 <= strength <= 1.0:
             raise UsageError(f"strength is {strength}; it must be 0 to 1.")
+        if work is not None:
+            require_number("work", work)
         self.plugins = _chain(plugins)
-        self.plugins.configure(plugin_options or {})
+        self.plugins.configure({} if plugin_options is None else plugin_options)
         self.jobs = jobs or cores()
         settings = {
             "engine": engine,
@@ -225,35 +227,54 @@ class Denoiser:
 
         """
         if isinstance(images, np.ndarray):
-            if images.ndim == 2:
-                return self.reconstruct([images])[0]
-            if images.ndim == 3 and images.shape[2] in (3, 4) and min(images.shape[:2]) > 4:
-                raise UsageError(
-                    f"An array of shape {images.shape} looks like colour, which is not a stack of images.",
-                    "Clean its channels one by one.",
-                )
-            if images.ndim != 3 or not images.size:
-                raise UsageError(f"An array of shape {images.shape} is not (H, W) or (N, H, W).")
-            depth = _depth(images.dtype)
-            results = self._cleaned([(image, depth) for image in _as_floats(images)])
-            if len({result.shape for result in results}) > 1:
-                raise UsageError("The results differ in size.", 'Use size="input", or pass a list.')
-            return np.concatenate([_as_dtype(np.stack(some), images.dtype) for some in _slices(results)])
+            if images.ndim != 2:
+                return self._stack(images)
+            _require_image(images, "The image")
+            return self._list([images])[0]
         if not isinstance(images, Iterable) or isinstance(images, str | bytes):
             raise UsageError(
                 f"An image must be an array, not {type(images).__name__}.",
                 "Use numpy.asarray(image) for a Pillow image, or read the file first.",
             )
-        results = self._cleaned([(_as_floats(_image(image)), _depth(image.dtype)) for image in images])
-        return [_as_dtype(result, image.dtype) for result, image in zip(results, images, strict=True)]
+        given = list(images)
+        for index, image in enumerate(given):
+            _require_image(image, f"Image {index}")
+        return self._list(given)
+
+    def _list(self, images: list[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """Clean (H, W) images, some at a time, as floats take more memory than what they are made of."""
+        results: list[npt.NDArray[Any]] = []
+        for some in _slices(images):
+            cleaned = self._cleaned([(_as_floats(image), _depth(image.dtype)) for image in some])
+            results += [_as_dtype(result, image.dtype) for result, image in zip(cleaned, some, strict=True)]
+        return results
+
+    def _stack(self, stack: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Clean a stack (N, H, W) likewise."""
+        if stack.ndim != 3 or not stack.size:
+            raise UsageError(f"An array of shape {stack.shape} is not (H, W) or (N, H, W).")
+        channels = stack.shape[2]
+        if channels <= 4 and min(stack.shape[:2]) > 4:
+            raise UsageError(
+                f"An array of shape {stack.shape} looks like an image with channels, not like a stack.",
+                "Use image[..., 0]." if channels == 1 else "Clean its channels one by one.",
+            )
+        _require_numbers(stack, "The stack")
+        depth = _depth(stack.dtype)
+        parts: list[npt.NDArray[Any]] = []
+        for first in range(0, len(stack), _AT_ONCE):
+            some = stack[first : first + _AT_ONCE]
+            results = self._cleaned([(image, depth) for image in _as_floats(some)])
+            if len({result.shape for result in (*results, *(part[0] for part in parts))}) > 1:
+                raise UsageError("The results differ in size.", 'Use size="input", or pass a list.')
+            parts.append(_as_dtype(np.stack(results), stack.dtype))
+        joined = np.concatenate(parts)
+        return joined.astype(parts[0].dtype, copy=False)  # NumPy joins in the machine's byte order
 
     def _cleaned(self, images: Sequence[tuple[Floats, int]]) -> list[Floats]:
         """Clean float32 (H, W) images, each with the bits a sample that it had."""
-        results: list[Floats] = []
-        for some in _slices(images):
-            pages = [(pixels, Page(depth=depth)) for pixels, depth in some]
-            results += [_result(cleaned).pixels for cleaned in self.clean_pages(pages)]
-        return results
+        pages = [(pixels, Page(depth=depth)) for pixels, depth in images]
+        return [_result(cleaned).pixels for cleaned in self.clean_pages(pages)]
 
     def clean_page(self, pixels: Floats, page: Page, *, tick: Tick | None = None) -> Cleaned:
         """Clean one page, with the plugins' steps before and after; all its channels by the same model.
@@ -403,25 +424,41 @@ def _one_of(name: str, value: str | None, allowed: Sequence[str | None]) -> None
         )
 
 
-def _chain(given: Iterable[str | Path] | Plugins) -> Plugins:
-    if isinstance(given, Plugins):
-        return given
+def _chain(given: str | Path | Iterable[str | Path] | Plugins) -> Plugins:
     # From Python, only what is named runs: a script's result must not depend on what else is installed.
-    return load([str(each) for each in given], installed=False)
+    return given if isinstance(given, Plugins) else load(named(given), installed=False)
 
 
 def _slices(items: Sequence[Result]) -> Iterator[Sequence[Result]]:
     return (items[first : first + _AT_ONCE] for first in range(0, len(items), _AT_ONCE))
 
 
-def _image(image: Any) -> npt.NDArray[Any]:
-    if not isinstance(image, np.ndarray) or image.ndim != 2 or not image.size:
+def _require_image(image: Any, name: str) -> None:
+    """Raise UsageError for what is no (H, W) array of a known range."""
+    if not isinstance(image, np.ndarray) or image.ndim != 2:
         shape = getattr(image, "shape", type(image).__name__)
         raise UsageError(
-            f"An image must be an array of shape (H, W), not {shape}.",
+            f"{name} must be an array of shape (H, W), not {shape}.",
             None if isinstance(image, np.ndarray) else "Use numpy.asarray(image) for a Pillow image.",
         )
-    return image
+    if not image.size:
+        raise UsageError(f"{name}, an array of shape {image.shape}, is empty.")
+    _require_numbers(image, name)
+
+
+def _require_numbers(pixels: npt.NDArray[Any], name: str) -> None:
+    """Raise UsageError for pixels whose range is not known or exceeded."""
+    if isinstance(pixels, np.ma.MaskedArray):
+        raise UsageError(f"{name} is a masked array.", "Fill it first: image.filled(1.0).")
+    if pixels.dtype.kind + str(pixels.dtype.itemsize) in _TOPS:
+        return
+    if pixels.dtype.kind != "f":
+        raise UsageError(
+            f"{name} is of {pixels.dtype}, which has no known range.",
+            "Use uint8, uint16, or floats in 0..1.",
+        )
+    if not np.isfinite(pixels).all() or pixels.min() < 0.0 or pixels.max() > 1.0:
+        raise UsageError(f"{name} is of floats, which must be finite and within 0..1.", "Scale it first.")
 
 
 def _depth(dtype: np.dtype[Any]) -> int:
@@ -429,16 +466,10 @@ def _depth(dtype: np.dtype[Any]) -> int:
 
 
 def _as_floats(pixels: npt.NDArray[Any]) -> Floats:
-    """Return pixels of any shape as float32 in 0..1; UsageError if their range is not known or exceeded."""
-    kind = pixels.dtype.kind + str(pixels.dtype.itemsize)
-    if kind in _TOPS:
-        return pixels.astype(np.float32) / np.float32(_TOPS[kind])
-    if pixels.dtype.kind != "f":
-        raise UsageError(
-            f"An image of {pixels.dtype} has no known range.", "Use uint8, uint16, or floats in 0..1."
-        )
-    if not np.isfinite(pixels).all() or pixels.min() < 0.0 or pixels.max() > 1.0:
-        raise UsageError("A floating-point image must be finite and within 0..1.", "Scale it first.")
+    """Return pixels of any shape as float32 in 0..1."""
+    top = _TOPS.get(pixels.dtype.kind + str(pixels.dtype.itemsize))
+    if top is not None:
+        return pixels.astype(np.float32) / np.float32(top)
     return np.ascontiguousarray(pixels, np.float32)
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from denoiser.errors import UsageError
 from denoiser.inference import auto
 from denoiser.inference.engine import Engine, EngineFacts, may_need_keras, open_engine
 from denoiser.weights import store
@@ -27,6 +28,7 @@ class Engines:
 
     Raises:
         ModelError: an unknown, missing or damaged model.
+        UsageError: something that can't name one.
 
     """
 
@@ -38,6 +40,10 @@ class Engines:
         self._apart = False
         self.models: dict[str, ModelFile] = {}
         self.auto = model == auto.AUTO
+        if not isinstance(model, str | Path | ModelFile):
+            raise UsageError(
+                f"model is {model!r}; it must be a name, a .keras file, or a model that was read."
+            )
         if isinstance(model, ModelFile):
             self.main = model.name
             self.models[model.name] = model
@@ -51,7 +57,7 @@ class Engines:
 
     def model(self, name: str | None = None) -> ModelFile:
         """Read a model by name or file, once; None is the one for pictures, or the only one."""
-        name = name or self.main
+        name = self.main if name is None else name
         with self._lock:
             if name not in self.models:
                 # With "auto", one of the two models may never be used, and unpacking takes time.
@@ -61,7 +67,7 @@ class Engines:
 
     def engine(self, name: str | None = None) -> Engine:
         """Return the engine of a model, opened on first use; None is the one for pictures or the only one."""
-        name = name or self.main
+        name = self.main if name is None else name
         with self._lock:
             if name not in self._engines:
                 self._engines[name] = open_engine(self.model(name), **self._settings)

@@ -113,7 +113,8 @@ def checked(
             f"plugin {plugin} returned {description} from {hook}; it must be {kind} of finite floats."
         )
 
-    if not isinstance(result, np.ndarray):
+    # What a mask hides would be written: NumPy's own checks pass over it.
+    if not isinstance(result, np.ndarray) or isinstance(result, np.ma.MaskedArray):
         raise fault(f"a {type(result).__name__}")
     fits = result.ndim == 2 or (channels and result.ndim == 3 and result.shape[2] == 3)
     if not result.size or not (fits if shape is None else result.shape == shape):

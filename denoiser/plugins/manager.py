@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SUFFIXES_HINT = 'It needs the endings as a tuple, such as SUFFIXES = (".pdf",).'
+_SUFFIXES_HINT = 'It needs the last endings of names as a tuple, such as SUFFIXES = (".pdf",).'
 
 
 @dataclass(frozen=True)
@@ -183,6 +183,13 @@ class Plugins:
         declared = getattr(module, "Options", None)
         options = None if declared is None else plugin_options.defaults(declared, f"{name} ({origin})")
         for hook, impl in impls.items():
+            known = getattr(self._manager.hook, hook).spec.argnames
+            for argument in impl.kwargnames:  # pluggy looks at those without defaults only
+                if argument not in known:
+                    raise PluginError(
+                        f"Plugin {name} ({origin}): {hook} has an argument {argument}, which it never gets.",
+                        f"The arguments of {hook} are: {', '.join(known)}.",
+                    )
             if options is None and "options" in (*impl.argnames, *impl.kwargnames):
                 raise PluginError(
                     f"Plugin {name} ({origin}): {hook} wants options, and the plugin declares none.",
@@ -190,7 +197,7 @@ class Plugins:
                 )
         suffixes = getattr(module, "SUFFIXES", ())
         if not isinstance(suffixes, tuple | list) or not all(
-            isinstance(suffix, str) and suffix.startswith(".") for suffix in suffixes
+            isinstance(suffix, str) and suffix == Path(f"x{suffix}").suffix for suffix in suffixes
         ):
             raise PluginError(f"Plugin {name} ({origin}): SUFFIXES is {suffixes!r}.", _SUFFIXES_HINT)
         if not suffixes and not impls.keys().isdisjoint(("read_pages", "write_pages")):
@@ -204,8 +211,10 @@ class Plugins:
         Raises UsageError for an unknown plugin or option, and for an impossible value.
         """
         settings: dict[str, dict[str, Any]] = {}
+        if not isinstance(values, Mapping):
+            raise UsageError(f"The plugin options are {values!r}.", 'Use a dict: {"NAME.KEY": value}.')
         for key, value in values.items():
-            name, dot, option = key.rpartition(".")
+            name, dot, option = str(key).rpartition(".")
             if not dot or not name or not option:
                 raise UsageError(f"The plugin option {key!r} is not of the form NAME.KEY.")
             settings.setdefault(name, {})[option] = value
@@ -407,6 +416,15 @@ def _register(
 
     noise.register(name, guarded, help, parameters=parameters)
     added.append(name)
+
+
+def named(given: Any) -> list[str]:
+    """Return the files or modules that a caller from Python names, one or several; else raise UsageError."""
+    several = [given] if isinstance(given, str | Path) else given
+    names = list(several) if isinstance(several, Iterable) else [several]
+    if not all(isinstance(name, str | Path) for name in names):
+        raise UsageError(f"plugins is {given!r}; it must be Python files or names of modules.")
+    return [str(name) for name in names]
 
 
 def load(

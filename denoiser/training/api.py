@@ -50,7 +50,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     precision: str = "auto",
-    plugins: Iterable[Name] = (),
+    plugins: str | Path | Iterable[str | Path] = (),
     plugin_options: Mapping[str, Any] | None = None,
     keep_anyway: bool = False,
     force: bool = False,
@@ -97,20 +97,20 @@ def train(
         PluginError: A plugin failed.
         TrainingError: See `denoiser.training.run.train_network`.
     """
-    from denoiser.plugins.manager import load
+    from denoiser.plugins.manager import load, named
 
     if name is not None and destination is not None:
         raise UsageError("name and destination are two places for one model.", "Give one.")
     task = Task(
         network=network,
-        noises=(noise,) if isinstance(noise, str) else tuple(noise),
-        data=_path(data),
-        noisy=_path(noisy),
-        noise_from=_path(noise_from),
-        only_noisy=_path(only_noisy),
+        noises=_noises(noise),
+        data=_path("data", data),
+        noisy=_path("noisy", noisy),
+        noise_from=_path("noise_from", noise_from),
+        only_noisy=_path("only_noisy", only_noisy),
         frames=frames,
         method=method,
-        start="scratch" if start is None else os.fspath(start),
+        start="scratch" if start is None else _text("start", start),
         latent_dim=latent_dim,
         batch_size=batch_size,
         validation=validation,
@@ -122,9 +122,12 @@ def train(
     )
     task.check()
     if name is not None:
-        task.check_name(name)
-    path = _path(destination) if name is None else store.path_for(name)
-    chain = load([str(each) for each in plugins], installed=False, options=plugin_options or {})
+        task.check_name(_text("name", name))
+    if progress is not None and not callable(progress):
+        raise UsageError(f"progress is {progress!r}; it must be a function.")
+    path = _path("destination", destination) if name is None else store.path_for(name)
+    chain = load(named(plugins), installed=False)
+    chain.configure({} if plugin_options is None else plugin_options)
     bar = None if progress is None else _Callback(progress)
     return run(task, path, chain, progress=bar, keep_anyway=keep_anyway, force=force)[0]
 
@@ -203,5 +206,19 @@ def free_path(plan: Plan) -> Path:
     raise AssertionError  # unreachable
 
 
-def _path(name: Name | None) -> Path | None:
-    return None if name is None else Path(name)
+def _path(argument: str, name: Name | None) -> Path | None:
+    return None if name is None else Path(_text(argument, name))
+
+
+def _text(argument: str, name: Name) -> str:
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(f"{argument} is {name!r}; it must be text or a path.")
+    return os.fspath(name)
+
+
+def _noises(given: str | Iterable[str]) -> tuple[str, ...]:
+    several = (given,) if isinstance(given, str) else given
+    noises = tuple(several) if isinstance(several, Iterable) else (several,)
+    if not all(isinstance(noise, str) for noise in noises):
+        raise UsageError(f"noise is {given!r}; it must be one or several, such as 'gaussian:sigma=0.1'.")
+    return noises

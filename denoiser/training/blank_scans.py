@@ -20,7 +20,7 @@ from PIL import Image
 from denoiser._types import Floats
 from denoiser.errors import ImagesError
 from denoiser.training.crops import at_least
-from denoiser.training.image_folders import Reader, held_out, named_images
+from denoiser.training.image_folders import Reader, held_out, named_images, no_folder
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ def cut_from(
         ImagesError: A scan, which the message names, is too small, not blank, or without noise.
     """
     if not folder.is_dir():
-        raise ImagesError(f"The folder of blank scans {folder} doesn't exist.")
+        raise ImagesError(f"The folder of blank scans {folder} {no_folder(folder)}.")
     noises = []
     for path, image in named_images(folder, reader):
         height, width = image.shape

@@ -98,9 +98,9 @@ def dataset_for(plan: Plan) -> Dataset:
             raise ImagesError(f"The folder of noisy images {only_noisy} doesn't exist.")
         return noisy_dataset(plan, only_noisy)
     if data is not None and not data.is_dir():
-        raise ImagesError(f"The folder of training images {data} doesn't exist.")
+        raise ImagesError(f"The folder of training images {data} {images.no_folder(data)}.")
     if noisy is not None and (data is None or not noisy.is_dir()):
-        why = "goes with a folder of clean ones" if data is None else "doesn't exist"
+        why = "goes with a folder of clean ones" if data is None else images.no_folder(noisy)
         raise ImagesError(f"The folder of noisy images {noisy} {why}.")
     if plan.recipe.network != "digits":
         return _pictures(plan)

@@ -41,6 +41,11 @@ def read(path: Path) -> list[Floats]:
 _BUILT_IN = Reader(read, SUFFIXES)
 
 
+def no_folder(path: Path) -> str:
+    """Say why a path is no folder, as the end of a sentence."""
+    return "is a file" if path.exists() else "doesn't exist"
+
+
 def _files(folder: Path, reader: Reader) -> Iterator[Path]:
     """Yield the image files of a folder and its subfolders in order, without hidden ones, like `denoise`.
 

@@ -228,7 +228,7 @@ def test_a_stack_comes_back_with_its_shape_and_numbers(
     ("array", "said"),
     [
         (np.zeros((3, 4), np.int32), "int32 numbers"),
-        (np.zeros((20, 30, 3), np.uint8), "looks like colour"),
+        (np.zeros((20, 30, 3), np.uint8), "looks like channels"),
         (np.zeros(9, np.uint8), "shape (9,)"),
         (np.full((2, 30, 30), 7.0), "all in 0..1"),
         (np.full((2, 30, 30), np.nan), "all in 0..1"),

@@ -83,6 +83,7 @@ FAULTS = {
     "shape": ("    return image[None]", r"an array of shape \(1, "),
     "integers": ("    return (255 * image).astype(np.uint8)", "an array of uint8"),
     "nan": ("    return image * np.nan", "NaN or infinite"),
+    "masked": ("    return np.ma.masked_less(image, 2)", "returned a MaskedArray"),
     "empty": ("    return image[:0]", r"an array of shape \(0, "),
     "in place": ("    image[:] = 0", "read-only"),
     "exits": ("    raise SystemExit(0)", "failed in preprocess: SystemExit"),
@@ -118,6 +119,14 @@ BROKEN = {
     ),
     "unmarked": ("def preprocess(image): ...\n", "has no hooks"),
     "argument": ("@hookimpl\ndef preprocess(picture): ...\n", "picture"),
+    "default": (
+        "@hookimpl\ndef preprocess(image, much=0.5): ...\n",
+        r"preprocess has an argument much, which it never gets\. The arguments of preprocess are: image, ",
+    ),
+    "endings": (
+        "SUFFIXES = ('.nii.gz',)\n@hookimpl\ndef read_pages(path): ...\n",
+        r"SUFFIXES is \('\.nii\.gz',\)\. It needs the last endings of names",
+    ),
     "wrapper": ("@hookimpl(wrapper=True)\ndef preprocess(image):\n    return (yield)\n", "wrapper"),
     "syntax": ("def preprocess(image:\n", "fails on loading: SyntaxError"),
     "import": ("import no_such_module\n", "No module named 'no_such_module'"),

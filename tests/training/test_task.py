@@ -208,6 +208,16 @@ def test_glyphs_that_teach_nothing(tmp_path: Path) -> None:
 
 
 def test_python_has_the_same_checks(store: Path, folders: Path) -> None:
+    values: dict[str, Any] = {
+        **dict.fromkeys(("name", "data", "noisy", "noise", "start", "destination"), 5),
+        **{"plugins": 5, "plugin_options": [5], "progress": 5, "noise_from": [5]},
+    }
+    for argument, value in values.items():
+        with pytest.raises(UsageError, match=argument.replace("_options", ".options")):
+            denoiser.train("general", **{argument: value})
+    file = folders / "clean" / "0.png"
+    with pytest.raises(ImagesError, match=r"0\.png is a file\."):
+        denoiser.train("general", name="x", data=file, noise="gaussian")
     with pytest.raises(UsageError, match="two places"):
         denoiser.train("digits", name="x", destination="y.keras")
     with pytest.raises(UsageError, match="gaussian"):
