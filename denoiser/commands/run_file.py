@@ -24,8 +24,11 @@ def one_file(request: Request) -> Job | None:
             f"--out {out} can't be a file: {out.suffix} is not written.",
             f"Use .png, .tif or .jpg, or name a folder: --out {out.with_suffix('')}",
         )
-    own = {Path(request.paths[0]).suffix.lower()} - {""} if alone else set()
-    if out is None or out.suffix.lower() not in SUFFIXES | own or out.is_dir():
+    if out is None or not out.suffix or out.is_dir():
+        return None
+    own = {Path(request.paths[0]).suffix.lower()} if alone else set()
+    # Plugins are loaded only where nothing else tells a file's name from a folder's.
+    if out.suffix.lower() not in SUFFIXES | own | (_plugins_own(request) if alone else set()):
         return None
     several = len(request.paths) != 1  # or a list of them
     if several or not os.path.isfile(request.paths[0]):  # noqa: PTH113 - it may be empty
@@ -43,6 +46,11 @@ def one_file(request: Request) -> Job | None:
             f"The output {out} is the input; inputs are never written to.", "Choose another name."
         )
     return Job(source, out, out.name)
+
+
+def _plugins_own(request: Request) -> frozenset[str]:
+    """Return the endings that only plugins write."""
+    return request.load_plugins().suffixes("write_pages")
 
 
 def refuse_file(request: Request) -> None:

@@ -219,7 +219,7 @@ PARAMETERS: list[click.Parameter] = [
     ),
     option(
         *(INPUT, "--watch"),
-        type=click.FloatRange(0.0, min_open=True),
+        type=click.FloatRange(0.0, 86_400.0, min_open=True),
         metavar="SECONDS",
         help="Look for new files every so many seconds and clean them, until Ctrl-C.",
     ),
@@ -392,8 +392,9 @@ class Request:
             raise UsageError("An empty name stands for nothing.", "Is a variable in the command not set?")
         if "" in self.patterns:
             raise UsageError("--glob is empty.", "Is a variable in the command not set?")
-        if not math.isfinite(self.max_megapixels):
-            raise UsageError(f"--max-megapixels is {self.max_megapixels}.", "Give a number.")
+        for name, number in (("--max-megapixels", self.max_megapixels), ("--watch", self.watch)):
+            if number is not None and not math.isfinite(number):
+                raise UsageError(f"{name} is {number}.", "Give a number.")
         if self.batch_size is not None and self.engine == "numpy":
             raise UsageError("--batch-size is for the keras engine.", "Leave it out, or add --engine keras.")
         if "-" in self.paths:

@@ -33,7 +33,9 @@ class Planned:
         assert request.out is not None  # noqa: S101 - checked already
         self._compare = request.compare
         if request.compare is not None:
-            _refuse_nested(request.compare, request.out)
+            _refuse_nested(request.compare, "--out", request.out)
+            if request.report is not None:
+                _refuse_nested(request.compare, "--report", request.report)
         self._shard = request.shard
         self._plan = _plan(request, request.out, plugins, unlisted)
 
@@ -86,11 +88,13 @@ def _plan(request: Request, out: Path, plugins: Plugins, unlisted: list[Result])
     )
 
 
-def _refuse_nested(compare: Path, out: Path) -> None:
-    """Refuse a folder for comparisons in which they could meet outputs."""
-    own, results = real(compare), real(out)
-    if is_in(own, results) or is_in(results, own):
-        raise UsageError("--compare and --out must not lie in one another.", "Name two folders side by side.")
+def _refuse_nested(compare: Path, option: str, place: Path) -> None:
+    """Refuse a folder for comparisons in which they could meet what another option names."""
+    own, other = real(compare), real(place)
+    if is_in(own, other) or is_in(other, own):
+        raise UsageError(
+            f"--compare and {option} must not lie in one another.", "Name two folders side by side."
+        )
 
 
 def _refuse_compared(compare: Path, folder: Folder) -> None:

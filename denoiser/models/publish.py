@@ -12,15 +12,14 @@ import tempfile
 import zipfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, Any, Literal
 
 import h5py
 import numpy as np
 
 from denoiser.system.atomic import replacing
-
-if TYPE_CHECKING:
-    from denoiser.weights.modelfile import ModelFile
+from denoiser.weights import modelfile
+from denoiser.weights.modelfile import ModelFile
 
 Precision = Literal["float32", "float16"]
 _WEIGHTS = "model.weights.h5"
@@ -72,13 +71,18 @@ def publish(
     return path
 
 
-def from_file(file: ModelFile, *, dtype: str = "float32") -> Any:
-    """Return the Keras model of a file that was read, with its weights and card.
+def from_file(file: str | Path | ModelFile, *, dtype: str = "float32") -> Any:
+    """Return the Keras model of a file, with its weights and card.
 
     Args:
-        file: Result of `denoiser.weights.modelfile.read`.
+        file: A .keras file, or the result of `denoiser.weights.modelfile.read`.
         dtype: Keras's dtype policy; the variables are always float32.
+
+    Raises:
+        ModelError: The file is missing, damaged or of another kind.
     """
+    if not isinstance(file, ModelFile):
+        file = modelfile.read(Path(file))
     from denoiser.models.autoencoder import Autoencoder
     from denoiser.models.patch_autoencoder import PatchAutoencoder
 

@@ -81,9 +81,9 @@ class Entry:
     def as_dict(self) -> dict[str, Any]:
         """Return the row as the JSON object of results.jsonl; levels are on the scale 0..1."""
         return {
-            "name": shown(self.name),
-            "source": None if self.source is None else shown(str(self.source)),
-            "output": None if self.output is None else shown(str(self.output)),
+            "name": self.name,
+            "source": None if self.source is None else str(self.source),
+            "output": None if self.output is None else str(self.output),
             "status": self.status,
             "harm": rounded(self.harm, 3),
             "noise": rounded(self.noise, 5),

@@ -241,6 +241,11 @@ def test_comparisons_never_meet_inputs_outputs_or_strangers(
         outcome = denoise(scans, "--out", out, "--model", identity, "--compare", compare)
         assert outcome.code == 2, compare
         assert "--compare" in outcome.err
+    for report in (tmp_path / "r.html", tmp_path / "r.html" / "in"):
+        both = ("--compare", tmp_path / "r.html", "--report", report)
+        outcome = denoise(scans, "--out", out, "--model", identity, *both)
+        assert outcome.code == 2
+        assert "--compare and --report must not lie in one another" in outcome.err
     look = tmp_path / "look"
     look.mkdir()
     (look / "a.png.png").write_text("precious")

@@ -167,7 +167,7 @@ SLIPS: list[tuple[str, int, str]] = [
     ("- --out new", 2, r"- writes to stdout, so --out has no use."),
     ("- scans", 2, r"- stands for stdin and can't be mixed with other inputs."),
     ("- --json", 2, r"- and --json would both write to stdout."),
-    (f"{S} --watch 0", 2, r"0.0 is not in the range x>0.0"),
+    (f"{S} --watch 0", 2, r"0.0 is not in the range 0.0<x<=86400.0"),
     (f"{S} --watch 5 --dry-run", 2, r"--watch goes with neither --dry-run nor --force."),
     (f"{S} --config nowhere.toml", 2, r"nowhere.toml can't be read: No such file or directory."),
     (f"{S} --config bad.toml", 2, r"bad.toml is not TOML: .*line 1"),

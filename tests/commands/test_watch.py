@@ -112,6 +112,85 @@ def test_a_folder_that_can_not_be_listed_is_named_once_and_counts_as_failed(
     assert (tmp_path / "out" / "a.png").is_file()
 
 
+def test_a_share_that_drops_out_and_comes_back_ends_nothing(
+    denoise: Denoise, scans: Path, identity: Path, tmp_path: Path, rounds: Callable[..., None]
+) -> None:
+    away = tmp_path / "away"
+
+    def back() -> None:
+        away.rename(scans)
+        shutil.copy(scans / "a.png", scans / "new.png")
+
+    rounds(nothing, lambda: scans.rename(away), nothing, back, nothing)
+    outcome = denoise(scans, "--out", tmp_path / "out", "--model", identity, "--watch", 1)
+    assert outcome.code == 1
+    assert outcome.err.count(f"Error: {scans}: no such file or folder.") == 1
+    assert outcome.err.count("Error: ") == 1
+    assert (tmp_path / "out" / "new.png").is_file()
+
+
+def test_a_file_in_the_way_stops_its_own_image_only(
+    denoise: Denoise, scans: Path, identity: Path, tmp_path: Path, rounds: Callable[..., None]
+) -> None:
+    out = tmp_path / "out"
+
+    def arrive() -> None:
+        (out / "y.png").write_text("somebody's")
+        for name in ("x.png", "y.png", "z.png"):
+            shutil.copy(scans / "a.png", scans / name)
+
+    rounds(nothing, arrive, nothing, nothing)
+    outcome = denoise(scans, "--out", out, "--model", identity, "--watch", 1)
+    assert outcome.code == 1
+    assert outcome.err.count("Error: ") == 1
+    assert f"Error: {out / 'y.png'} exists and was not written by denoise" in outcome.err
+    assert (out / "y.png").read_text() == "somebody's"
+    assert (out / "x.png").is_file()
+    assert (out / "z.png").is_file()
+
+
+def test_what_is_wrong_from_the_start_ends_it(
+    denoise: Denoise, scans: Path, identity: Path, tmp_path: Path, rounds: Callable[..., None]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.png").write_text("somebody's")
+    rounds(nothing, nothing)
+    assert denoise(scans, "--out", out, "--model", identity, "--watch", 1).code == 2
+    assert denoise(tmp_path / "none", "--out", out, "--model", identity, "--watch", 1).code == 2
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e300", "0"])
+def test_what_is_no_time_is_refused(denoise: Denoise, scans: Path, tmp_path: Path, seconds: str) -> None:
+    outcome = denoise(scans, "--out", tmp_path / "out", "--watch", seconds)
+    assert outcome.code == 2
+    assert outcome.err.count("\n") == 1
+    assert "--watch" in outcome.err
+
+
+def test_files_that_are_gone_are_forgotten() -> None:
+    class Asked:
+        watch, quiet = 1.0, True
+
+    job = Job(Path(__file__), Path("out"), "out")
+    found = iter([[job], [job], [], []])
+
+    def jobs() -> list[Job]:
+        try:
+            return next(found)
+        except StopIteration:
+            raise KeyboardInterrupt from None
+
+    watched = watch.Watch(
+        Asked(),  # type: ignore[arg-type]
+        jobs,
+        lambda _: int(ExitCode.OK),
+        sleep=lambda _: None,
+    )
+    assert watched.run() == ExitCode.OK
+    assert not watched._handled
+
+
 def test_ctrl_c_during_the_work_is_told_apart() -> None:
     class Asked:
         watch, quiet = 1.0, True

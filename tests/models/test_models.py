@@ -121,9 +121,9 @@ class TestEveryVariant:
         read = modelfile.read(models.publish(model, tmp_path / "model.keras"))
         assert (read.kind, read.card, read.mode) == (kind, CARD, model.mode)
         assert read.config == architectures.make_config(kind, config)
-        again = models.from_file(read)
-        assert again.card == CARD
-        np.testing.assert_array_equal(run(again, patches), run(model, patches))
+        for again in (models.from_file(read), models.from_file(tmp_path / "model.keras")):
+            assert again.card == CARD
+            np.testing.assert_array_equal(run(again, patches), run(model, patches))
 
 
 def test_autoencoder_is_what_it_is_said_to_be(patches: Any) -> None:

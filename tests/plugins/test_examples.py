@@ -246,6 +246,15 @@ def test_what_is_no_stack_of_gray_images_is_named(
     assert not (tmp_path / "o/x.npy").exists()
 
 
+def test_an_image_is_no_stack_by_its_output_s_name(
+    denoise: Denoise, scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    outcome = denoise(scans / "a.png", "--out", tmp_path / "o.npy", "--model", identity, *STACK)
+    assert outcome.code == 2
+    assert "o.npy: .npy is not written from another format" in outcome.err
+    assert not (tmp_path / "o.npy").exists()
+
+
 def test_a_stack_that_was_cut_off_is_named(denoise: Denoise, identity: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((4, 30, 30), np.uint8))
     content = (tmp_path / "x.npy").read_bytes()

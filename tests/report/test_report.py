@@ -281,6 +281,8 @@ def test_hostile_names_are_text_alone(tmp_path: Path, denoise: Denoise) -> None:
         assert "\u202e" not in page.text
         found = {os.path.relpath(file_of(path, row["source"]), tmp_path / "scans <b>") for row in page.rows}
         assert found == set(HOSTILE)
+    lines = (tmp_path / "look" / "results.jsonl").read_text().splitlines()
+    assert {json.loads(line)["name"] for line in lines} == set(HOSTILE)  # as they are, for programs
 
 
 def test_the_policy_names_what_is_inline_and_nothing_else(done: Path, denoise: Denoise) -> None:
