@@ -16,6 +16,7 @@ from denoiser._types import Floats
 from denoiser.errors import DeviceError, ImagesError, ModelError, NotKeptError, TrainingError, reason
 from denoiser.inference.patches import own
 from denoiser.inference.precision import POLICIES
+from denoiser.noise import NoCorruption
 from denoiser.progress import NullProgress
 from denoiser.system import atomic, hardware
 from denoiser.system.stderr import quietly
@@ -204,9 +205,11 @@ def _announce(plan: Plan, dataset: Dataset, tell: Tell) -> None:
     """Say what is trained, on which data, and whether the start has an older shape than the network."""
     recipe, start = plan.recipe, plan.start
     begin = f"from {start.name}" if start else "from scratch"
+    adds_to_pairs = plan.data.noisy is not None and not isinstance(recipe.noise, NoCorruption)
+    where = ", added to the noisy images of the pairs" if adds_to_pairs else ""
     tell(
         f"Training {plan.destination.stem}: {recipe.network} {begin}, {_budget(plan)}, on {dataset.data}."
-        + ("" if dataset.method else f" Noise: {recipe.noise.name}.")
+        + ("" if dataset.method else f" Noise: {recipe.noise.name}{where}.")
     )
     if dataset.method:
         tell(f"Method {dataset.method}: {dataset.why}.")

@@ -82,6 +82,16 @@ def test_swapped_folders_are_asked_about_and_the_length_is_said_first(
 
 
 @pytest.mark.slow
+def test_noise_on_top_of_that_of_pairs_is_said_first(denoise: Denoise, store: Path, folders: Path) -> None:
+    options = ("--noisy", folders / "noisy", "--epochs", 1, "--keep-anyway", "--name")
+    first = denoise("train", folders / "clean", *options, "pairs").err.splitlines()[0]
+    assert first.endswith(" Noise: that of the images.")
+    added = ("more", "--noise", "gaussian:sigma=0.1")
+    first = denoise("train", folders / "clean", *options, *added).err.splitlines()[0]
+    assert first.endswith(" Noise: 100% gaussian:sigma=0.1, added to the noisy images of the pairs.")
+
+
+@pytest.mark.slow
 def test_without_a_name_nothing_is_replaced(denoise: Denoise, store: Path, folders: Path) -> None:
     kept = (store / "models" / "general.keras").read_bytes()
     for number in (1, 2):
