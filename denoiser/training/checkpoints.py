@@ -174,6 +174,34 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [key for key in {**before, **now} if before.get(key) != now.get(key)]
 
 
+_IN_WORDS = {
+    "config": "shape of the network",
+    "noise": "noise",
+    "images": "images",
+    "method": "method",
+    "start": "start",
+    "minutes": "minutes",
+    "epochs": "epochs",
+    "batch_size": "batch size",
+    "validation": "validation",
+    "seed": "seed",
+    "precision": "precision",
+    "plugins": "plugins",
+    "backend": "Keras's backend",
+}
+"""Settings of a fingerprint that users choose, in their words. The others follow from these."""
+
+
+def _in_words(changed: list[str]) -> str:
+    """Return what a user has changed, of the settings in which two fingerprints differ."""
+    if "network" in changed:
+        return "another network"  # whose recipe brings the rest
+    known = [words for key, words in _IN_WORDS.items() if key in changed]
+    if known:
+        return ", ".join(known)
+    return "the data that are found" if "trained on" in changed else "the recipe of another version"
+
+
 def _checked(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if not np.isfinite(array).all():
         raise ValueError("not finite")
@@ -245,7 +273,7 @@ class Checkpoint:
         if not changed:
             self._tell(f"Resuming the unfinished training of {self._name}, {done:.0%} done.")
             return state
-        how = f"was started with other settings: {', '.join(changed)}"
+        how = f"was started with other settings: {_in_words(changed)}"
         if not self._force:
             raise TrainingError(
                 f"There is an unfinished training of {self._name}, {done:.0%} done, that {how}.",

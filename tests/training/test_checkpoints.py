@@ -18,13 +18,16 @@ import pytest
 
 from denoiser._types import Floats
 from denoiser.errors import TrainingError
+from denoiser.plugins.manager import Plugins
 from denoiser.training import checkpoints, datasets, feed, loop, recipes, run
 from denoiser.training.checkpoints import State
 from denoiser.training.feed import Source
 from denoiser.training.plan import Plan
 from denoiser.training.recipes import Optimization
+from denoiser.training.task import Task
 from denoiser.weights import modelfile
 from denoiser.weights import store as models
+from tests.helpers import fakes
 from tests.helpers.command import Denoise
 from tests.helpers.training import CLEAN, SPOIL, VALIDATION, small
 
@@ -231,6 +234,44 @@ def test_other_settings_start_anew_only_when_told_to(
     assert outcome.code == 0, outcome.err
     assert "Starting over" in outcome.err
     assert not path.with_suffix(".training").exists()
+
+
+OTHER: dict[str, tuple[dict[str, Any], str]] = {
+    "noise": ({"noises": ("gaussian:sigma=0.1",), "minutes": 3}, "noise, minutes"),
+    "network": ({"network": "document", "seed": 1}, "another network"),
+    "width": ({"network": "digits", "latent_dim": 8}, "shape of the network"),
+    "start": ({"start": "identity", "seed": 1}, "shape of the network, start, seed"),
+    "batch": ({"batch_size": 8}, "batch size"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER)
+def test_other_settings_are_named_in_the_words_of_users(store: Path, tmp_path: Path, case: str) -> None:
+    given, words = OTHER[case]
+    said: list[str] = []
+    path = tmp_path / "mine.keras"
+
+    def fingerprint(task: Task) -> dict[str, Any]:
+        return task.plan(path, Plugins()).fingerprint(trained_on="pictures", backend="tensorflow")
+
+    fakes.identity(store / "models" / "identity.keras")
+    network = "digits" if "latent_dim" in given else "general"
+    before = fingerprint(Task(network, start="scratch"))
+    source = Source(dict(np.random.default_rng(0).bit_generator.state), {})
+    state = State(1, 0.1, [], [], [], None, [], source, checkpoints.History())
+    checkpoints.write(models.unfinished(path), state, before)
+    found = checkpoints.Checkpoint(path, said.append, force=False)
+    found.read()
+    with pytest.raises(TrainingError, match=f"10% done, that was started with other settings: {words}\\."):
+        found.resume(fingerprint(Task(**{"start": "scratch", **given})))
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [("trained on", "the data that are found"), ("side", "the recipe of another version")],
+)
+def test_settings_that_nobody_chooses_have_words_too(key: str, words: str) -> None:
+    assert checkpoints._in_words([key]) == words
 
 
 def test_a_checkpoint_of_another_version_says_so(
