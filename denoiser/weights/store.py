@@ -23,6 +23,7 @@ Source = Literal["store", "bundled"]
 SUFFIX = ".keras"
 BUNDLED = Path(__file__).parent
 _LIST = "List the models with: denoise models"
+_KEPT = ("auto", "scratch")  # `--model auto` and `--from scratch` name no model
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -70,11 +71,11 @@ def path_for(name: str) -> Path:
 
     Raises ModelError if this can't be a model's name.
     """
-    if not _NAME.fullmatch(name) or name.endswith(SUFFIX) or name == "auto":
+    if not _NAME.fullmatch(name) or name.endswith(SUFFIX) or name in _KEPT:
         raise ModelError(
             f"{name!r} can't be a model's name.",
             "It has its own meaning: choose another."
-            if name == "auto"
+            if name in _KEPT
             else "Use letters, digits and - _ . + only, beginning with a letter or digit.",
         )
     return home() / "models" / f"{name}{SUFFIX}"

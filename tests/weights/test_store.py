@@ -50,7 +50,8 @@ def test_home_without_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "../x", "a/b", "-x", ".x", "a b", "x.keras", "auto", "a\n", "é", "x" * 101]
+    "name",
+    ["", ".", "..", "../x", "a/b", "-x", ".x", "a b", "x.keras", "auto", "scratch", "a\n", "é", "x" * 101],
 )
 def test_what_can_be_no_name(name: str) -> None:
     with pytest.raises(ModelError, match="can't be a model's name"):
