@@ -73,7 +73,8 @@ def register_noise(register: Register, options: Any) -> None:
     randomness. It returns finite floats of the same shape, which are clipped to 0..1. A parameter is one
     number, or an array (N, 1, 1) if the user gave a range. `parameters` maps names to
     `denoiser.noise.Parameter(default, low, high, help)`; None takes the function's numeric defaults, without
-    bounds. A name that another noise has is refused.
+    bounds. A name that another noise has is refused, and so are a parameter called `strength`, which every
+    noise has, one that the function does not take, and a default outside of its range.
     Plugins are called in load order; the return value is not used. Called in the process of `denoise train`
     and `denoise noises`; the functions run in the thread that makes patches. A fault stops the training, and
     the message names the plugin.

@@ -67,7 +67,17 @@ class Chain:
         return "+".join(step.name for step in self.steps)
 
     def __call__(self, clean: Floats, rng: np.random.Generator) -> Floats:
-        """Return noisy copies of clean images, float32 (N, H, W) in 0..1."""
+        """Return noisy copies of clean images, float32 (N, H, W) in 0..1.
+
+        `clean` is the same. It is not searched for values outside of 0..1 and NaN: they give wrong noise.
+        Raises UsageError for images that are not floating-point.
+        """
+        kind = np.asarray(clean).dtype  # once a batch, and without a look at its pixels
+        if kind.kind != "f":
+            raise UsageError(
+                f"The images are of type {kind}, and noise is added to floating-point values of 0 to 1.",
+                "Divide 8-bit values by numpy.float32(255).",
+            )
         result = clean
         for step in self.steps:
             result = step(result, rng)
@@ -96,6 +106,8 @@ def _step(part: str, text: str) -> Step:
         key, equals, value = (piece.strip() for piece in item.partition("="))
         if not equals or not value:
             raise UsageError(f"{item!r} in {text!r} is not of the form key=value.")
+        if key in settings:
+            raise UsageError(f"{text!r} sets {key} twice.", "Give it once; a range is 0..0.5.")
         settings[key] = _range(noise, key, value)
     return Step(noise, settings)
 

@@ -92,8 +92,8 @@ def register(
     function: `function(clean, rng, **parameters)` gets float32 (N, H, W) in 0..1, which it must not change,
     and returns the same shape, which is then clipped to 0..1. A parameter is one number, or an array
     (N, 1, 1) if the user gave a range. parameters: the parameters by name; None takes the numeric defaults
-    of the function, without bounds.
-    Raises UsageError if the name can't be used on a command line.
+    of the function, without bounds. None can be called `strength`, which every noise has.
+    Raises UsageError if the name can't be used on a command line, or a parameter can't be set.
     """
     if not name.isidentifier():
         raise UsageError(f"A noise can't be called {name!r}.", "Use letters, digits and underscores.")
@@ -103,7 +103,33 @@ def register(
             for key, argument in inspect.signature(function).parameters.items()
             if isinstance(argument.default, int | float)
         }
+    _check_parameters(name, function, parameters)
     _NOISES[name] = Noise(name, function, dict(parameters), help)
+
+
+def _check_parameters(name: str, function: Function, parameters: Mapping[str, Parameter]) -> None:
+    """Raise UsageError for a parameter that a user could not set, or the function does not take."""
+    if "strength" in parameters:
+        raise UsageError(
+            f"The noise {name!r} has a parameter called strength, which every noise has already.",
+            "Give it another name.",
+        )
+    for key, each in parameters.items():
+        if not each.low <= each.default <= each.high:
+            raise UsageError(
+                f"The noise {name!r}: {key} is {each.default:g} by default,"
+                f" and may be {each.low:g} to {each.high:g}."
+            )
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return  # some functions in C have none
+    try:
+        signature.bind(None, None, **parameters)
+    except TypeError as error:
+        raise UsageError(
+            f"The function of the noise {name!r} can't be called with (clean, rng, **parameters): {error}."
+        ) from None
 
 
 def unregister(name: str) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -183,6 +185,13 @@ def test_chain_applies_in_order_and_names_itself() -> None:
     assert noise.parse(chain.name).name == chain.name
 
 
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int64", "bool", "complex64"])
+def test_images_that_are_not_floating_point_are_refused(kind: str) -> None:
+    images = np.ones((1, 28, 28), kind)
+    with pytest.raises(UsageError, match=f"The images are of type {kind}, .* Divide 8-bit values by"):
+        noise.parse("gaussian:sigma=0.1")(images, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -192,6 +201,7 @@ def test_chain_applies_in_order_and_names_itself() -> None:
         ("gaussian:sigma", "key=value"),
         ("gaussian:sigma=", "key=value"),
         ("gaussian:sigma=lots", "neither a number"),
+        ("gaussian:sigma=0.1,sigma=0.2", "sets sigma twice"),
         ("gaussian:sigma=0.5..0.1", "lower to a higher"),
         ("gaussian:sigma=nan", "lower to a higher"),
         ("gaussian:sigma=-0.1", "0 to 1"),
@@ -228,6 +238,36 @@ def test_registered_noises_take_part() -> None:
         noise.get("darker")
     with pytest.raises(UsageError):
         noise.register("two words", darker)
+
+
+STRENGTH = "called strength, which every noise has already. Give it another name."
+
+
+def moved(clean: np.ndarray, rng: np.random.Generator, *, by: float = 0.25) -> np.ndarray:
+    return clean - by
+
+
+def stronger(clean: np.ndarray, rng: np.random.Generator, strength: float = 0.5) -> np.ndarray:
+    return clean * strength
+
+
+@pytest.mark.parametrize(
+    ("function", "parameters", "says"),
+    [
+        (stronger, None, STRENGTH),
+        (stronger, {"strength": noise.Parameter(0.5, 0, 1, "")}, STRENGTH),
+        (moved, {"by": noise.Parameter(2, 0, 1, "")}, "by is 2 by default, and may be 0 to 1"),
+        (moved, {"by": noise.Parameter(float("nan"), 0, 1, "")}, "by is nan by default"),
+        (moved, {"off": noise.Parameter(0.5, 0, 1, "")}, "unexpected keyword argument 'off'"),
+        (lambda clean, rng, by: clean - by, None, "missing a required argument: 'by'"),
+    ],
+)
+def test_parameters_that_can_not_be_set_are_refused(function: Any, parameters: Any, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        noise.register("moved", function, parameters=parameters)
+    assert "'moved'" in str(caught.value)
+    assert says in str(caught.value)
+    assert "moved" not in noise.names()
 
 
 def test_a_noise_of_the_wrong_shape_is_named() -> None:

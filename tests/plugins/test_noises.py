@@ -82,6 +82,7 @@ def test_a_hook_at_fault_is_named(denoise: Denoise, tmp_path: Path) -> None:
     for body, reason in (
         ("register('gaussian', None)", "there is a noise called gaussian already"),
         ("register('a b', max)", "can't be called 'a b'"),
+        ("register('shift', lambda clean, rng, strength=0.1: clean)", "a parameter called strength, which"),
         ("1 / 0", "ZeroDivisionError"),
     ):
         bad = plugin(tmp_path, "bad", f"@hookimpl\ndef register_noise(register):\n    {body}\n")
