@@ -21,8 +21,9 @@ from denoiser.commands.mistakes import plainly
 from denoiser.errors import UsageError
 
 NAME = "denoise.toml"
-CODE = ("plugin", "plugin-option")
-"""Keys that only a file may have that `--config` names: plugins are code."""
+FOR_NAMED_FILES = {"plugin": "would load code", "plugin-option": "would set options of plugins"}
+"""Keys that only a file may have that `--config` names: plugins are code, and an option of one that is not
+loaded is an error, which would end every run."""
 
 _OWN = ("config", "preset", "help")
 _TO_FILES = ("out", "compare", "report", "json", "dry-run", "watch")
@@ -67,7 +68,7 @@ def _defaults(
     if named == "":
         raise UsageError("--config has an empty name.", "Is a variable in the command not set?")
     path = Path(named) if named is not None else _own_file()
-    if named is None and not path.is_file():
+    if named is None and not os.path.lexists(path):
         if preset is not None:
             raise UsageError(f"There is no preset {preset}: {path} does not exist.", "Name a file: --config.")
         return {}
@@ -75,19 +76,19 @@ def _defaults(
     presets = content.pop("preset", {})
     if not isinstance(presets, dict) or not all(isinstance(each, dict) for each in presets.values()):
         raise UsageError(f"{path}: preset must be a table of tables.", "Write [preset.NAME].")
-    tables = [("", content)]
-    if preset is not None:
-        if preset not in presets:
-            raise UsageError(f"{path} has no preset {preset}.", _near(preset, presets, "It has"))
-        tables.append((f"preset.{preset}.", presets[preset]))
+    if preset is not None and preset not in presets:
+        raise UsageError(f"{path} has no preset {preset}.", _near(preset, presets, "It has"))
     options = {_key(each): each for each in command.get_params(ctx) if isinstance(each, click.Option)}
     values: dict[str, Any] = {}
-    for where, table in tables:
+    tables = [("", content), *((f"preset.{name}.", table) for name, table in presets.items())]
+    for where, table in tables:  # all are checked, before a job relies on one of them
         for key, value in table.items():
             known = key.replace("_", "-")
             option = _checked(path, where + key, known, options, trusted=named is not None)
-            if option.name is not None and not (piped and known in _TO_FILES):
-                values[option.name] = _value(path, where + key, option, value, ctx)
+            checked = _value(path, where + key, option, value, ctx)
+            is_used = where in ("", f"preset.{preset}.") and not (piped and known in _TO_FILES)
+            if option.name is not None and is_used:
+                values[option.name] = checked
     ctx.meta["denoiser.config"] = f"{path}" + (f", preset {preset}" if preset else "")
     return values
 
@@ -108,7 +109,7 @@ def _read(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # editors may put a mark first
     except OSError as error:
         raise UsageError(f"{path} can't be read: {error.strerror}.", "Check the path.") from error
     except UnicodeDecodeError as error:
@@ -142,9 +143,9 @@ def _checked(
     if key not in options or key in _OWN:
         known = [each for each in options if each not in _OWN]
         raise UsageError(f"{path}: there is no option {shown}.", _near(key, known, "The options are"))
-    if key in CODE and not trusted:
+    if key in FOR_NAMED_FILES and not trusted:
         raise UsageError(
-            f"{path}: {shown} would load code, which only a file named by --config may do.",
+            f"{path}: {shown} {FOR_NAMED_FILES[key]}, which only a file named by --config may do.",
             f"Remove it, or write --config {path}",
         )
     return options[key]
@@ -158,9 +159,11 @@ def _value(path: Path, shown: str, option: click.Option, value: Any, ctx: click.
         turns_off = option.flag_value is False  # as --no-train does, which sets its parameter to False
         return value is not turns_off
     parts = value if option.multiple and isinstance(value, list) else [value]
-    if not all(isinstance(part, str | int | float) and not isinstance(part, bool) for part in parts):
-        kind = "text, a number, or a list of these" if option.multiple else "text or a number"
-        raise UsageError(f"{path}: {shown} must be {kind}.")
+    is_number = isinstance(option.type, click.types.IntParamType | click.types.FloatParamType)
+    wanted = int | float if is_number else str
+    if not all(isinstance(part, wanted) and not isinstance(part, bool) for part in parts):
+        kind = "a number, without quotes" if is_number else 'text in "quotes"'
+        raise UsageError(f"{path}: {shown} must be {kind}{', or a list of such' if option.multiple else ''}.")
     texts: Any = [str(part) for part in parts]
     try:
         option.type_cast_value(ctx, texts if option.multiple else texts[0])

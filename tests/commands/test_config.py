@@ -73,6 +73,10 @@ def test_only_a_named_file_loads_plugins(
     outcome = denoise(scans, "--out", tmp_path / "out", "--config", own, "--verbose")
     assert outcome.code == 0, outcome.err
     assert "| invert" in outcome.err
+    write(own, 'plugin-option = "invert.threshold=0.4"\n')
+    outcome = denoise(scans, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert f"{own}: plugin-option would set options of plugins, which only a file named by" in outcome.err
 
 
 BAD = {
@@ -85,8 +89,11 @@ BAD = {
     "value": ('quality = "bets"', (), "quality: 'bets' is not one of"),
     "range": ("strength = 2", (), "strength: 2"),
     "flag": ("color = 1", (), "color must be true or false"),
-    "text": ("model = true", (), "model must be text or a number"),
-    "list": ('model = ["a"]', (), "model must be text or a number"),
+    "text": ("model = true", (), 'model must be text in "quotes"\\.'),
+    "list": ('model = ["a"]', (), 'model must be text in "quotes"\\.'),
+    "number for text": ("glob = [1]", (), 'glob must be text in "quotes", or a list of such\\.'),
+    "text for a number": ('strength = "0.5"', (), "strength must be a number, without quotes\\."),
+    "truth for a number": ("jobs = true", (), "jobs must be a number, without quotes\\."),
     "itself": ('config = "x"', (), "there is no option config"),
     "presets": ("preset = 3", (), "preset must be a table"),
 }
@@ -120,6 +127,40 @@ def test_files_that_are_none(denoise: Denoise, store: Path, scans: Path, tmp_pat
     outcome = denoise(scans, "--out", tmp_path / "out", "--preset", "x")
     assert outcome.code == 2
     assert "There is no preset x" in outcome.err
+
+
+def test_a_byte_order_mark_is_no_part_of_the_text(
+    denoise: Denoise, store: Path, scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    write(store / config.NAME, f'\ufeffmodel = "{identity}"\n')
+    outcome = denoise(scans, "--out", tmp_path / "out")
+    assert outcome.code == 0, outcome.err
+    assert len(tree(tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_no_file_is_not_passed_over(
+    denoise: Denoise, store: Path, scans: Path, tmp_path: Path, kind: str
+) -> None:
+    if kind == "folder":
+        (store / config.NAME).mkdir()
+    else:
+        (store / config.NAME).symlink_to(tmp_path / "nowhere")
+    reason = "Is a directory" if kind == "folder" else "No such file or directory"
+    outcome = denoise(scans, "--out", tmp_path / "out")
+    assert outcome.code == 2
+    assert outcome.err == f"Error: {store / config.NAME} can't be read: {reason}. Check the path.\n"
+    assert f"Problem: {store / config.NAME} can't be read" in denoise("doctor").err
+
+
+def test_every_preset_is_checked(denoise: Denoise, store: Path, scans: Path, tmp_path: Path) -> None:
+    write(store / config.NAME, '[preset.a]\nqualty = "best"\n[preset.b]\nquality = "best"\n')
+    problem = f"{store / config.NAME}: there is no option preset.a.qualty. Did you mean quality?"
+    for options in ((), ("--preset", "b")):
+        outcome = denoise(scans, "--out", tmp_path / "out", *options)
+        assert outcome.code == 2
+        assert outcome.err == f"Error: {problem}\n"
+    assert f"Problem: {problem}\n" in denoise("doctor").err
 
 
 def test_every_option_can_stand_in_the_file(tmp_path: Path) -> None:

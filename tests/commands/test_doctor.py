@@ -49,7 +49,7 @@ def test_problems_are_said_and_are_the_exit_code(denoise: Denoise, store: Path, 
     assert outcome.code == 3
     assert len(outcome.err.splitlines()) == 2
     (store / "denoise.toml").write_text("strength = 'much'")
-    assert "denoise.toml: strength: 'much' is not a number" in denoise("doctor").err
+    assert "denoise.toml: strength must be a number, without quotes." in denoise("doctor").err
     assert "broken.keras" in outcome.err
     assert "can't be written to" in outcome.err
 
