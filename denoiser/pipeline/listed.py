@@ -6,6 +6,7 @@ the folder common to all, and once folder by folder.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import itertools
 import os
@@ -61,6 +62,8 @@ class Lines:
         """Yield the files. Raises UsageError if the list can't be read, or names what can't be a file."""
         for number, content in enumerate(self._entries(), 1):
             entry = content.removesuffix(b"\r") if self._end == b"\n" else content
+            if number == 1 and self._end == b"\n":
+                entry = entry.removeprefix(codecs.BOM_UTF8)  # an editor's, and no part of a name
             if not entry:
                 continue
             path = os.fsdecode(entry)

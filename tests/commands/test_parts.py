@@ -47,6 +47,19 @@ def images(archive: Path) -> list[Path]:
     return sorted(archive.rglob("*.png"), key=lambda path: (path.parent, path.name))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name(
+    denoise: Denoise, scans: Path, flattener: Path, tmp_path: Path
+) -> None:
+    """And a name that is not UTF-8 stays what it is."""
+    strange = Path(os.fsdecode(bytes(scans) + b"/\xe9.png"))
+    (scans / "b.png").rename(strange)
+    file = listed(tmp_path / "list", [scans / "a.png", strange], b"\r\n")
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    outcome = denoise("--files-from", file, "--out", tmp_path / "o", "--model", flattener)
+    assert outcome.code == 0, outcome.err
+    assert set(map(os.fsencode, tree(tmp_path / "o"))) == {b"a.png", b"\xe9.png"}
+
+
 def test_parts_together_are_the_whole_and_each_has_its_record(
     denoise: Denoise, archive: Path, flattener: Path, tmp_path: Path
 ) -> None:
