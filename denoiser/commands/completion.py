@@ -28,6 +28,14 @@ def own_models(_: click.Context, __: click.Parameter, incomplete: str) -> list[C
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
+def removable_models(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of a model that the user has trained: bundled ones stay."""
+    from denoiser.weights import store
+
+    names = (entry.name for entry in store.available() if entry.source == "store")
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
 def noises(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a noise, also the last one of a chain."""
     from denoiser import noise

@@ -127,7 +127,7 @@ def path(name: str) -> None:
 
 
 @models.command("remove")
-@click.argument("name", shell_complete=completion.own_models)
+@click.argument("name", shell_complete=completion.removable_models)
 def remove(name: str) -> None:
     """Delete a model that you trained. Bundled models can't be deleted."""
     from denoiser.weights import store
