@@ -184,6 +184,7 @@ class Batch:
         """Print what was done; returns the exit code."""
         if self._record is not None:
             self._record.close()
+        self._report.end(fail_fast=self._request.fail_fast)
         self._telling.print(self._report.as_dict())
         if not self._request.quiet:
             click.echo(self._summary(), err=True)
@@ -323,9 +324,12 @@ class Batch:
                 if folder is not None:
                     folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
+                assert folder is not None  # noqa: S101 - it could not be made
+                above = (folder, *folder.parents)
+                link = next((each for each in above if each.is_symlink() and not each.exists()), None)
+                why = error.strerror if link is None else f"{link} is a link that leads nowhere"
                 raise UsageError(
-                    f"The folder {folder} of {option} can't be made: {error.strerror}.",
-                    "Choose another folder.",
+                    f"The folder {folder} of {option} can't be made: {why}.", "Choose another folder."
                 ) from error
 
     def _run(

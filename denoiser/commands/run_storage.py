@@ -100,6 +100,7 @@ class Remote:
                 else:
                     transfer.tidy()
                     self._work(transfer, working, denoiser, pipeline.made_with)
+        self._report.end(fail_fast=request.fail_fast)
         self._telling.print(self._report.as_dict())
         if not request.quiet:
             click.echo(self._summary(), err=True)

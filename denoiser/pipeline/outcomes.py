@@ -112,6 +112,12 @@ class Report:
     untried: int | None = None
     """How many files are left to be cleaned, where that is known."""
 
+    def end(self, *, fail_fast: bool) -> None:
+        """Say that no file is left, unless something ended the run before."""
+        stopped = self.interrupted or self.refused or (fail_fast and self.counts[Status.FAILED])
+        if not stopped:
+            self.untried = 0
+
     def add(self, result: Result) -> list[str]:
         """Count a result; returns those of its notes that are the first of their kind.
 

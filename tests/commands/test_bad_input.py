@@ -88,8 +88,23 @@ def test_fail_fast_stops_at_the_first(denoise: Denoise, scans: Path, identity: P
     *lines, last = map(json.loads, outcome.out.splitlines())
     assert last["summary"]["not_tried"] == 4 - len(lines)
     (scans / "0.png").unlink()
-    outcome = denoise(scans, "--out", tmp_path / "new", "--model", identity, "--json")
-    assert json.loads(outcome.out.splitlines()[-1])["summary"]["not_tried"] == 0
+    for options in (("--dry-run",), (), (), ("--dry-run",)):  # the last two find all up to date
+        outcome = denoise(scans, "--out", tmp_path / "new", "--model", identity, "--json", *options)
+        assert json.loads(outcome.out.splitlines()[-1])["summary"]["not_tried"] == 0
+
+
+def test_an_error_that_ends_the_run_leaves_no_summary(
+    denoise: Denoise, scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "new").symlink_to(tmp_path / "nowhere")
+    for out in (tmp_path / "new", tmp_path / "new" / "box"):
+        outcome = denoise(scans, "--out", out, "--model", identity, "--json")
+        assert outcome.code == 2
+        assert outcome.out == ""
+        assert (
+            f"The folder {out} of --out can't be made: {tmp_path / 'new'} is a link that leads nowhere."
+            in outcome.err
+        )
 
 
 USAGE: dict[str, tuple[tuple[str, ...], str]] = {

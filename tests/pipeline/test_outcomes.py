@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from denoiser.errors import ExitCode
 from denoiser.pipeline.outcomes import Outcome, Report, Result, Status
 
@@ -50,3 +52,16 @@ def test_files_that_were_not_tried_are_counted_before_the_models() -> None:
     report.add(result(Status.DONE, pages=1, models={"general": 1}))
     report.add(result(Status.FAILED, error="is empty."))
     assert str(report) == "1 cleaned, 1 failed, 3 not tried; general: 1"
+
+
+@pytest.mark.parametrize("known", [None, 2])
+def test_a_run_that_comes_to_its_end_leaves_no_file(known: int | None) -> None:
+    for interrupted, refused, left in ((False, False, 0), (True, False, known), (False, True, known)):
+        report = Report(untried=known, interrupted=interrupted, refused=refused)
+        report.end(fail_fast=True)
+        assert report.as_dict()["summary"]["not_tried"] == left
+    for fail_fast, left in ((False, 0), (True, known)):
+        report = Report(untried=known)
+        report.add(result(Status.FAILED, error="is empty."))
+        report.end(fail_fast=fail_fast)
+        assert report.as_dict()["summary"]["not_tried"] == left

@@ -57,6 +57,7 @@ def test_folders_and_buckets_mix_and_what_is_done_is_left(
         outcome = denoise(source, "--out", out, "--model", model, "--json")
         rows = [json.loads(line) for line in outcome.out.splitlines()]
         assert rows[-1]["summary"]["up_to_date"] == FILES, way
+        assert rows[-1]["summary"]["not_tried"] == 0, way
         if not isinstance(source, Path):
             assert {row["source"] for row in rows[:-1]} == {f"{source}/{name}" for name in cleaned}
     # A changed input, a changed setting, and an output that is gone, are done again; nothing else is.
