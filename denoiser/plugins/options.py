@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import numbers
 import types
 import typing
 from collections.abc import Mapping
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+import numpy as np
 
 from denoiser.errors import PluginError, UsageError
+from denoiser.plugins.checks import first_line
 
 TYPES: dict[Any, Any] = {
     bool: click.BOOL,
@@ -30,15 +33,31 @@ def defaults(declared: Any, plugin: str) -> Any:
     if not (isinstance(declared, type) and dataclasses.is_dataclass(declared)):
         raise PluginError(f"Plugin {plugin}: Options is not a dataclass.", "Decorate it with @dataclass.")
     try:
-        for name, kind in _kinds(declared).items():
+        kinds = _kinds(declared)
+        for name, kind in kinds.items():
             _type_name(kind, f"Plugin {plugin}: the option {name}")
-        return declared()
+        options = declared()
+        for name, kind in kinds.items():
+            _check_default(kind, getattr(options, name), f"Plugin {plugin}: the option {name}")
+        return options
     except PluginError:
         raise
     except (Exception, SystemExit) as error:  # the plugin's code may raise anything
         raise PluginError(
-            f"Plugin {plugin}: its Options can't be made: {error}.", "Give each field a valid default."
+            f"Plugin {plugin}: its Options can't be made: {first_line(error)}.",
+            "Give each field a valid default.",
         ) from error
+
+
+def _check_default(kind: Any, value: Any, option: str) -> None:
+    """Raise PluginError for a default that is not of the option's type. Text is no number here."""
+    for member in _members(kind):
+        if isinstance(value, str) and member in TYPES and member is not str:
+            continue
+        with contextlib.suppress(ValueError, OverflowError):
+            _convert(member, value)
+            return
+    raise PluginError(f"{option} is {value!r} by default.", f"It is declared as {_type_name(kind, option)}.")
 
 
 def changed(options: Any, plugin: str, values: Mapping[str, Any]) -> Any:
@@ -60,7 +79,7 @@ def changed(options: Any, plugin: str, values: Mapping[str, Any]) -> Any:
         return dataclasses.replace(options, **read)
     except (Exception, SystemExit) as error:  # the plugin's own checks
         shown = ", ".join(f"{plugin}.{key}={value}" for key, value in values.items())
-        raise UsageError(f"{shown}: the plugin refuses it: {str(error).rstrip('.')}.") from error
+        raise UsageError(f"{shown}: the plugin refuses it: {first_line(error)}.") from error
 
 
 def described(options: Any) -> list[dict[str, Any]]:
@@ -128,10 +147,13 @@ def _convert(kind: Any, value: Any) -> Any:
         if value in (allowed, str(allowed)):
             return allowed
     if isinstance(value, str) and kind in TYPES:
-        return TYPES[kind].convert(value, None, None)
-    if kind is bool and isinstance(value, bool):
+        value = TYPES[kind].convert(value, None, None)
+        if value != value:  # NaN, which would pass every check of the plugin's that is a comparison
+            raise ValueError
         return value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is bool and isinstance(value, bool | np.bool_):
+        return bool(value)
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)  # NumPy's are such, too
     if kind in (int, float) and is_number and value == kind(value):
         return kind(value)
     if kind in (str, Path) and isinstance(value, Path):

@@ -10,6 +10,7 @@ import pytest
 
 import denoiser
 from denoiser.errors import PluginError, UsageError
+from denoiser.plugins import manager
 from tests.helpers.command import Denoise
 from tests.helpers.files import pixels
 from tests.helpers.plugins import plugin
@@ -23,6 +24,7 @@ FADE = """
     class Options:
         keep: float = field(default=0.5, metadata={"help": "share of the light that stays"})
         rows: int = 0
+        gain: float = 1
         turned: bool = False
         side: Literal["left", "right"] = "left"
         mask: Path | None = None
@@ -30,6 +32,8 @@ FADE = """
         def __post_init__(self):
             if not 0 <= self.keep <= 1:
                 raise ValueError("keep is 0 to 1")
+            if self.rows < 0:
+                raise ValueError
 
     @hookimpl
     def postprocess(image, options):
@@ -67,6 +71,7 @@ def test_options_are_listed(denoise: Denoise, fade: Path) -> None:
     assert {each["name"]: each["type"] for each in listed} == {
         "keep": "float",
         "rows": "int",
+        "gain": "float",
         "turned": "bool",
         "side": "left|right",
         "mask": "path|none",
@@ -87,6 +92,8 @@ WRONG = {
     "bool": ("fade.turned=perhaps", "must be bool"),
     "choice": ("fade.side=top", "must be left|right"),
     "refused": ("fade.keep=2", "keep is 0 to 1"),
+    "refused without a word": ("fade.rows=-1", "fade.rows=-1: the plugin refuses it: ValueError."),
+    "not a number": ("fade.gain=nan", "fade.gain=nan: it must be float"),
 }
 
 
@@ -109,6 +116,15 @@ BROKEN = {
     "plain class": ("class Options:\n    keep = 1\n", "not a dataclass"),
     "no default": ("@dataclass\nclass Options:\n    keep: float\n", "default"),
     "type": ("@dataclass\nclass Options:\n    keep: list = None\n", "may be bool, int"),
+    "default": (
+        "@dataclass\nclass Options:\n    keep: int = '1'\n",
+        "the option keep is '1' by default. It is declared as int.",
+    ),
+    "no default text": ("@dataclass\nclass Options:\n    keep: str = 1\n", "keep is 1 by default"),
+    "refuses itself": (
+        "@dataclass\nclass Options:\n    def __post_init__(self):\n        raise KeyError\n",
+        "its Options can't be made: KeyError.",
+    ),
 }
 
 
@@ -129,8 +145,20 @@ def test_options_from_python(identity: Path, fade: Path) -> None:
     options = {"fade.keep": 0.25, "fade.side": "right"}
     clean = denoiser.denoise(image, model=identity, plugins=[fade], plugin_options=options)
     np.testing.assert_allclose(clean, 0.2, atol=1e-6)
-    for wrong in ({"fade.keep": True}, {"fade.rows": 1.5}, {"fade": 1}, {"fade.mask": 3}):
-        with pytest.raises(UsageError):
-            denoiser.Denoiser(identity, plugins=[fade], plugin_options=wrong)
+    wrong: list[tuple[str, object]] = [("keep", True), ("rows", 1.5), ("mask", 3)]
+    wrong += [("gain", float("nan")), ("gain", np.float32("nan")), ("gain", "nan")]
+    wrong += [("rows", np.float64(1.5)), ("keep", np.True_), ("turned", np.int64(1))]
+    for key, value in [*((f"fade.{key}", value) for key, value in wrong), ("fade", 1)]:
+        with pytest.raises(UsageError, match="fade"):
+            denoiser.Denoiser(identity, plugins=[fade], plugin_options={key: value})
     with pytest.raises(PluginError):
         denoiser.Denoiser(identity, plugins=["no_such_module"])
+
+
+def test_numbers_of_numpy_are_numbers(fade: Path) -> None:
+    given = {"keep": np.float32(0.25), "gain": np.int64(2), "rows": np.uint8(3), "turned": np.True_}
+    given_by_name = {f"fade.{key}": value for key, value in given.items()}
+    loaded = manager.load([str(fade)], installed=False, options=given_by_name).loaded[0].options
+    found = {key: getattr(loaded, key) for key in given}
+    assert found == {"keep": 0.25, "gain": 2.0, "rows": 3, "turned": True}
+    assert [type(value) for value in found.values()] == [float, float, int, bool]
