@@ -25,6 +25,10 @@ FOR_NAMED_FILES = {"plugin": "would load code", "plugin-option": "would set opti
 """Keys that only a file may have that `--config` names: plugins are code, and an option of one that is not
 loaded is an error, which would end every run."""
 
+_PAIRS = (("quality", "stride"), ("force", "keep"), ("quiet", "verbose"))
+_INSTEAD = {**dict(_PAIRS), **{second: first for first, second in _PAIRS}}
+"""Options that exclude each other, or say the same in two ways."""
+
 _OWN = ("config", "preset", "help")
 _TO_FILES = ("out", "compare", "report", "json", "dry-run", "watch")
 """Keys that mean nothing where one image goes from stdin to stdout."""
@@ -40,7 +44,8 @@ class Configured(Command):
             given, paths, _ = self.make_parser(ctx).parse_args(args=list(args))
             if not {*args} & {*ctx.help_option_names}:
                 piped = given.get("paths") == ("-",) or paths == ["-"] or args[-1:] == ["-"]
-                ctx.default_map = _defaults(self, ctx, given.get("config"), given.get("preset"), piped=piped)
+                values = _defaults(self, ctx, given.get("config"), given.get("preset"), piped=piped)
+                ctx.default_map = _without_others(values, given)
         return super().parse_args(ctx, args)
 
     def _refuse_misread(self, ctx: click.Context, args: list[str]) -> None:
@@ -82,15 +87,23 @@ def _defaults(
     values: dict[str, Any] = {}
     tables = [("", content), *((f"preset.{name}.", table) for name, table in presets.items())]
     for where, table in tables:  # all are checked, before a job relies on one of them
+        used: dict[str, Any] = {}
         for key, value in table.items():
             known = key.replace("_", "-")
             option = _checked(path, where + key, known, options, trusted=named is not None)
             checked = _value(path, where + key, option, value, ctx)
             is_used = where in ("", f"preset.{preset}.") and not (piped and known in _TO_FILES)
             if option.name is not None and is_used:
-                values[option.name] = checked
+                used[option.name] = checked
+        values = {**_without_others(values, used), **used}
     ctx.meta["denoiser.config"] = f"{path}" + (f", preset {preset}" if preset else "")
     return values
+
+
+def _without_others(values: dict[str, Any], stronger: Iterable[str]) -> dict[str, Any]:
+    """Return values without those that exclude an option which is given where it counts before them."""
+    others = {_INSTEAD[name] for name in stronger if name in _INSTEAD}
+    return {name: value for name, value in values.items() if name not in others}
 
 
 def check_own_file(command: click.Command) -> None:

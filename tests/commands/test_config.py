@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from denoiser.commands import config
@@ -48,6 +49,27 @@ def test_command_line_before_preset_before_file_before_default(
     (store / config.NAME).unlink()
     assert denoise(scans, "--out", tmp_path / "d", "--model", identity).code == 0
     assert len(tree(tmp_path / "d")) == 3
+
+
+def test_the_command_line_also_counts_before_what_it_excludes(
+    denoise: Denoise, store: Path, scans: Path, flattener: Path, tmp_path: Path
+) -> None:
+    """A stride in the file would else decide in the place of --quality, and `keep` refuse --force."""
+    text = "stride = 5\nkeep = true\nquiet = true\n[preset.quick]\nquality = 'fast'\n"
+
+    def result(out: str, *options: object) -> np.ndarray:
+        outcome = denoise(scans / "a.png", "--out", tmp_path / out, "--model", flattener, *options)
+        assert outcome.code == 0, outcome.err
+        return pixels(tmp_path / out / "a.png")
+
+    fast, dense = result("fast", "--quality", "fast"), result("dense", "--stride", 5)
+    assert (fast != dense).any()
+    write(store / config.NAME, text)
+    np.testing.assert_array_equal(result("file"), dense)
+    np.testing.assert_array_equal(result("line", "--quality", "fast"), fast)
+    np.testing.assert_array_equal(result("preset", "--preset", "quick"), fast)
+    np.testing.assert_array_equal(result("both", "--preset", "quick", "--stride", 5), dense)
+    np.testing.assert_array_equal(result("line", "--force", "--verbose"), dense)
 
 
 def test_the_current_folder_is_never_searched(
