@@ -14,14 +14,16 @@ _LAST = "Other"
 
 
 class NamedPath(click.Path):
-    """A path that is not empty, as `--out "$UNSET"` must not mean the current folder; and no URL."""
+    """A path that is not empty, as `--out "$UNSET"` must not mean the current folder; no URL, no stream."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Refuse an empty or blank name, and URLs, of which a path would make a folder called `s3:`."""
+        """Refuse a blank name, URLs, of which a path would make a folder called `s3:`, and `-` likewise."""
         if isinstance(value, str) and not value.strip():
             self.fail("the name is empty. Is a variable in the command not set?", param, ctx)
         if isinstance(value, str) and scheme_of(value) is not None:
             self.fail(f"{value} is a URL, and only a path of this machine will do.", param, ctx)
+        if value == "-" and not self.allow_dash:
+            self.fail("- is no name here. Choose another, or write ./-", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -46,13 +46,8 @@ class _Copied:
         return getattr(self._stream, name)
 
 
-def _refuse_no_text(path: Path) -> None:
-    """Refuse a stream, an image, and any other file that holds no text. Raises UsageError."""
-    if path == Path("-"):
-        raise UsageError(
-            "--log-file - is no file, and the messages are on stderr already.",
-            "Name a file, such as run.log.",
-        )
+def _refuse_images(path: Path) -> None:
+    """Refuse to append text to an image, or to any other file that holds no text. Raises UsageError."""
     with contextlib.suppress(OSError):  # told when it is opened
         if path.suffix.lower() in SUFFIXES or (path.is_file() and b"\0" in _head(path)):
             raise UsageError(f"--log-file {path} is no text file.", "Choose another, such as run.log.")
@@ -72,7 +67,7 @@ def logged(path: Path | None) -> Iterator[None]:
     if path is None:
         yield
         return
-    _refuse_no_text(path)
+    _refuse_images(path)
     try:
         file = path.open("ab", buffering=0)  # what a buffer still holds would be an error when it is closed
     except OSError as error:

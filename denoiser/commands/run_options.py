@@ -146,7 +146,7 @@ PARAMETERS: list[click.Parameter] = [
     option(INPUT, "--fail-fast", is_flag=True, help="Stop after the first file that fails."),
     option(
         *(OUTPUT, "--out", "-o"),
-        type=_Place(path_type=Path),
+        type=_Place(path_type=Path, allow_dash=True),
         metavar="DIR|URL",
         help="Folder for the results, or a URL such as s3://BUCKET/FOLDER. For one input file, it may name a"
         " file, such as out.png.",

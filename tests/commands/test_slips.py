@@ -87,11 +87,9 @@ SLIPS: list[tuple[str, int, str]] = [
     ("scans/a.png --out new.pdf", 2, r"--out new.pdf can't be a file: .pdf is not written. .*: --out new"),
     ("scans --out new --report look.pdf", 2, r"The report look.pdf can't be a .pdf. Name a folder"),
     ("scans/a.png --out -", 2, r"--out - is no folder. .* denoise - < noisy.png > clean.png"),
-    (
-        f"{S} --log-file -",
-        2,
-        r"--log-file - is no file, and the messages are on stderr already. Name a file, such as run.log",
-    ),
+    (f"{S} --log-file -", 2, r"'--log-file': - is no name here. Choose another, or write ./-"),
+    (f"{S} --report -", 2, r"'--report': - is no name here."),
+    (f"{S} --compare -", 2, r"'--compare': - is no name here."),
     ("-dash.png --out new", 2, r"-dash.png is taken for options. Write ./-dash.png"),
     (
         "scans --out out --model ./same.keras",
