@@ -122,7 +122,8 @@ def train(
     )
     task.check()
     if name is not None:
-        task.check_name(_text("name", name))
+        name = _text("name", name)
+        task.check_name(name)
     if progress is not None and not callable(progress):
         raise UsageError(f"progress is {progress!r}; it must be a function.")
     path = _path("destination", destination) if name is None else store.path_for(name)

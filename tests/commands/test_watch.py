@@ -47,6 +47,15 @@ def nothing() -> None:
     pass
 
 
+def without_waiting(jobs: Callable[[], list[Job]], clean: Callable[[list[Job]], int]) -> watch.Watch:
+    """A watch whose rounds follow each other at once, until one of the functions ends it."""
+
+    class Asked:
+        watch, quiet = 1.0, True
+
+    return watch.Watch(Asked(), jobs, clean, sleep=lambda _: None)  # type: ignore[arg-type]
+
+
 def test_files_are_cleaned_when_they_stand_still(
     denoise: Denoise, scans: Path, identity: Path, tmp_path: Path, rounds: Callable[..., None]
 ) -> None:
@@ -169,9 +178,6 @@ def test_what_is_no_time_is_refused(denoise: Denoise, scans: Path, tmp_path: Pat
 
 
 def test_files_that_are_gone_are_forgotten() -> None:
-    class Asked:
-        watch, quiet = 1.0, True
-
     job = Job(Path(__file__), Path("out"), "out")
     found = iter([[job], [job], [], []])
 
@@ -181,27 +187,14 @@ def test_files_that_are_gone_are_forgotten() -> None:
         except StopIteration:
             raise KeyboardInterrupt from None
 
-    watched = watch.Watch(
-        Asked(),  # type: ignore[arg-type]
-        jobs,
-        lambda _: int(ExitCode.OK),
-        sleep=lambda _: None,
-    )
+    watched = without_waiting(jobs, lambda _: int(ExitCode.OK))
     assert watched.run() == ExitCode.OK
     assert not watched._handled
 
 
 def test_ctrl_c_during_the_work_is_told_apart() -> None:
-    class Asked:
-        watch, quiet = 1.0, True
-
     job = Job(Path(__file__), Path("out"), "out")
-    watched = watch.Watch(
-        Asked(),  # type: ignore[arg-type]
-        lambda: [job],
-        lambda _: int(ExitCode.INTERRUPTED),
-        sleep=lambda _: None,
-    )
+    watched = without_waiting(lambda: [job], lambda _: int(ExitCode.INTERRUPTED))
     assert watched.run() == ExitCode.INTERRUPTED
 
 
