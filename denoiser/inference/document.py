@@ -6,6 +6,7 @@ All of it is for networks on absolute intensities, which make gray paper white.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from denoiser._types import Floats
 from denoiser.weights.architectures import MixerConfig
@@ -19,6 +20,9 @@ CONCERNS = (PHOTOGRAPH, TONES_REMOVED)
 
 _NEARLY_WHITE, _AS_WHITE = 0.955, 0.98
 """What is lighter than the second is paper. From the first on, tones are stretched so that none jumps."""
+
+_INK, _REACH = 0.7, 3
+"""What is darker than the first is ink. Up to so many pixels from it, light gray is the edge of a letter."""
 
 _ROWS = 256
 
@@ -53,17 +57,31 @@ def is_for_paper(model: ModelFile) -> bool:
 def whiten(image: Floats) -> Floats:
     """Make paper that is nearly white exactly white, in place; float32 (H, W) in 0..1.
 
-    The faintest print that a network keeps is 12 of 255 levels darker than its paper, 0.953.
+    The faintest print that a network keeps is 12 of 255 levels darker than its paper, 0.953. Close to ink
+    nothing changes: there the soft edges of letters are as light as grainy paper is elsewhere.
     """
     slope = np.float32((1.0 - _NEARLY_WHITE) / (_AS_WHITE - _NEARLY_WHITE))
     for start in range(0, len(image), _ROWS):
         rows = image[start : start + _ROWS]
+        above = min(start, _REACH)
+        # The rows above are whitened already, which makes no ink of them and no paper of ink.
+        ink = image[start - above : start + _ROWS + _REACH] < _INK
+        edges = _grown(_grown(ink, _REACH).T, _REACH).T[above : above + len(rows)]
         stretched = rows - np.float32(_NEARLY_WHITE)
         stretched *= slope
         stretched += np.float32(_NEARLY_WHITE)
-        np.maximum(rows, stretched, out=rows)
+        np.maximum(rows, stretched, out=rows, where=~edges)
         np.minimum(rows, 1.0, out=rows)
     return image
+
+
+def _grown(mask: npt.NDArray[np.bool_], reach: int) -> npt.NDArray[np.bool_]:
+    """Return a mask (H, W) that is True up to `reach` rows above and below each True pixel."""
+    result = mask.copy()
+    for step in range(1, reach + 1):
+        result[step:] |= mask[:-step]
+        result[:-step] |= mask[step:]
+    return result
 
 
 def luma(planes: list[Floats]) -> Floats:

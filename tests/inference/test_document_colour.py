@@ -157,6 +157,28 @@ def test_paper_that_is_nearly_white_becomes_white_and_no_tone_jumps(rows: int, c
     assert steps.max() < 2.0 * 0.1 / 999 + 1e-6
 
 
+@given(
+    st.integers(1, 12),
+    st.integers(1, 12),
+    st.integers(1, 9),
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=3),
+)
+def test_the_light_edges_of_letters_keep_their_gray(
+    height: int, width: int, rows_at_once: int, ink: list[tuple[int, int]]
+) -> None:
+    page = np.full((height, width), 0.985, np.float32)
+    wanted = np.ones_like(page)
+    dots = [(y, x) for y, x in ink if y < height and x < width]
+    for y, x in dots:
+        page[y, x] = 0.2
+        wanted[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4] = 0.985
+    for y, x in dots:
+        wanted[y, x] = 0.2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document, "_ROWS", rows_at_once)  # ink in other bands counts too
+        np.testing.assert_array_equal(document.whiten(page), wanted.astype(np.float32))
+
+
 def photograph() -> Floats:
     return generator.scene(np.random.default_rng(3), (200, 260)) * np.float32(0.8) + np.float32(0.1)
 
