@@ -1,12 +1,13 @@
 """The pairs that `document` learns from: NoisyOffice, drawn pages on its paper, and some with photographs.
 
-    python benchmarks/document_pairs.py OUT [--pages 32] [--laid 48] [--seed 7]
+    python benchmarks/document_pairs.py OUT [--pages 40] [--laid 40] [--blank 10] [--seed 7]
 
 Needs DENOISER_DATA with noisyoffice/ and bsds400/. Writes OUT/clean and OUT/noisy, and OUT/held/clean and
 OUT/held/noisy: six of NoisyOffice's 18 pages (every third one, each in its own font) under their four kinds
 of dirt, which no training may see. All pages share one text and the same sheets of paper, so that figures on
 the held pages flatter: they say whether a font is learnt by heart, not what other paper gives.
 
+`--blank` sheets of paper without anything on them teach that all of it becomes white.
 The photographs lie on pages of the generator. Half of those pages are left clean, the others get its dirt.
 Others, `--laid` of them, lie on NoisyOffice's own sheets of paper, turned, enlarged, weaker or stronger: its
 four kinds of dirt under other fonts and texts, most of them in black. A sheet is the median of the learnt
@@ -62,6 +63,14 @@ def page_with_photographs(rng: np.random.Generator, files: list[Path]) -> Floats
         top, left = int(rng.integers(0, SHAPE[0] - high + 1)), int(rng.integers(0, SHAPE[1] - wide + 1))
         page[top : top + high, left : left + wide] = tones
     return page
+
+
+def blank(rng: np.random.Generator) -> Floats:
+    """Draw a sheet of gray paper, textured and grainy, without ink; float32 in 0..1."""
+    texture = generator.field(rng, SHAPE, cell=float(rng.uniform(20, 100)), octaves=6) - 0.5
+    grain = rng.normal(0, rng.uniform(0, 0.02), SHAPE)
+    sheet = rng.uniform(0.55, 1.0) + rng.uniform(0.0, 0.05) * texture + grain
+    return np.asarray(np.clip(sheet, 0, 1), np.float32)
 
 
 def sheets_of(noisy: Pages, clean: Pages) -> list[tuple[str, Floats]]:
@@ -120,8 +129,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
-    parser.add_argument("--pages", type=int, default=32)
-    parser.add_argument("--laid", type=int, default=48)
+    parser.add_argument("--pages", type=int, default=40)
+    parser.add_argument("--laid", type=int, default=40)
+    parser.add_argument("--blank", type=int, default=10)
     parser.add_argument("--seed", type=int, default=7)
     options = parser.parse_args()
     data = Path(os.environ.get("DENOISER_DATA", ""))
@@ -146,12 +156,15 @@ def main() -> None:
         page = printed(rng)
         for kind, image in (("clean", page), ("noisy", laid(page, rng, sheets))):
             drawn[kind][f"laid-{index:03}"] = np.rint(255 * image).astype(np.uint8)
+    for index in range(options.blank):
+        for kind, image in (("clean", np.ones(SHAPE, np.float32)), ("noisy", blank(rng))):
+            drawn[kind][f"blank-{index:03}"] = np.rint(255 * image).astype(np.uint8)
     for kind, pages in both.items():
         save(learnt[kind] | drawn[kind], options.out / kind)
         save({name: pages[name] for name in kept_apart}, options.out / "held" / kind)
     print(
         f"{len(learnt['clean'])} pairs of NoisyOffice, {options.laid} drawn ones on its paper,"
-        f" {options.pages} with photographs; {len(kept_apart)} held out"
+        f" {options.pages} with photographs, {options.blank} without ink; {len(kept_apart)} held out"
     )
 
 
