@@ -29,11 +29,10 @@ def own_models(_: click.Context, __: click.Parameter, incomplete: str) -> list[C
 
 
 def removable_models(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the name of a model that the user has trained: bundled ones stay."""
+    """Complete the name of a model that the user has trained, or begun to train: bundled ones stay."""
     from denoiser.weights import store
 
-    names = (entry.name for entry in store.available() if entry.source == "store")
-    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in store.removable() if name.startswith(incomplete)]
 
 
 def noises(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Source = Literal["store", "bundled"]
 
 SUFFIX = ".keras"
+UNFINISHED = ".training"
 BUNDLED = Path(__file__).parent
 _LIST = "List the models with: denoise models"
 _KEPT = ("auto", "scratch")  # `--model auto` and `--from scratch` name no model
@@ -165,7 +166,7 @@ def beside(model: Path) -> tuple[Path, Path, Path, Path]:
 
 def unfinished(model: Path) -> Path:
     """Return the path of the checkpoint of an unfinished training of this model file."""
-    return model.with_suffix(".training")
+    return model.with_suffix(UNFINISHED)
 
 
 def require_place(model: Path) -> None:
@@ -180,6 +181,12 @@ def require_place(model: Path) -> None:
             f"{model} can't be written: {folder} is not a folder that you may write to.",
             "Choose another folder; DENOISER_HOME sets the folder of the store.",
         )
+
+
+def removable() -> list[str]:
+    """List the names that `remove` takes: models in the user's store, and trainings that are unfinished."""
+    folder = home() / "models"
+    return sorted({*_models(folder), *_models(folder, UNFINISHED)})
 
 
 def remove(name: str) -> Path:
@@ -210,9 +217,9 @@ def remove(name: str) -> Path:
     raise ModelError(f"There is no model called {name!r}.", _nearest(name))
 
 
-def _models(folder: Path) -> dict[str, Path]:
+def _models(folder: Path, suffix: str = SUFFIX) -> dict[str, Path]:
     try:
-        files = sorted(folder.glob(f"*{SUFFIX}"))
+        files = sorted(folder.glob(f"*{suffix}"))
     except OSError:
         return {}
     return {file.stem: file for file in files if _NAME.fullmatch(file.stem) and file.is_file()}

@@ -41,13 +41,14 @@ def completed(shell: str, store: Path, words: str) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_paths_models_and_noises(shell: str, store: Path) -> None:
     fakes.identity(store / "models" / "grain.keras")
+    (store / "models" / "gray.training").touch()  # unfinished
     assert completed(shell, store, "denoise ./sc") == [("file", "./sc")]
     assert completed(shell, store, "denoise a.png ./sc") == [("file", "./sc")]
     assert completed(shell, store, "denoise run --out ./cl") == [("file", "./cl")]
     assert completed(shell, store, "denoise a.png --model g") == [("plain", "general"), ("plain", "grain")]
     assert completed(shell, store, "denoise a.png --model ./m") == [("file", "./m")]
     assert completed(shell, store, "denoise models show gr") == [("plain", "grain")]
-    assert completed(shell, store, "denoise models remove g") == [("plain", "grain")]
+    assert completed(shell, store, "denoise models remove g") == [("plain", "grain"), ("plain", "gray")]
     assert completed(shell, store, "denoise train --noise gau") == [("plain", "gaussian")]
     assert completed(shell, store, "denoise train --noise gaussian+po") == [("plain", "gaussian+poisson")]
     assert completed(shell, store, "denoise a.png --quality be") == [("plain", "best")]
