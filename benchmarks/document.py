@@ -15,7 +15,8 @@ which `benchmarks/document_pairs.py` keeps out of training. All pages share one 
 paper, so that even these figures flatter. --pictures writes the best, a typical and the three worst pages:
 noisy, cleaned, clean.
 
-Black ink is the mean of what is 0 to 4 of 255 on the clean pages: above 0 it came out too light.
+Black ink is the mean of what is 0 to 4 of 255 on the clean pages: above 0 it came out too light. Light edges
+are what is 240 to 254 on them: above 0, their mean change says that they went white with the paper.
 
 Faint text is drawn in Pillow's own font on paper of gray 215, 235 and 255 with a grain of 2 levels; what is
 kept is its mean contrast beside the clean page's, 1 if it is as far from white as it was from the paper.
@@ -126,6 +127,15 @@ def black_ink(pages: Pages, clean: Pages) -> dict[str, float]:
         found = [pages[name][clean[name] < BLACK] for name in names[index :: len(KINDS)]]
         means[kind] = float(np.concatenate(found).mean()) / 255
     return means
+
+
+def change_of_edges(pages: Pages, clean: Pages) -> float:
+    """Mean change of those pixels that are 240 to 254 of 255 on the clean pages, on 0..1."""
+    changes = [
+        pages[name].astype(float)[(page >= 240) & (page < 255)] - page[(page >= 240) & (page < 255)]
+        for name, page in clean.items()
+    ]
+    return float(np.concatenate(changes).mean()) / 255
 
 
 def faint() -> Pages:
@@ -300,7 +310,9 @@ def main() -> None:
         figures["RMSE of ink pixels"] = [on_ink(each, clean) for each in (noisy, flat, results)]
         blacks = [black_ink(each, clean) for each in (noisy, flat, results)]
         figures |= {f"black ink, mean, {kind}": [row[kind] for row in blacks] for kind in KINDS}
-        figures["RMSE of clean pages to themselves"] = [None, None, rmse(cleaned(clean, "clean"), clean)]
+        again = cleaned(clean, "clean")
+        figures["RMSE of clean pages to themselves"] = [None, None, rmse(again, clean)]
+        figures["light edges of clean pages, mean change"] = [None, None, change_of_edges(again, clean)]
         sheets = cleaned(blank(np.random.default_rng(0)), "blank")
         darkest = {name: int(page.min()) for name, page in sheets.items()}
         figures["blank paper: share of pixels at 255"] = [
@@ -324,8 +336,8 @@ def main() -> None:
             path = data / "scans" / "aim916.tiff"
             if options.pages and path.is_file():
                 untouched = scan(path, range(1, 28, 28 // options.pages))
-                again = cleaned(untouched, "scan")
-                figures["edits per character, real scan"] = [0.0, None, misread(again, readings(untouched))]
+                found = misread(cleaned(untouched, "scan"), readings(untouched))
+                figures["edits per character, real scan"] = [0.0, None, found]
         if options.pictures:
             draw(options.pictures, noisy, results, clean)
     print(describe("opencv-python-headless"))
