@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,9 @@ class Url:
     text: str
 
 
+_ALMOST_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+
+
 class _Place(NamedPath):
     """A folder, or the URL of a storage, whose slashes a path would lose."""
 
@@ -66,6 +70,13 @@ class _Place(NamedPath):
         """Tell the two apart."""
         if isinstance(value, Url) or (isinstance(value, str) and scheme_of(value) is not None):
             return value if isinstance(value, Url) else Url(value)
+        if isinstance(value, str) and _ALMOST_URL.match(value):
+            self.fail(
+                f"{value} is no URL, which is s3://BUCKET/FOLDER, the scheme in lower case."
+                f" Is a variable in the command not set? For a folder, write ./{value}",
+                param,
+                ctx,
+            )
         return super().convert(value, param, ctx)
 
 

@@ -120,15 +120,28 @@ def _figures(
     }
 
 
+def _with_start(plan: Plan, field: str, own: str) -> str:
+    """Return a field of the card with that of the start: what its weights learnt from counts on.
+
+    A start that was itself trained on the same adds nothing of its own.
+    """
+    before = plan.start.card.get(field) if plan.start else None
+    if plan.start is None or not isinstance(before, str) or before in ("", "none", own):
+        return own
+    if before.startswith(f"{own}; ") or own == "none":
+        return before
+    return f"{own}; and for {plan.start.name}, which it started from: {before}"
+
+
 def _described(plan: Plan, dataset: Dataset, history: History, figures: dict[str, Any]) -> dict[str, Any]:
     import keras
 
     return {
         "network": plan.recipe.network,
         "summary": figures.pop("summary"),
-        "trained_on": dataset.data,
+        "trained_on": _with_start(plan, "trained_on", dataset.data),
         "validated_on": dataset.held,
-        "terms": dataset.terms,
+        "terms": _with_start(plan, "terms", dataset.terms),
         "noise": "that of the noisy images" if dataset.method else plan.recipe.noise.name,
         "seed": plan.seed,
         "started_from": plan.start and plan.start.digest,

@@ -319,7 +319,18 @@ def test_worse_than_nothing_is_refused_unless_asked_for(alone: Path) -> None:
     for name, values in first.weights.items():
         np.testing.assert_array_equal(values, second.weights[name])
     run.train_network(replace(plan, start=second), keep_anyway=True)
-    assert modelfile.read(path).card["started_from"] == second.digest
+    again = modelfile.read(path)
+    assert again.card["started_from"] == second.digest
+    assert (again.card["terms"], again.card["trained_on"]) == ("the user's", card["trained_on"])
+    of_others = replace(
+        second, name="theirs", card={**second.card, "terms": "no sale", "trained_on": "photos"}
+    )
+    for _ in range(2):  # also what a start had from its own start
+        run.train_network(replace(plan, start=of_others), keep_anyway=True)
+        of_others = modelfile.read(path)
+        assert of_others.card["terms"] == "the user's; and for theirs, which it started from: no sale"
+        assert of_others.card["trained_on"].startswith("12 images")
+        assert of_others.card["trained_on"].endswith("; and for theirs, which it started from: photos")
 
 
 @pytest.mark.slow
