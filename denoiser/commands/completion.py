@@ -13,11 +13,12 @@ def paths(_: click.Context, __: click.Parameter, incomplete: str) -> list[Comple
 
 def models(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete the name of a model, or of a file where no model is called so."""
-    from denoiser.weights import store
+    return _models_or_files("auto", incomplete)
 
-    names = dict.fromkeys(["auto", *store.NETWORKS, *(entry.name for entry in store.available())])
-    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
-    return found or [CompletionItem(incomplete, type="file")]
+
+def starts(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete what a training can start from: a model, a file, or `scratch`."""
+    return _models_or_files("scratch", incomplete)
 
 
 def own_models(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -41,3 +42,11 @@ def noises(_: click.Context, __: click.Parameter, incomplete: str) -> list[Compl
 
     chain, plus, last = incomplete.rpartition("+")
     return [CompletionItem(chain + plus + name) for name in noise.names() if name.startswith(last)]
+
+
+def _models_or_files(choice: str, incomplete: str) -> list[CompletionItem]:
+    from denoiser.weights import store
+
+    names = dict.fromkeys([choice, *store.NETWORKS, *(entry.name for entry in store.available())])
+    found = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return found or [CompletionItem(incomplete, type="file")]

@@ -77,7 +77,7 @@ PARAMETERS: list[click.Parameter] = [
     _option(
         *(HOW, "--from", "start"),
         metavar="MODEL|scratch",
-        shell_complete=completion.models,
+        shell_complete=completion.starts,
         help="Weights to start from. [default: the network's own, if it has any]",
     ),
     _option(

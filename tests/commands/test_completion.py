@@ -49,6 +49,8 @@ def test_paths_models_and_noises(shell: str, store: Path) -> None:
     assert completed(shell, store, "denoise a.png --model ./m") == [("file", "./m")]
     assert completed(shell, store, "denoise models show gr") == [("plain", "grain")]
     assert completed(shell, store, "denoise models remove g") == [("plain", "grain"), ("plain", "gray")]
+    assert completed(shell, store, "denoise train --from s") == [("plain", "scratch")]
+    assert completed(shell, store, "denoise train --from au") == [("file", "au")]
     assert completed(shell, store, "denoise train --noise gau") == [("plain", "gaussian")]
     assert completed(shell, store, "denoise train --noise gaussian+po") == [("plain", "gaussian+poisson")]
     assert completed(shell, store, "denoise a.png --quality be") == [("plain", "best")]
