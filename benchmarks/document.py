@@ -131,10 +131,8 @@ def black_ink(pages: Pages, clean: Pages) -> dict[str, float]:
 
 def change_of_edges(pages: Pages, clean: Pages) -> float:
     """Mean change of those pixels that are 240 to 254 of 255 on the clean pages, on 0..1."""
-    changes = [
-        pages[name].astype(float)[(page >= 240) & (page < 255)] - page[(page >= 240) & (page < 255)]
-        for name, page in clean.items()
-    ]
+    edges = {name: (page >= 240) & (page < 255) for name, page in clean.items()}
+    changes = [pages[name][mask].astype(float) - clean[name][mask] for name, mask in edges.items()]
     return float(np.concatenate(changes).mean()) / 255
 
 

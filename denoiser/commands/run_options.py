@@ -61,6 +61,7 @@ class Url:
 
 
 _ALMOST_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""What is no URL, but was meant as one: as a path it would make a folder called `s3:`."""
 
 
 class _Place(NamedPath):
@@ -72,8 +73,8 @@ class _Place(NamedPath):
             return value if isinstance(value, Url) else Url(value)
         if isinstance(value, str) and _ALMOST_URL.match(value):
             self.fail(
-                f"{value} is no URL, which is s3://BUCKET/FOLDER, the scheme in lower case."
-                f" Is a variable in the command not set? For a folder, write ./{value}",
+                f"{value} is no URL: write s3://BUCKET/FOLDER, with the scheme in lower case."
+                f" Is a variable in the command not set? For a folder, write ./{value} instead",
                 param,
                 ctx,
             )

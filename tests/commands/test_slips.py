@@ -59,7 +59,7 @@ SLIPS: list[tuple[str, int, str]] = [
     ("", 2, r"^Usage: denoise"),
     ("run", 2, r"Nothing to clean. Name files or folders: denoise ./scans --out ./clean"),
     ("scans", 2, r"Where should the results go\? Add --out DIR"),
-    ("scans --out S3://b/new", 2, r"S3://b/new is no URL, which is s3://BUCKET/FOLDER"),
+    ("scans --out S3://b/new", 2, r"S3://b/new is no URL: write s3://BUCKET/FOLDER"),
     ("scans --out s3://", 2, r"Is a variable in the command not set\?"),
     ("scan --out new", 2, r"scan: no such file or folder. Did you mean scans\?"),
     ("scans/*.jpg --out new", 2, r"No file matches scans/\*.jpg."),
