@@ -8,7 +8,8 @@ of dirt, which no training may see. All pages share one text and the same sheets
 the held pages flatter: they say whether a font is learnt by heart, not what other paper gives.
 
 The `--blank` sheets have no ink, and teach that all of such a sheet becomes white. The photographs lie on
-pages of the generator. Half of those pages are left clean, the others get its dirt. Others, `--laid` of them, lie on NoisyOffice's own sheets of paper, turned, enlarged, weaker or stronger: its
+pages of the generator. Half of those pages are left clean, the others get its dirt. Others, `--laid` of them,
+lie on NoisyOffice's own sheets of paper, turned, enlarged, weaker or stronger: its
 four kinds of dirt under other fonts and texts, most of them in black. A sheet is the median of the learnt
 pages, without their ink. Ink lies on it as it does there: on folded and wrinkled paper it is lighter where
 the paper is darker (its correlation with the paper is -0.4 and -0.7; on the others there is none), and
