@@ -71,6 +71,11 @@ _TIFF_TAGS: dict[int, Callable[[Any], bool]] = {
     297: lambda value: isinstance(value, tuple) and len(value) == 2 and all(map(_is_short, value)),
 }
 _ORIENTATION = 274
+_ON_ITS_SIDE = (5, 6, 7, 8)
+"""Orientations that exchange width and height (EXIF 2.32, 4.6.4)."""
+_RESOLUTIONS = (282, 283)
+_EXIF_DIRECTORY, _SIDES = 0x8769, (0xA002, 0xA003)
+"""EXIF's own directory, and its tags PixelXDimension and PixelYDimension."""
 _CONVERTED = 1 << 20
 """Pixels that are converted at a time."""
 _BLOCK = 1 << 20
@@ -259,7 +264,10 @@ class ImageFile(Source):
         icc = info.get("icc_profile")
         if not isinstance(icc, bytes):  # a damaged TIFF may have numbers there
             icc = None
-        exif, xmp, image = self._upright(image)
+        exif, xmp, image, on_its_side = self._upright(image)
+        if on_its_side:
+            dpi = _swapped(dpi)
+            _swap_resolution(options.get("tiffinfo"))
         if animated and self.format != "TIFF":
             notes.append(f"only the first frame of several in a {self.format} was cleaned")
         alpha = self._keyed(image)
@@ -268,7 +276,8 @@ class ImageFile(Source):
             alpha = np.asarray(image.getchannel("A"))
             image = image.convert(image.mode[:-1])
         if image.mode == "RGB":
-            if icc:
+            # Colour that is kept stays as it is, with the profile that says what it means.
+            if icc and not (self._color and _is_of_rgb(icc)):
                 image, icc = _to_srgb(image, icc, notes), None
             if not self._color:
                 image = image.convert("L")
@@ -280,19 +289,25 @@ class ImageFile(Source):
         told = metadata.read(self._image, self.format, xmp, notes)
         return Picture(pixels, page, alpha, span, self.format, options, tuple(notes), told)
 
-    def _upright(self, image: Image.Image) -> tuple[bytes | None, bytes | None, Image.Image]:
-        """Apply the EXIF orientation; returns the EXIF block and the XMP packet without it."""
+    def _upright(self, image: Image.Image) -> tuple[bytes | None, bytes | None, Image.Image, bool]:
+        """Apply the EXIF orientation; returns the EXIF block and the XMP packet without it.
+
+        Also returns whether it exchanged width and height.
+        """
         if "exif" not in image.info and self.format != "TIFF":
-            return None, image.info.get("xmp"), image
+            return None, image.info.get("xmp"), image, False
         from PIL import ImageOps
 
+        stated = self._tag(_ORIENTATION, 1)  # which Pillow applies to a TIFF while it decodes
         image.load()
-        turned = image.getexif().get(_ORIENTATION, 1) != 1
-        upright = ImageOps.exif_transpose(image) if turned else image  # which would be a copy
+        orientation = image.getexif().get(_ORIENTATION, 1)
+        on_its_side = (stated if self.format == "TIFF" else orientation) in _ON_ITS_SIDE
+        upright = ImageOps.exif_transpose(image) if orientation != 1 else image  # which would be a copy
         xmp = metadata.upright(image.info.get("xmp"))
         if self.format == "TIFF":
-            return None, xmp, upright
-        return upright.info.get("exif"), xmp, upright
+            return None, xmp, upright, on_its_side
+        exif = upright.info.get("exif")
+        return _with_sides_swapped(exif) if exif and on_its_side else exif, xmp, upright, on_its_side
 
     def _depth(self) -> int:
         """Bits a sample, from the header; refuses what Pillow would reduce to 8 bits in silence."""
@@ -387,7 +402,7 @@ class ImageFile(Source):
             image = _to_srgb(image, image.info["icc_profile"], notes)
         if image.mode in ("RGB", "RGBA") and not self._color:
             notes.append(BECAME_GRAY)
-        elif mode in _OTHER_COLOURS and image.mode in ("RGB", "RGBA"):
+        elif mode in _OTHER_COLOURS and image.mode in ("RGB", "RGBA") and self.format != "GIF":
             notes.append(f"{_OTHER_COLOURS[mode]} became RGB")
         return image
 
@@ -534,6 +549,40 @@ def _dpi(value: Any) -> tuple[float, float] | None:
         return None
     across, down = (float(round(side)) if abs(side - round(side)) < 0.02 else side for side in pair)
     return across, down
+
+
+def _swapped(pair: Any) -> Any:
+    return pair[::-1] if isinstance(pair, tuple) and len(pair) == 2 else pair
+
+
+def _swap_resolution(tags: Any) -> None:
+    """Exchange the resolutions across and down among the tags of a TIFF that is written anew."""
+    across, down = _RESOLUTIONS
+    if tags is not None and across in tags and down in tags:
+        tags[across], tags[down] = tags[down], tags[across]
+
+
+def _with_sides_swapped(block: bytes) -> bytes:
+    """Return an EXIF block whose resolutions, and width and height, are exchanged."""
+    exif = Image.Exif()
+    try:
+        exif.load(block)
+        for tags, pair in ((exif, _RESOLUTIONS), (exif.get_ifd(_EXIF_DIRECTORY), _SIDES)):
+            if all(tag in tags for tag in pair):
+                tags[pair[0]], tags[pair[1]] = tags[pair[1]], tags[pair[0]]
+        return exif.tobytes()
+    except Exception:  # as Pillow's decoders, it raises nearly anything where a block is damaged
+        return block
+
+
+def _is_of_rgb(profile: bytes) -> bool:
+    """Return True if this is a readable profile of red, green and blue."""
+    from PIL import ImageCms
+
+    try:
+        return ImageCms.ImageCmsProfile(io.BytesIO(profile)).profile.xcolor_space.strip() == "RGB"
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return False
 
 
 def _to_srgb(image: Image.Image, profile: bytes, notes: list[str]) -> Image.Image:

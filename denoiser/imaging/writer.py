@@ -30,6 +30,7 @@ _PAGE_NUMBER = 297
 _FAX = frozenset(("group3", "group4", "tiff_ccitt", "tiff_thunderscan", "tiff_raw_16"))
 _FAX_WRITTEN = frozenset(("group3", "group4", "tiff_ccitt"))
 _TILE = 2048
+_GIF_COLOURS = 256
 """Pixels a side of the tiles of large JPEG 2000 pages: in one piece, they take ten times as much memory."""
 _EXIF_BYTES = 65_533
 """Most that a JPEG's segment holds."""
@@ -102,7 +103,7 @@ def write(
     if target not in WRITABLE:
         raise FileError(f"is {target or 'of an unknown format'}, which is not written.", "Use --format png.")
     if count > 1 and target != "TIFF":
-        raise FileError(f"has {count} pages, and {target} holds one.", "Use --format tiff, or keep.")
+        raise FileError(f"has {count} pages, and {target} holds one.", "A TIFF holds all of them.")
     notes: list[str] = []
     book = _tiff_writer(file) if count > 1 else None
     for page in pages:
@@ -151,6 +152,8 @@ def _encodable(picture: Picture, target: str, notes: list[str], *, overwrite: bo
         notes.append(f"16 bit became 8 bit, as {target} holds no more")
         depth = 8
     image = Image.fromarray(quantize(picture.pixels, depth, overwrite=overwrite))
+    if target == "GIF" and image.mode == "RGB" and _colours(image) > _GIF_COLOURS:
+        notes.append("colours were reduced to 256, as GIF holds no more")
     if picture.bilevel and _one_bit(picture, target):
         return image.convert("1", dither=Image.Dither.NONE)
     if picture.bilevel:
@@ -164,6 +167,12 @@ def _encodable(picture: Picture, target: str, notes: list[str], *, overwrite: bo
         else:
             notes.append(f"transparency was left out, as {target} holds none")
     return image
+
+
+def _colours(image: Image.Image) -> int:
+    """Return how many colours an image has; one more than fit into a GIF stands for any more."""
+    found = image.getcolors(_GIF_COLOURS)
+    return _GIF_COLOURS + 1 if found is None else len(found)
 
 
 def _small_png(picture: Picture) -> bytes | None:

@@ -352,7 +352,7 @@ def rows() -> list[str]:
     for case in TABLE:
         if case.note != "CCITT" and case.extra != "white is 0":
             what = kept[case.note]
-            if case.mode.startswith(OTHERWISE):
+            if case.mode.startswith(OTHERWISE) and case.format != "GIF":
                 what = what.replace("keeps it", "makes it RGB")
             if "alpha" in case.mode:
                 what += ", alpha untouched"

@@ -192,6 +192,50 @@ def test_orientation_is_applied_and_reset() -> None:
         assert result.getexif().get(0x010F) == "maker", kind
 
 
+@pytest.mark.parametrize("orientation", [3, 5, 6, 7, 8])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_what_is_turned_exchanges_resolutions_and_sides(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif.get_ifd(0x8769).update({0xA002: 30, 0xA003: 20})
+    result, _ = round_trip(encoded(Image.fromarray(GRAY8), kind, exif=exif, dpi=(300, 150)))
+    on_its_side = orientation != 3
+    assert result.size == ((20, 30) if on_its_side else (30, 20))
+    if kind != "WEBP":  # which has no resolution
+        expected = (150, 300) if on_its_side else (300, 150)
+        assert result.info["dpi"] == pytest.approx(expected, rel=1e-3)
+    if kind != "TIFF":  # of which EXIF's own directory is not written
+        sides = result.getexif().get_ifd(0x8769)
+        assert (sides[0xA002], sides[0xA003]) == result.size
+
+
+def test_colour_that_is_kept_keeps_its_profile_and_pixels() -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    other = srgb.replace(b"rXYZ", b"?XYZ").replace(b"bXYZ", b"rXYZ").replace(b"?XYZ", b"bXYZ")
+    for kind in ("PNG", "TIFF", "JPEG", "WEBP"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        content = encoded(Image.fromarray(RGB), kind, icc_profile=other, **options)
+        [picture] = read(content, color=True)
+        assert (picture.page.icc, picture.notes) == (other, ())
+        np.testing.assert_array_equal(quantize(picture.pixels, 8), Image.open(io.BytesIO(content)))
+        assert round_trip(content, color=True)[0].info["icc_profile"] == other
+        assert not np.array_equal(
+            read(content)[0].pixels, read(encoded(Image.fromarray(RGB), kind))[0].pixels
+        )
+    assert read(encoded(Image.fromarray(RGB), "PNG", icc_profile=b"rubbish"), color=True)[0].notes == (
+        "an unusable colour profile was ignored",
+    )
+
+
+def test_a_gif_with_more_colours_says_that_they_were_reduced() -> None:
+    few = Image.fromarray(RGB // 64 * 64)
+    result, notes = round_trip(encoded(few.convert("P"), "GIF"), color=True)
+    assert notes == []
+    result, notes = round_trip(encoded(Image.fromarray(RGB), "PNG"), "GIF", color=True)
+    assert len(result.convert("RGB").getcolors() or ()) <= 256
+    assert notes == ["colours were reduced to 256, as GIF holds no more"]
+
+
 def test_gray_profile_survives_and_a_colour_profile_does_not_become_a_lie() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     result, _ = round_trip(encoded(Image.fromarray(GRAY8), "PNG", icc_profile=profile))
