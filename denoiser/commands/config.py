@@ -6,13 +6,17 @@ folder: a folder of other people's images must not decide what is run.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from denoiser.commands import completion
 from denoiser.commands.click_parts import Command
@@ -32,6 +36,18 @@ _INSTEAD = {**dict(_PAIRS), **{second: first for first, second in _PAIRS}}
 _OWN = ("config", "preset", "help")
 _TO_FILES = ("out", "compare", "report", "json", "dry-run", "watch")
 """Keys that mean nothing where one image goes from stdin to stdout."""
+
+
+@dataclass(frozen=True)
+class Used:
+    """The file of a command's defaults: its path, the preset, and the parameters that it sets, by name."""
+
+    path: str
+    preset: str | None
+    names: frozenset[str]
+
+    def __str__(self) -> str:
+        return self.path + (f", preset {self.preset}" if self.preset else "")
 
 
 class Configured(Command):
@@ -96,7 +112,7 @@ def _defaults(
             if option.name is not None and is_used:
                 used[option.name] = checked
         values = {**_without_others(values, used), **used}
-    ctx.meta["denoiser.config"] = f"{path}" + (f", preset {preset}" if preset else "")
+    ctx.meta["denoiser.config"] = Used(str(path), preset, frozenset(values))
     return values
 
 
@@ -104,6 +120,28 @@ def _without_others(values: dict[str, Any], stronger: Iterable[str]) -> dict[str
     """Return values without those that exclude an option which is given where it counts before them."""
     others = {_INSTEAD[name] for name in stronger if name in _INSTEAD}
     return {name: value for name, value in values.items() if name not in others}
+
+
+@contextlib.contextmanager
+def conflicts_told(ctx: click.Context) -> Iterator[None]:
+    """Where options can't be combined, say which of them the file of defaults sets, as nobody typed these."""
+    try:
+        yield
+    except UsageError as error:
+        used = ctx.meta.get("denoiser.config")
+        if not isinstance(used, Used):
+            raise
+        from_file = (each for each in ctx.command.params if each.name in used.names)
+        names = [
+            max(each.opts, key=len)
+            for each in from_file
+            if ctx.get_parameter_source(str(each.name)) is ParameterSource.DEFAULT_MAP
+        ]
+        named = [name for name in names if re.search(rf"{name}(?![\w-])", error.message)]
+        if not named:
+            raise
+        hint = f"{used} sets {' and '.join(named)}. {error.hint or ''}".rstrip()
+        raise UsageError(error.message, hint) from error
 
 
 def check_own_file(command: click.Command) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,20 +53,35 @@ def _refuse_images(path: Path) -> None:
             raise UsageError(f"--log-file {path} is no text file.", "Choose another, such as run.log.")
 
 
+def _refuse_own(path: Path, own: Iterable[tuple[str, str]]) -> None:
+    """Refuse to append to a file that the run reads. Raises UsageError."""
+    for name, given in own:
+        with contextlib.suppress(OSError):
+            if path.samefile(given):
+                raise UsageError(f"--log-file {path} is also {name}.", "Choose another, such as run.log.")
+
+
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(4096)
 
 
 @contextlib.contextmanager
-def logged(path: Path | None) -> Iterator[None]:
+def logged(path: Path | None, own: Iterable[tuple[str, str]] = ()) -> Iterator[None]:
     """Append what is written to stderr to a file, if there is one, and the error that ends the block.
 
-    Raises UsageError if the file can't be opened, or is an image or another file that holds no text.
+    Raises UsageError if the file can't be opened, is an image or another file that holds no text, or one of
+    those that the run reads itself.
+
+    Args:
+        path: the file.
+        own: options that name such files, and the files.
+
     """
     if path is None:
         yield
         return
+    _refuse_own(path, own)
     _refuse_images(path)
     try:
         file = path.open("ab", buffering=0)  # what a buffer still holds would be an error when it is closed

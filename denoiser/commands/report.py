@@ -31,21 +31,22 @@ from denoiser.commands.click_parts import Command, NamedPath, option
 def report(*, out: Path, to: Path, quiet: bool) -> None:
     """Write a page to look through the results; files that may have lost content come first.
 
-    OUT is the folder that was given with --out. The inputs must still be there. Open the page in a browser;
-    it needs no network.
+    OUT is the folder that was given with --out. The inputs must still be there: those in a bucket are listed,
+    and not compared. Open the page in a browser; it needs no network.
     """
     import warnings
 
     from denoiser.errors import on_one_line
     from denoiser.progress import progress_for
     from denoiser.report import build, from_record, place
+    from denoiser.storage.base import scheme_of
     from denoiser.system.stderr import only_ours
 
     # Pillow warns about odd metadata in words that help nobody here.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     target = place.Target(to)
     found = from_record.recorded(out)
-    sources = [Path(each.source) for each in found if each.source]
+    sources = [Path(each.source) for each in found if each.source and scheme_of(each.source) is None]
     place.check(target, out, place.input_folders(out, sources))
     if text := place.space(target, len(found)):
         click.echo(on_one_line(f"Note: {text}."), err=True)

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +17,7 @@ import click
 
 from denoiser.commands import run_options
 from denoiser.commands.advice import advice
-from denoiser.commands.config import OPTIONS, Configured
+from denoiser.commands.config import OPTIONS, Configured, conflicts_told
 from denoiser.commands.log_file import logged
 from denoiser.commands.mistakes import near_path
 from denoiser.commands.run_options import Request
@@ -49,7 +49,8 @@ def run(config: str | None, preset: str | None, **given: Any) -> int:  # noqa: A
     url = out.text if isinstance(out, run_options.Url) else None
     request = Request(**given, out=None if url else out, out_url=url)
     _suggest_commands(request.paths, request.out)
-    request.check()
+    with conflicts_told(click.get_current_context()):
+        request.check()
     # Pillow warns about odd metadata in words that help nobody here; damage comes as an error.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # NumPy would tell of a model's overflow in words of its own; what a model gives is checked anyhow.
@@ -64,12 +65,22 @@ def run(config: str | None, preset: str | None, **given: Any) -> int:  # noqa: A
             logging.getLogger("denoiser").setLevel(logging.DEBUG)
         else:
             stack.enter_context(only_ours())
-        stack.enter_context(logged(request.log_file))
+        stack.enter_context(logged(request.log_file, _read_files(request)))
         _say_config(request)
         if not request.quiet:
             for text in advice(request, click.get_current_context()):
                 click.echo(on_one_line(f"Note: {text}"), err=True)
         return _stream(request) if request.paths == ("-",) else _batch(request)
+
+
+def _read_files(request: Request) -> Iterator[tuple[str, str]]:
+    """Yield options that name files of text which this run reads, and the files."""
+    if request.files_from is not None:
+        yield "--files-from", request.files_from
+    yield from (("a --plugin", text) for text in request.plugins)
+    config = click.get_current_context().meta.get("denoiser.config")
+    if config is not None:
+        yield "the configuration", config.path
 
 
 def _say_config(request: Request) -> None:

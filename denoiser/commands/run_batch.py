@@ -83,7 +83,7 @@ class Batch:
         if request.report is not None:
             from denoiser.commands.run_report import RunReport
 
-            self._page = RunReport(request, self._place)
+            self._page = RunReport(request, self._place, self._record)
 
     def _first_folders(self) -> Iterator[Selection]:
         """Plan the folders that decide how the work is done, and one more, to see whether they are all."""
@@ -235,10 +235,11 @@ class Batch:
             several = len(in_the_way) > 1
             more = f" (and {len(in_the_way) - 1} more) exist" if several else " exists"
             were = f" and {'were' if several else 'was'} not written by denoise"
-            them = "them" if several else "it"
+            keep = f"--keep to leave {'them' if several else 'it'} alone"
+            both = f"{keep}," if self._request.watch is not None else f"--force to overwrite, {keep},"
             raise UsageError(
                 f"{folder[in_the_way[0]].destination}{more}{'' if self._record is None else were}.",
-                f"Use --force to overwrite, --keep to leave {them} alone, or another --out.",
+                f"Use {both} or another --out.",
             )
         for index in in_the_way:
             self._tell(Result(folder[index].source, folder[index].destination, Status.KEPT))

@@ -21,11 +21,13 @@ from denoiser.report.live import Live
 if TYPE_CHECKING:
     from denoiser.commands.run_options import Request
     from denoiser.inference.denoiser import Denoiser
+    from denoiser.pipeline.record import Record
 
 log = logging.getLogger(__name__)
 
 _SHOWN = (Status.DONE, Status.UP_TO_DATE, Status.FAILED)
-_SETTINGS = ("mode", "size", "quality", "stride", "strength", "color", "format", "device", "engine")
+_SETTINGS = ("mode", "size", "quality", "stride", "strength", "color", "bilevel", "strip_metadata", "format")
+_HOW = ("device", "engine")
 
 
 class RunReport:
@@ -34,6 +36,8 @@ class RunReport:
     Args:
         request: the options, with a report and an output folder.
         results: where the results go: that folder, or the one file.
+        record: the record of the output folder, if it has one, which tells what was noted of files that are
+            up to date.
 
     Raises:
         UsageError: the report would lie inside an input or the output folder, replace a foreign file, or
@@ -41,10 +45,10 @@ class RunReport:
 
     """
 
-    def __init__(self, request: Request, results: Path) -> None:
+    def __init__(self, request: Request, results: Path, record: Record | None) -> None:
         assert request.report is not None  # noqa: S101 - asked before
         assert request.out is not None  # noqa: S101 - checked already
-        self._request = request
+        self._request, self._record = request, record
         self._out = request.out
         target = place.Target(request.report)
         place.check(target, results, [Path(path) for path in request.paths if Path(path).is_dir()])
@@ -81,9 +85,10 @@ class RunReport:
         inside = output.is_relative_to(self._out)
         name = output.relative_to(self._out).as_posix() if inside else output.name
         failed = result.status is Status.FAILED
-        outcome = result.outcome
-        pair = Pair(name, source, output, failed, outcome.error, notes=outcome.notes)
-        self._pairs.append(pair)
+        notes = result.outcome.notes
+        if result.status is Status.UP_TO_DATE and self._record is not None:
+            notes = self._record.notes(name, output)
+        self._pairs.append(Pair(name, source, output, failed, result.outcome.error, notes=notes))
 
     def describe(self, denoiser: Denoiser) -> None:
         """Note what cleans, for the summary."""
@@ -92,11 +97,15 @@ class RunReport:
         model = auto.PICTURES if denoiser.auto else denoiser.probe().model.name
         figure = denoiser.card.get("summary")
         known = f" ({figure})" if isinstance(figure, str) and figure else ""
-        given = {name: getattr(self._request, name) for name in _SETTINGS}
+        given = {name: getattr(self._request, name) for name in (*_SETTINGS, *_HOW)}
+        if given["stride"] is not None:
+            del given["quality"]  # which it takes the place of
         self._facts = {
             "Model": f"{f'auto: digits or {model}' if denoiser.auto else model}{known}",
             "Settings": ", ".join(
-                f"{name} {value}" for name, value in given.items() if value not in (None, False)
+                name.replace("_", "-") if value is True else f"{name} {value}"
+                for name, value in given.items()
+                if value not in (None, False)
             ),
             "Plugins": ", ".join(plugin.name for plugin in denoiser.plugins.loaded) or "none",
         }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,14 +47,36 @@ class Comparisons:
 
     def done(
         self,
-        pictures: Iterable[tuple[str, Written]],
+        relative: str,
+        pictures: Sequence[tuple[str, Written]],
         source: Path,
         fingerprint: Fingerprint,
         made_with: str,
     ) -> None:
-        """Record the input and the settings of an output's comparisons, once the output is complete."""
+        """Record the input and the settings of an output's comparisons, once the output is complete.
+
+        Our pictures of pages that it had once and has no longer are removed.
+        """
         for name, written in pictures:
             self._record.done(name, source, fingerprint, made_with, written)
+        self._remove_others(relative, len(pictures))
+
+    def _remove_others(self, relative: str, count: int) -> None:
+        several = count > 1
+        if several:
+            self._remove(self._name(relative, 0, 1))
+        index = count if several else 0
+        while self._remove(self._name(relative, index, index + 2)):
+            index += 1
+
+    def _remove(self, name: str) -> bool:
+        """Remove a picture; returns False if there is none, or none of ours."""
+        path = self._folder / name
+        if not path.exists() or not self._is_ours(name, path):
+            return False
+        with contextlib.suppress(OSError):
+            path.unlink()
+        return True
 
     @staticmethod
     def _name(relative: str, index: int, count: int) -> str:

@@ -235,7 +235,9 @@ class Pipeline:
             for job, outcome in fared:
                 fingerprint, written = outcome.fingerprint, outcome.written
                 if fingerprint is not None and self._output.compare is not None:
-                    self._output.compare.done(outcome.compared, job.source, fingerprint, self.made_with)
+                    self._output.compare.done(
+                        job.relative, outcome.compared, job.source, fingerprint, self.made_with
+                    )
                 if self._record is None:
                     continue
                 if fingerprint is None or written is None:

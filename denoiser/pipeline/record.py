@@ -25,7 +25,7 @@ from typing import Any
 from denoiser.errors import UsageError, reason
 from denoiser.imaging.source import Fingerprint
 from denoiser.pipeline.record_index import Index
-from denoiser.pipeline.record_lines import Entry, Lines, Recorded, begun_line
+from denoiser.pipeline.record_lines import Entry, Lines, Recorded, begun_line, checksum
 from denoiser.system import atomic
 from denoiser.system.atomic import Written
 
@@ -54,6 +54,10 @@ def _absolute(path: Path) -> str:
 
 
 @functools.lru_cache(16)
+def _why(failure: Recorded) -> str:
+    return failure.error or "it failed"
+
+
 def _folder(path: str, _: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - a link is an input of its own
 
@@ -224,11 +228,18 @@ class Record:
                 return True
             if not fitting:
                 return False
-            with source.open("rb") as file:
-                checksum = hashlib.file_digest(file, "sha256").hexdigest()
-            return any(each.sha256 == checksum for each in fitting)
+            content = checksum(source)
+            return any(each.sha256 == content for each in fitting)
         except OSError:
             return False
+
+    def notes(self, output: str, destination: Path) -> tuple[str, ...]:
+        """Return what was noted of the output that is at `destination`, as `Outcome.notes`."""
+        try:
+            fitting = self._known(output).entries(output, destination.stat())
+        except OSError:
+            return ()
+        return fitting[-1].notes if fitting else ()
 
     def why_stale(self, output: str, source: Path, destination: Path, made_with: str) -> str:
         """Say why an output is not up to date, in a few words."""
@@ -249,7 +260,8 @@ class Record:
     def outputs(self) -> Iterator[Recorded]:
         """Yield what is recorded of each output, in no order: of a finished one its newest line.
 
-        An output that was finished once and failed later is a finished one if its file is still there.
+        An output that was finished once and failed later is a finished one if its file is still there: its
+        `error` then tells of the later try.
         """
         self.refresh()
         assert self._index is not None  # noqa: S101 - just read
@@ -269,6 +281,8 @@ class Record:
                     newest.output_mtime_ns,
                     newest.size,
                     newest.mtime_ns,
+                    newest.sha256,
+                    error=_why(lines.failed[output]) if output in lines.failed else None,
                     notes=newest.notes,
                 )
             for output, failure in lines.failed.items():
@@ -295,7 +309,8 @@ class Record:
 
     def failed(self, output: str, source: Path | None = None, error: str | None = None) -> None:
         """Record that this output failed. Any file at the destination is from an earlier run."""
-        failure = Recorded(output, None if source is None else _absolute(source), failed=True, error=error)
+        path = None if source is None else _absolute(source)
+        failure = Recorded(output, path, finished_ns=time.time_ns(), failed=True, error=error)
         self._append([failure.line()])
 
     def done(

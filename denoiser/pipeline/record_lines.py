@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _KEPT = 4  # entries of one output that merging keeps, the newest; older ones can't be of what is there
+
+_NOW = 1 << 63
+"""The time of an output that earlier versions recorded, without any."""
 
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
@@ -54,10 +58,12 @@ class Recorded:
         output: path of the output, relative to the folder.
         source: absolute path of the input, where it is known: a failed output has none of earlier versions.
         made_with: digest of the settings; "" of a failed output.
-        finished_ns: modification time of the output in nanoseconds, where it is known.
-        size, mtime_ns: size in bytes and modification time in nanoseconds that the input had.
+        finished_ns: modification time of the output in nanoseconds, where it is known; of a failed one, when
+            it failed.
+        size, mtime_ns, sha256: size in bytes, modification time in nanoseconds and checksum, where it is
+            known, that the input had.
         failed: whether the output was begun and not written.
-        error: why it failed, where it is known.
+        error: why it failed, where it is known; of a finished output, why a later try failed.
         notes: what changed that was not asked for, one sentence each, as in `Outcome`.
 
     """
@@ -68,26 +74,35 @@ class Recorded:
     finished_ns: int | None = None
     size: int | None = None
     mtime_ns: int | None = None
+    sha256: str | None = None
     failed: bool = False
     error: str | None = None
     notes: tuple[str, ...] = ()
 
     def line(self) -> str:
         """Return the line of a failed output."""
-        told = {"source": self.source, "error": self.error}
+        told = {"when": self.finished_ns, "source": self.source, "error": self.error}
         return _line(
-            {"output": self.output, "failed": True, **{key: text for key, text in told.items() if text}}
+            {"output": self.output, "failed": True, **{key: value for key, value in told.items() if value}}
         )
 
     def is_of_another(self, source: Path | None) -> bool:
-        """Whether the input is another now than when it was cleaned, by its size and time."""
+        """Whether the input is another now than when it was cleaned: its size, or its time and content."""
         if self.failed or source is None:
             return False
         try:
             status = source.stat()
+            if (status.st_size, status.st_mtime_ns) == (self.size, self.mtime_ns):
+                return False
+            return status.st_size != self.size or checksum(source) != self.sha256
         except OSError:
             return False
-        return (status.st_size, status.st_mtime_ns) != (self.size, self.mtime_ns)
+
+
+def checksum(path: Path) -> str:
+    """Return the SHA-256 of a file, as a record has it. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Lines:
@@ -98,7 +113,7 @@ class Lines:
         self.begun: dict[str, int] = {}
         """Times at which outputs were begun that the same run did not finish."""
         self.failed: dict[str, Recorded] = {}
-        """Outputs that no later line of the same file finished."""
+        """Outputs that failed last, as far as the times of lines tell, or their order in one file."""
 
     def read(self, lines: Iterable[bytes], changed_ns: int) -> None:
         """Add lines of one file, which was last written to at `changed_ns`."""
@@ -115,14 +130,25 @@ class Lines:
                     continue
                 begun.pop(output, None)
                 if "failed" in fields:
-                    self.failed[output] = _failure(output, fields)
+                    self._add_failure(_failure(output, fields))
                     continue
-                self.add(output, _entry(fields))
-                self.failed.pop(output, None)
+                entry = _entry(fields)
+                self.add(output, entry)
+                failure = self.failed.get(output)
+                if failure is not None and (failure.finished_ns or 0) <= (entry.output_mtime_ns or _NOW):
+                    del self.failed[output]
             except (ValueError, KeyError, TypeError, RecursionError):
                 continue  # the torn end of a killed run's last line: that file is simply made again
         for output, when in begun.items():
             self.begun[output] = max(when, self.begun.get(output, 0))
+
+    def _add_failure(self, failure: Recorded) -> None:
+        """Add a failure, unless what is known of its output is newer."""
+        known = self.failed.get(failure.output)
+        times = [entry.output_mtime_ns or 0 for entry in self.done.get(failure.output, ())]
+        times.append(0 if known is None else known.finished_ns or 0)
+        if failure.finished_ns is None or failure.finished_ns >= max(times):
+            self.failed[failure.output] = failure
 
     def add(self, output: str, entry: Entry) -> None:
         """Add a finished output."""
@@ -164,10 +190,11 @@ def _entry(fields: dict[str, Any]) -> Entry:
 
 
 def _failure(output: str, fields: dict[str, Any]) -> Recorded:
-    source, error = fields.get("source"), fields.get("error")
+    source, error, when = fields.get("source"), fields.get("error"), fields.get("when")
     return Recorded(
         output,
         source if isinstance(source, str) else None,
+        finished_ns=when if isinstance(when, int) else None,
         failed=True,
         error=error if isinstance(error, str) else None,
     )

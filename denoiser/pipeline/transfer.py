@@ -5,6 +5,7 @@ Who fetches, cleans and puts them is for `denoiser.pipeline.objects`, in this pr
 
 from __future__ import annotations
 
+import glob
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -231,7 +232,8 @@ class Transfer:
         if not found:
             single = root.storage.stat("")
             if single is None:
-                raise UsageError(f"{root.storage.url}: there is nothing.", "Check the name.")
+                hint = "Patterns go to --glob." if glob.has_magic(root.storage.url) else "Check the name."
+                raise UsageError(f"{root.storage.url}: there is nothing.", hint)
             yield single
 
     def _output(self, root: Root, entry: Entry) -> str:

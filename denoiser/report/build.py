@@ -324,8 +324,8 @@ class _Links:
         self._folders: dict[Path, str] = {}
 
     def to(self, path: Path | None) -> str | None:
-        """Return a link to a file: its folder's links are resolved, and not its own."""
-        if path is None:
+        """Return a link to a file that is there: its folder's links are resolved, and not its own."""
+        if path is None or not path.exists():
             return None
         folder = self._folders.get(path.parent)
         if folder is None:

@@ -52,6 +52,7 @@ class Entry:
         width, height, depth: that page's size in pixels, and bits a sample.
         notes: sentences about it, without a full stop.
         error: why it failed.
+        url: where the input is, if it is in a storage.
 
     """
 
@@ -70,6 +71,7 @@ class Entry:
     depth: int = 0
     notes: tuple[str, ...] = ()
     error: str | None = None
+    url: str | None = None
     views: tuple[View, ...] = field(default=(), compare=False)
 
     @property
@@ -82,7 +84,7 @@ class Entry:
         """Return the row as the JSON object of results.jsonl; levels are on the scale 0..1."""
         return {
             "name": self.name,
-            "source": None if self.source is None else str(self.source),
+            "source": self.url if self.source is None else str(self.source),
             "output": None if self.output is None else str(self.output),
             "status": self.status,
             "harm": rounded(self.harm, 3),

@@ -27,12 +27,13 @@ class Pair:
 
     Attributes:
         name: what to call it.
-        source: the input, where it is known.
+        source: the input, where it is known, and a file.
         output: the output.
         failed: whether it was not written.
         error: why, where it is known.
         changed: whether the input was changed since.
         notes: what is known about it already, one sentence each.
+        url: where the input is, if it is in a storage.
 
     """
 
@@ -43,6 +44,7 @@ class Pair:
     error: str | None = None
     changed: bool = False
     notes: tuple[str, ...] = ()
+    url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,15 @@ def read(pair: Pair, *, size: Size | None, inline: bool = False, limit: float = 
         limit: largest page to read, in millions of pixels.
 
     """
-    entry = Entry(pair.name, pair.source, pair.output, notes=pair.notes)
+    entry = Entry(pair.name, pair.source, pair.output, notes=pair.notes, url=pair.url)
     try:
         if pair.failed:
             return _failed(pair, entry, size, limit)
+        if pair.url is not None and pair.output.is_file():
+            return _with(entry, notes=(*entry.notes, f"it is not compared, as its input is {pair.url}"))
         if pair.source is None or not pair.source.is_file() or not pair.output.is_file():
-            which = "output" if pair.source is not None and pair.source.is_file() else "input"
+            there = pair.url is not None or (pair.source is not None and pair.source.is_file())
+            which = "output" if there else "input"
             return _with(entry, status=MISSING, notes=(*entry.notes, f"its {which} is gone"))
         if pair.changed:
             changed = "its input was changed after it was cleaned"

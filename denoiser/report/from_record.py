@@ -9,6 +9,7 @@ from denoiser.errors import UsageError
 from denoiser.pipeline.record import FOLDER, Record
 from denoiser.pipeline.record_lines import Recorded
 from denoiser.report.examine import Pair
+from denoiser.storage.base import scheme_of
 
 
 def recorded(out: Path) -> list[Recorded]:
@@ -50,13 +51,21 @@ def facts(out: Path, found: list[Recorded]) -> dict[str, str]:
 
 
 def _pair(out: Path, each: Recorded) -> Pair:
-    source = None if each.source is None else Path(each.source)
+    url = None if each.source is None or scheme_of(each.source) is None else each.source
+    source = None if each.source is None or url is not None else Path(each.source)
+    changed = each.is_of_another(source)
+    # Where a file was cleaned, and failed later: the input failed that is there now, or other settings did.
+    failed = each.failed or (changed and each.error is not None)
+    notes = each.notes if failed or each.error is None else (*each.notes, f"a later try failed: {each.error}")
+    if failed and source is not None and not source.exists():  # what could not be cleaned was removed
+        failed, notes = False, (*notes, "it failed")
     return Pair(
         each.output,
         source,
         out / each.output,
-        failed=each.failed,
-        error=each.error or ("it failed" if each.failed else None),
-        changed=each.is_of_another(source),
-        notes=each.notes,
+        failed=failed,
+        error=(each.error or "it failed") if failed else None,
+        changed=changed,
+        notes=notes,
+        url=url,
     )

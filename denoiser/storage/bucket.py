@@ -50,6 +50,9 @@ class BucketStorage:
     """
 
     def __init__(self, url: str) -> None:
+        scheme, _, rest = url.partition("://")
+        if rest[:1] in ("", "/"):
+            raise StorageError(f"{url} names no bucket.", f"Write {scheme}://BUCKET/FOLDER")
         try:
             import obstore
             from obstore.store import from_url

@@ -72,6 +72,20 @@ def test_the_command_line_also_counts_before_what_it_excludes(
     np.testing.assert_array_equal(result("line", "--force", "--verbose"), dense)
 
 
+def test_conflicts_name_the_file_that_nobody_has_typed(
+    denoise: Denoise, store: Path, scans: Path, tmp_path: Path
+) -> None:
+    own = store / config.NAME
+    write(own, "watch = 5\nfollow-links = true\n")
+    outcome = denoise(scans, "--out", tmp_path / "out", "--dry-run")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"Error: --watch goes with neither --dry-run nor --force. {own} sets --watch. Leave them out.\n",
+    )
+    outcome = denoise(scans, "--out", tmp_path / "out", "--dry-run", "--watch", 5)
+    assert outcome.err == "Error: --watch goes with neither --dry-run nor --force. Leave them out.\n"
+
+
 def test_the_current_folder_is_never_searched(
     denoise: Denoise, store: Path, scans: Path, identity: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -80,6 +80,29 @@ def test_a_log_is_never_added_to_an_image_or_a_model(
         assert not (tmp_path / "out").exists()
 
 
+def test_a_log_is_never_added_to_what_the_run_reads(
+    denoise: Denoise, scans: Path, identity: Path, tmp_path: Path
+) -> None:
+    texts = {"list.txt": f"{scans / 'a.png'}\n", "denoise.toml": "strength = 0.5\n", "own.py": "\n"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "link.txt").symlink_to(tmp_path / "list.txt")
+    listed = ("--files-from", tmp_path / "list.txt", "--root", scans)
+    for arguments, log, option in (
+        (listed, "list.txt", "--files-from"),
+        (listed, "link.txt", "--files-from"),
+        ((scans, "--config", tmp_path / "denoise.toml"), "denoise.toml", "the configuration"),
+        ((scans, "--plugin", tmp_path / "own.py"), "own.py", "a --plugin"),
+    ):
+        common = ("--out", tmp_path / "out", "--model", identity, "--log-file", tmp_path / log)
+        outcome = denoise(*arguments, *common)
+        assert (outcome.code, outcome.out) == (2, "")
+        expected = f"--log-file {tmp_path / log} is also {option}. Choose another, such as run.log."
+        assert outcome.err == f"Error: {expected}\n"
+    assert {name: (tmp_path / name).read_text() for name in texts} == texts
+    assert not (tmp_path / "out").exists()
+
+
 def test_one_file_goes_to_the_file_that_out_names(
     denoise: Denoise, scans: Path, identity: Path, tmp_path: Path
 ) -> None:

@@ -371,3 +371,23 @@ def test_bfloat16_is_said_and_part_of_what_makes_a_file_up_to_date(
     assert "up to date" in denoise(*rounded, "--dry-run").err
     assert "would be cleaned" in denoise(*common, tmp_path / "rounded", "--dry-run").err
     assert "in float32" in denoise(*common, tmp_path / "auto", "--precision", "auto").err
+
+
+def test_comparisons_of_pages_that_are_gone_go_too(tmp_path: Path, identity: Path, denoise: Denoise) -> None:
+    scans, look = tmp_path / "scans", tmp_path / "look"
+    pages = [Image.effect_noise((40, 30), 60) for _ in range(3)]
+    scans.mkdir()
+    look.mkdir()
+    (look / "a.tif.page9.png").write_text("somebody's")
+
+    def names(count: int) -> list[str]:
+        pages[0].save(scans / "a.tif", save_all=True, append_images=pages[1:count])
+        outcome = denoise(scans, "--out", tmp_path / "out", "--model", identity, "--compare", look)
+        assert outcome.code == 0, outcome.err
+        return sorted(path.name for path in look.glob("*.png") if path.name != "a.tif.page9.png")
+
+    assert names(3) == ["a.tif.page1.png", "a.tif.page2.png", "a.tif.page3.png"]
+    assert names(2) == ["a.tif.page1.png", "a.tif.page2.png"]
+    assert names(1) == ["a.tif.png"]
+    assert names(2) == ["a.tif.page1.png", "a.tif.page2.png"]
+    assert (look / "a.tif.page9.png").read_text() == "somebody's"

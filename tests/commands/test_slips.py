@@ -61,6 +61,7 @@ SLIPS: list[tuple[str, int, str]] = [
     ("scans", 2, r"Where should the results go\? Add --out DIR"),
     ("scans --out S3://b/new", 2, r"S3://b/new is no URL: write s3://BUCKET/FOLDER"),
     ("scans --out s3://", 2, r"Is a variable in the command not set\?"),
+    ("s3:/// --out new", 3, r"s3:/// names no bucket. Write s3://BUCKET/FOLDER"),
     ("scan --out new", 2, r"scan: no such file or folder. Did you mean scans\?"),
     ("scans/*.jpg --out new", 2, r"No file matches scans/\*.jpg."),
     ("empty --out new", 2, r"No images found in empty. There is no file of a known image type"),

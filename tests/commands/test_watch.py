@@ -165,7 +165,9 @@ def test_what_is_wrong_from_the_start_ends_it(
     out.mkdir()
     (out / "a.png").write_text("somebody's")
     rounds(nothing, nothing)
-    assert denoise(scans, "--out", out, "--model", identity, "--watch", 1).code == 2
+    outcome = denoise(scans, "--out", out, "--model", identity, "--watch", 1)
+    assert outcome.code == 2
+    assert outcome.err.endswith("Use --keep to leave it alone, or another --out.\n")  # it refuses --force
     assert denoise(tmp_path / "none", "--out", out, "--model", identity, "--watch", 1).code == 2
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,6 +202,56 @@ def test_what_is_gone_or_changed_is_said(done: Path, denoise: Denoise) -> None:
     denoise("report", done, "--to", done.parent / "look")
     rows = {row["name"]: row for row in Page(done.parent / "look" / "index.html").rows}
     assert rows["plain.png"]["notes"] == "its input is gone"
+
+
+def test_a_later_try_that_failed_is_said(scans: Path, identity: Path, denoise: Denoise) -> None:
+    out, look = scans.parent / "clean", scans.parent / "look"
+    arguments = (scans, "--out", out, "--model", identity, "-q")
+    kept = [(scans / name).read_bytes() for name in ("a.png", "b.png")]
+    assert denoise(*arguments).code == 0
+
+    def row(name: str) -> dict[str, Any]:
+        assert denoise("report", out, "--to", look).code == 0
+        return {row["name"]: row for row in Page(look / "index.html").rows}[name]
+
+    (scans / "a.png").write_bytes(b"no image")
+    assert denoise(*arguments).code == 1
+    assert (row("a.png")["status"], row("a.png")["notes"]) == ("failed", "is not an image that can be read.")
+    (scans / "a.png").write_bytes(kept[0])  # as it was, and its result is there: nothing is done
+    assert denoise(*arguments).code == 0
+    assert row("a.png")["status"] == "done"
+    assert row("a.png")["notes"] == "a later try failed: is not an image that can be read."
+    (scans / "a.png").write_bytes(kept[1])
+    assert denoise(*arguments).code == 0
+    assert (row("a.png")["status"], row("a.png")["notes"]) == ("done", "")
+
+
+def test_what_failed_and_was_removed_is_no_failure_any_more(
+    scans: Path, identity: Path, denoise: Denoise
+) -> None:
+    out, look = scans.parent / "clean", scans.parent / "look"
+    (scans / "bad.png").write_bytes(b"no image")
+    assert denoise(scans, "--out", out, "--model", identity, "-q").code == 1
+    (scans / "bad.png").unlink()
+    assert denoise("report", out, "--to", look).code == 0
+    row = {row["name"]: row for row in Page(look / "index.html").rows}["bad.png"]
+    assert (row["status"], row["notes"]) == ("missing", "it failed. its input is gone")
+    assert (row["source"], row["result"]) == (None, None)  # links that would lead nowhere
+
+
+def test_inputs_in_a_storage_are_listed_and_not_compared(done: Path, denoise: Denoise) -> None:
+    record = done / ".denoise" / "00000000.jsonl"
+    at = "s3://bucket/scans/plain.png"
+    lines = [json.loads(line) for line in record.read_text().splitlines()]
+    changed = [{**line, "source": at} if line["output"] == "plain.png" else line for line in lines]
+    record.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    assert denoise("report", done, "--to", done.parent / "look").code == 0
+    row = {row["name"]: row for row in Page(done.parent / "look" / "index.html").rows}["plain.png"]
+    assert (row["status"], row["source"]) == ("done", None)
+    assert row["notes"] == f"it is not compared, as its input is {at}"
+    assert file_of(done.parent / "look" / "index.html", row["result"]).samefile(done / "plain.png")
+    told = [json.loads(line) for line in (done.parent / "look" / "results.jsonl").read_text().splitlines()]
+    assert {line["name"]: line["source"] for line in told}["plain.png"] == at
 
 
 def test_the_worst_page_of_several_is_shown(tmp_path: Path, denoise: Denoise) -> None:

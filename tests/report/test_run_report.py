@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,35 @@ def test_notes_of_the_run_are_in_it(tmp_path: Path, identity: Path, denoise: Den
     Image.new("RGB", (60, 60), (200, 40, 40)).save(tmp_path / "a.png")
     arguments = ("--out", tmp_path / "clean", "--model", identity, "--report", tmp_path / "look", "-q")
     assert denoise(tmp_path / "a.png", *arguments).code == 0
+    [row] = Page(tmp_path / "look" / "index.html").rows
+    assert row["notes"] == "colour became gray (--color keeps it)"
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), "size input, quality balanced, strength 1.0, format keep, device auto"),
+        (
+            ("--stride", 9, "--bilevel", "--strip-metadata", "--color"),
+            "size input, stride 9, strength 1.0, color, bilevel, strip-metadata, format keep, device auto",
+        ),
+    ],
+)
+def test_its_settings_are_in_it(
+    options: tuple[object, ...], expected: str, scans: Path, identity: Path, denoise: Denoise
+) -> None:
+    look = scans.parent / "look"
+    arguments = (scans / "a.png", "--out", scans.parent / "clean", "--model", identity, "--report", look)
+    assert denoise(*arguments, *options).code == 0
+    text = re.sub("<[^>]*>", " ", (look / "index.html").read_text())
+    assert re.search(rf"Settings\s+{re.escape(expected)}\s", text)
+
+
+def test_notes_of_a_run_before_are_in_it(tmp_path: Path, identity: Path, denoise: Denoise) -> None:
+    Image.new("RGB", (60, 60), (200, 40, 40)).save(tmp_path / "a.png")
+    arguments = (tmp_path / "a.png", "--out", tmp_path / "clean", "--model", identity)
+    assert denoise(*arguments).code == 0
+    assert "1 up to date" in denoise(*arguments, "--report", tmp_path / "look").err
     [row] = Page(tmp_path / "look" / "index.html").rows
     assert row["notes"] == "colour became gray (--color keeps it)"
 

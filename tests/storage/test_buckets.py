@@ -195,6 +195,10 @@ def test_one_line_for_each_thing_that_can_not_be(
         2,
         f"Error: {place}/nothing: there is nothing. Check the name.",
     )
+    assert told(f"{place}/*.png", "--out", out) == (
+        2,
+        f"Error: {place}/*.png: there is nothing. Patterns go to --glob.",
+    )
     assert told(place, "--out", tmp_path / "x.png") == (
         2,
         (
