@@ -293,6 +293,10 @@ class Checkpoint:
                 )
             self._failed = True
 
+    def exists(self) -> bool:
+        """Return True if there is a file to resume from."""
+        return self._path.exists()
+
     def remove(self) -> None:
         """Remove the file, if there is one."""
         self._path.unlink(missing_ok=True)

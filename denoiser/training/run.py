@@ -77,6 +77,7 @@ def train_network(
         UsageError: The destination or the precision is not allowed.
         TrainingError: There are no data or no noise to learn, the training diverged, it is worse than doing
             nothing, or its checkpoint belongs to another plan.
+        KeyboardInterrupt: Ctrl-C was pressed, and there is nothing to publish yet; the checkpoint stays.
         ModelError: The destination can't be written.
         DeviceError: There is no such GPU, or Keras is missing.
     """
@@ -94,6 +95,9 @@ def train_network(
         card = evaluation.card(run.plan, dataset, network.model, history, seen, started)
         fault = cautions.refused(card)
         if fault and not keep_anyway:
+            if history.interrupted and run.checkpoint.exists():
+                tell(f"{fault} so far; nothing was written. The same command resumes the training.")
+                raise KeyboardInterrupt
             run.checkpoint.remove()
             raise (NotKeptError if started else TrainingError)(
                 f"{fault}; {plan.destination} was not written.",

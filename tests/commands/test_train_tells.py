@@ -15,6 +15,7 @@ import denoiser
 from denoiser import generator
 from denoiser.commands import training_progress
 from denoiser.errors import ImagesError
+from denoiser.progress import NullProgress
 from denoiser.training import datasets, run
 from denoiser.weights import modelfile
 from tests.helpers import fakes
@@ -143,6 +144,31 @@ def test_a_killed_training_without_a_name_is_resumed_and_another_gets_another_na
     same = denoiser.train(noise="gaussian:sigma=0.1", keep_anyway=True, **settings)
     assert same.name == "general-1.keras"
     assert modelfile.read(same).card["continued"] == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_before_the_network_is_of_use_keeps_what_it_has_learnt(
+    denoise: Denoise, store: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "EPOCH", 3200)
+
+    class Bar(NullProgress):
+        def update(self, done: float, text: str = "") -> None:
+            if done > 30:
+                raise KeyboardInterrupt
+
+    options = ("--from", "scratch", "--noise", "gaussian:sigma=0.001", "--epochs", 1, "--batch-size", 32)
+    command = ("train", folders / "clean", *options, "--name", "mine")
+    with monkeypatch.context() as patch:
+        patch.setattr(training_progress, "training_progress", lambda **_: Bar())
+        outcome = denoise(*command)
+    assert outcome.code == 130, outcome.err
+    assert "worse than doing nothing" in outcome.err
+    assert outcome.err.endswith(
+        "so far; nothing was written. The same command resumes the training.\n\nInterrupted.\n"
+    )
+    assert [path.name for path in (store / "models").glob("mine*")] == ["mine.training"]
+    assert "Resuming the unfinished training of mine" in denoise(*command).err
 
 
 @pytest.mark.slow
