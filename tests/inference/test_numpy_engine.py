@@ -244,8 +244,10 @@ def test_small_jobs_start_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a thread was started")
 
+    with engine._work() as work:
+        block = work.usual.size  # 16 patches with AVX-512, 8 without
     monkeypatch.setattr(threading, "Thread", refuse)
-    engine.reconstruct(POOL[:12])
+    engine.reconstruct(POOL[:block])
 
 
 def test_no_more_threads_than_jobs() -> None:
