@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN = (Status.DONE, Status.UP_TO_DATE, Status.FAILED)
-_SETTINGS = ("mode", "size", "quality", "stride", "strength", "color", "bilevel", "strip_metadata", "format")
-_HOW = ("device", "engine")
+_SETTINGS = (
+    *("mode", "size", "quality", "stride", "strength", "color", "bilevel", "strip_metadata", "format"),
+    *("device", "engine"),
+)
 
 
 class RunReport:
@@ -97,8 +99,11 @@ class RunReport:
         model = auto.PICTURES if denoiser.auto else denoiser.probe().model.name
         figure = denoiser.card.get("summary")
         known = f" ({figure})" if isinstance(figure, str) and figure else ""
-        given = {name: getattr(self._request, name) for name in (*_SETTINGS, *_HOW)}
-        if given["stride"] is not None:
+        given = {name: getattr(self._request, name) for name in _SETTINGS}
+        usual = "tile" if denoiser.auto else denoiser.probe().model.mode
+        if (self._request.mode or usual) == "whole":
+            del given["quality"], given["stride"]  # of which there is only one patch
+        elif given["stride"] is not None:
             del given["quality"]  # which it takes the place of
         self._facts = {
             "Model": f"{f'auto: digits or {model}' if denoiser.auto else model}{known}",

@@ -30,8 +30,8 @@ _PAGE_NUMBER = 297
 _FAX = frozenset(("group3", "group4", "tiff_ccitt", "tiff_thunderscan", "tiff_raw_16"))
 _FAX_WRITTEN = frozenset(("group3", "group4", "tiff_ccitt"))
 _TILE = 2048
-_GIF_COLOURS = 256
 """Pixels a side of the tiles of large JPEG 2000 pages: in one piece, they take ten times as much memory."""
+_GIF_COLOURS = 256
 _EXIF_BYTES = 65_533
 """Most that a JPEG's segment holds."""
 
@@ -152,7 +152,7 @@ def _encodable(picture: Picture, target: str, notes: list[str], *, overwrite: bo
         notes.append(f"16 bit became 8 bit, as {target} holds no more")
         depth = 8
     image = Image.fromarray(quantize(picture.pixels, depth, overwrite=overwrite))
-    if target == "GIF" and image.mode == "RGB" and _colours(image) > _GIF_COLOURS:
+    if target == "GIF" and image.mode == "RGB" and image.getcolors(_GIF_COLOURS) is None:
         notes.append("colours were reduced to 256, as GIF holds no more")
     if picture.bilevel and _one_bit(picture, target):
         return image.convert("1", dither=Image.Dither.NONE)
@@ -167,12 +167,6 @@ def _encodable(picture: Picture, target: str, notes: list[str], *, overwrite: bo
         else:
             notes.append(f"transparency was left out, as {target} holds none")
     return image
-
-
-def _colours(image: Image.Image) -> int:
-    """Return how many colours an image has; one more than fit into a GIF stands for any more."""
-    found = image.getcolors(_GIF_COLOURS)
-    return _GIF_COLOURS + 1 if found is None else len(found)
 
 
 def _small_png(picture: Picture) -> bytes | None:

@@ -54,10 +54,6 @@ def _absolute(path: Path) -> str:
 
 
 @functools.lru_cache(16)
-def _why(failure: Recorded) -> str:
-    return failure.error or "it failed"
-
-
 def _folder(path: str, _: str) -> str:
     return os.path.abspath(path)  # noqa: PTH100 - a link is an input of its own
 
@@ -274,6 +270,9 @@ class Record:
                 except OSError:
                     fitting = []
                 newest = max(fitting or entries, key=lambda entry: entry.output_mtime_ns or 0)
+                later = lines.failed.get(output)
+                if later is not None and later.finished_ns is None:
+                    later = None  # of an earlier version: it may have been before
                 yield Recorded(
                     output,
                     newest.source,
@@ -282,7 +281,7 @@ class Record:
                     newest.size,
                     newest.mtime_ns,
                     newest.sha256,
-                    error=_why(lines.failed[output]) if output in lines.failed else None,
+                    error=None if later is None else later.error or "it failed",
                     notes=newest.notes,
                 )
             for output, failure in lines.failed.items():

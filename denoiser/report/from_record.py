@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -51,13 +52,14 @@ def facts(out: Path, found: list[Recorded]) -> dict[str, str]:
 
 
 def _pair(out: Path, each: Recorded) -> Pair:
-    url = None if each.source is None or scheme_of(each.source) is None else each.source
-    source = None if each.source is None or url is not None else Path(each.source)
+    in_storage = each.source is not None and scheme_of(each.source) is not None
+    source = None if each.source is None or in_storage else Path(each.source)
     changed = each.is_of_another(source)
     # Where a file was cleaned, and failed later: the input failed that is there now, or other settings did.
     failed = each.failed or (changed and each.error is not None)
     notes = each.notes if failed or each.error is None else (*each.notes, f"a later try failed: {each.error}")
-    if failed and source is not None and not source.exists():  # what could not be cleaned was removed
+    gone = source is not None and not os.path.exists(source)  # noqa: PTH110 - which never raises
+    if failed and gone:  # what could not be cleaned was removed
         failed, notes = False, (*notes, "it failed")
     return Pair(
         each.output,
@@ -67,5 +69,5 @@ def _pair(out: Path, each: Recorded) -> Pair:
         error=(each.error or "it failed") if failed else None,
         changed=changed,
         notes=notes,
-        url=url,
+        url=each.source if in_storage else None,
     )

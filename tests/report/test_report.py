@@ -226,6 +226,24 @@ def test_a_later_try_that_failed_is_said(scans: Path, identity: Path, denoise: D
     assert (row("a.png")["status"], row("a.png")["notes"]) == ("done", "")
 
 
+def test_a_failure_of_which_no_time_is_known_is_not_called_later(done: Path, denoise: Denoise) -> None:
+    # Earlier versions wrote none, and files of the record are in no order of time.
+    with (done / ".denoise" / "ffffffff.jsonl").open("w") as file:
+        file.write('{"output":"plain.png","failed":true,"error":"is damaged."}\n')
+    denoise("report", done, "--to", done.parent / "look")
+    rows = {row["name"]: row for row in Page(done.parent / "look" / "index.html").rows}
+    assert (rows["plain.png"]["status"], rows["plain.png"]["notes"]) == ("done", "")
+
+
+def test_an_input_whose_name_no_disk_can_have_stops_no_report(done: Path, denoise: Denoise) -> None:
+    record = done / ".denoise" / "00000000.jsonl"
+    record.write_text(record.read_text().replace("scans/plain.png", "scans/" + 300 * "n"))
+    assert denoise("report", done, "--to", done.parent / "look").code == 0
+    row = {row["name"]: row for row in Page(done.parent / "look" / "index.html").rows}["plain.png"]
+    assert row["source"] is None
+    assert "File name too long" in row["notes"]
+
+
 def test_what_failed_and_was_removed_is_no_failure_any_more(
     scans: Path, identity: Path, denoise: Denoise
 ) -> None:

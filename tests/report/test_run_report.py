@@ -52,6 +52,7 @@ def test_notes_of_the_run_are_in_it(tmp_path: Path, identity: Path, denoise: Den
     ("options", "expected"),
     [
         ((), "size input, quality balanced, strength 1.0, format keep, device auto"),
+        (("--mode", "whole"), "mode whole, size input, strength 1.0, format keep, device auto"),
         (
             ("--stride", 9, "--bilevel", "--strip-metadata", "--color"),
             "size input, stride 9, strength 1.0, color, bilevel, strip-metadata, format keep, device auto",

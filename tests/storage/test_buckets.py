@@ -60,6 +60,11 @@ def test_folders_and_buckets_mix_and_what_is_done_is_left(
         assert rows[-1]["summary"]["not_tried"] == 0, way
         if not isinstance(source, Path):
             assert {row["source"] for row in rows[:-1]} == {f"{source}/{name}" for name in cleaned}
+    assert denoise("report", tmp_path / "two", "--to", tmp_path / "look").code == 0
+    lines = map(json.loads, (tmp_path / "look" / "results.jsonl").read_text().splitlines())
+    told = {line["source"]: (line["status"], line["notes"]) for line in lines}
+    urls = [f"{place}/scans/{name}" for name in cleaned]
+    assert told == {url: ("done", [f"it is not compared, as its input is {url}"]) for url in urls}
     # A changed input, a changed setting, and an output that is gone, are done again; nothing else is.
     changed = next(iter(cleaned))
     scans.put(changed, contents(digits)[next(reversed(cleaned))])
