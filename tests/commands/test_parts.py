@@ -258,6 +258,7 @@ def test_an_output_that_the_list_names_as_an_input_is_refused(
     assert "box/a.png is an input; inputs are never written to" in outcome.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="kills groups of processes")
 def test_parts_at_the_same_time_that_are_killed_and_repeated_do_what_is_left(
     archive: Path, tmp_path: Path

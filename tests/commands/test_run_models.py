@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from denoiser import generator
-from denoiser.training import recipes
+from denoiser.training import datasets, recipes
 from denoiser.weights import modelfile
 from denoiser.weights import store as models
 from tests.helpers.command import Denoise
@@ -32,6 +32,7 @@ def stripped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         for name, recipe in recipes.RECIPES.items()
     }
     monkeypatch.setattr(recipes, "RECIPES", short)
+    monkeypatch.setattr(datasets, "_DRAWN", 2000)
 
 
 @pytest.fixture

@@ -31,8 +31,7 @@ def frames(tmp_path: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> Path
             pixels = np.rint(255 * np.clip(scene + rng.normal(0, 0.1, scene.shape), 0, 1)).astype(np.uint8)
             Image.fromarray(pixels).save(folder / f"{frame}.png")
     fakes.beginner(store / "models" / "general.keras")
-    small = {"channels": 16, "blocks": 2, "groups": 4, "channel_hidden": 16}
-    recipe = replace(recipes.RECIPES["general"], config=small)
+    recipe = replace(recipes.RECIPES["general"], config=fakes.LEARNER)
     monkeypatch.setitem(recipes.RECIPES, "general", recipe)
     monkeypatch.setattr(noisy_images, "EPOCH", 6400)
     monkeypatch.setattr(noisy_images, "FIGURES_FROM", 256)

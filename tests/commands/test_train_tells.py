@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from denoiser import generator
 from denoiser.commands import training_progress
 from denoiser.errors import ImagesError
 from denoiser.progress import NullProgress
-from denoiser.training import datasets, run
+from denoiser.training import datasets, recipes, run
 from denoiser.weights import modelfile
 from tests.helpers import fakes
 from tests.helpers.command import Denoise
@@ -151,6 +152,8 @@ def test_ctrl_c_before_the_network_is_of_use_keeps_what_it_has_learnt(
     denoise: Denoise, store: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets, "EPOCH", 3200)
+    small = replace(recipes.RECIPES["general"], config=fakes.LEARNER)
+    monkeypatch.setitem(recipes.RECIPES, "general", small)
 
     class Bar(NullProgress):
         def update(self, done: float, text: str = "") -> None:

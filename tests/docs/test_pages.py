@@ -218,6 +218,7 @@ CLEANING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", CLEANING)
 def test_every_command_that_cleans_works(desk: Path, line: str) -> None:
     tools = desk.parent / "tools"

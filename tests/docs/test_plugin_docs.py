@@ -49,6 +49,7 @@ def test_every_example_is_in_the_guide() -> None:
         assert path.name.startswith((".", "_")) or f"| `{name}` |" in GUIDE
 
 
+@pytest.mark.slow
 def test_the_tutorial_works_to_the_letter_in_an_empty_folder(tmp_path: Path) -> None:
     """Save its files and run its commands one after the other, as a reader would."""
     tools = tmp_path / "tools"

@@ -101,6 +101,7 @@ def test_a_comparison_on_a_full_disk_is_whole_or_not_there(
                 assert made.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_report_on_a_full_disk_is_whole_or_leaves_nothing(
     command: Commands, disk: Disk, identity: Path, tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ def test_a_file_too_small_for_its_pixels_takes_no_memory(
         assert "--max-megapixels 4295" in ended.errors[0]
 
 
+@pytest.mark.slow
 def test_blank_pages_are_no_bombs(command: Commands, identity: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     side = 2500
@@ -154,6 +155,7 @@ def test_blank_pages_are_no_bombs(command: Commands, identity: Path, tmp_path: P
     assert "12 cleaned" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 3_000_000), (3_000_000, 1)])
 def test_a_page_of_one_row_takes_no_more_memory_than_one_of_one_column(
     command: Commands, identity: Path, tmp_path: Path, shape: tuple[int, int]

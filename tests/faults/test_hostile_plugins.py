@@ -129,6 +129,7 @@ def test_a_plugin_that_raises_an_interruption_of_its_own_is_named(
     assert "2 cleaned, 1 failed" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("hook", ["preprocess(image)", "write_pages(path, pages)"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from denoiser.training import artifacts, checkpoints
+from denoiser.training import artifacts, checkpoints, datasets
 from denoiser.training.checkpoints import History, Point, State
 from denoiser.training.evaluation import Seen
 from denoiser.training.feed import Source
@@ -96,6 +96,7 @@ def test_a_training_without_room_for_its_model_ends_before_its_first_step(
     denoise: Denoise, disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("DENOISER_DATA", raising=False)
+    monkeypatch.setattr(datasets, "_DRAWN", 500)
     with disk(64) as folder:
         monkeypatch.setenv("DENOISER_HOME", str(folder))
         ended = denoise("train", "--recipe", "digits", "--name", "mine", "--epochs", 1)

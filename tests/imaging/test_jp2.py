@@ -51,6 +51,7 @@ def test_a_cleaned_file_keeps_its_resolution(denoise: Denoise, identity: Path, t
             np.testing.assert_array_equal(np.asarray(image), pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(30, 2500), (2100, 20), (4100, 2049)])
 def test_large_pages_are_written_in_tiles_and_are_the_same(
     denoise: Denoise, identity: Path, tmp_path: Path, shape: tuple[int, int]

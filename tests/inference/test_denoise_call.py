@@ -120,6 +120,7 @@ def test_the_byte_order_stays(identity: Path, dtype: str) -> None:
         np.testing.assert_allclose(result, given, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stack_takes_no_memory_of_floats(identity: Path) -> None:
     """Its numbers became floats all at once, and so did the results."""
     stack = np.full((20_000, 28, 28), 200, np.uint8)

@@ -143,6 +143,7 @@ def test_odd_shapes_work(shape: tuple[int, int]) -> None:
     assert denoiser.denoise(image, model="digits", size="model").shape == (28, 28)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quality", ["fast", "balanced", "best"])
 def test_no_seams(quality: str) -> None:
     """On a gradient with noise, no line stands out that comes again with the patches, 10 % at most.

@@ -135,6 +135,7 @@ def blank(*shape: int) -> np.ndarray:
     return np.ones(shape, dtype=np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(PAPER) - {"fade"}))
 def test_paper_noises_hit_patches_as_hard_as_pages(name: str) -> None:
     # So many that the means say something: a page may be nearly empty, and the patches of a call are cut from

@@ -61,6 +61,7 @@ def test_every_band_of_a_large_page_moves_it_by_its_patches(tmp_path: Path, iden
         assert reading.done == pytest.approx(size * reading.patches / reading.of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(30, 40), (300, 5000), (64, 64)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_patches_are_counted_to_the_last(identity: Path, shape: tuple[int, int], channels: int) -> None:

@@ -100,6 +100,7 @@ def asked(out: Path, folders: int, each: int) -> int:
     return count
 
 
+@pytest.mark.slow
 def test_the_record_stays_on_the_disk(tmp_path: Path) -> None:
     few, many = recorded(tmp_path / "few", 3, 400), recorded(tmp_path / "many", 60, 400)
     assert asked(few, 3, 400) == 1200

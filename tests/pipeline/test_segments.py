@@ -47,6 +47,7 @@ def test_a_number_is_new_once(values: list[int], unsorted: int) -> None:
             seen.add(value)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures as Linux does")
 def test_numbers_take_the_bytes_that_they_say() -> None:
     import tracemalloc

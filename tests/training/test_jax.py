@@ -27,7 +27,7 @@ from denoiser.weights import architectures, modelfile
 
 datasets._DRAWN = 400
 digits = replace(recipes.RECIPES["digits"], config={"latent_dim": 16})
-recipes._CROPS_HELD_OUT, recipes._TILES_HELD_OUT, recipes.EPOCH = 64, 8, 640
+datasets._CROPS_HELD_OUT, datasets._TILES_HELD_OUT, datasets.EPOCH = 64, 8, 640
 small = {"channels": 16, "blocks": 2, "groups": 4, "channel_hidden": 16}
 general = replace(recipes.RECIPES["general"], config=small)
 import keras

@@ -357,6 +357,7 @@ def test_what_can_not_be_trained(alone: Path) -> None:
         run.train_network(Plan(recipes.RECIPES["general"], path, DataRequest(alone / "empty")))
 
 
+@pytest.mark.slow
 def test_recipes_are_complete_and_validation_is_never_taught(alone: Path) -> None:
     assert set(recipes.RECIPES) == set(run.DEFAULT_MINUTES) == {"digits", "general", "document"}
     assert run.DEFAULT_MINUTES["digits"] == 2.0
