@@ -3,9 +3,9 @@
     python benchmarks/document.py [--model document|FILE] [--quality balanced] [--part third|all]
         [--no-reading] [--pages N] [--json FILE] [--pictures DIR]
 
-Needs DENOISER_DATA with noisyoffice/; uses scans/ and set12/ if they are there. The root of the mean squared
-error is on 0..1, over all pixels of all pages. `median background` is the known simple method: each page
-divided by its own median filter (OpenCV, the size that is best for these pages). Reading is by Tesseract
+Needs DENOISER_DATA with noisyoffice/; uses scans/, set12/ and bsds400/ if they are there. The root of the
+mean squared error is on 0..1, over all pixels of all pages. `median background` is the known simple method:
+each page divided by its own median filter (OpenCV, the size best for these pages). Reading is by Tesseract
 (Debian's tesseract-ocr; left out where it isn't installed), pages enlarged twice: the edit distance of what
 is read from the cleaned page to what is read from the clean original, per character; for the scan, to what is
 read from the untouched page.
@@ -45,6 +45,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageSequence
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import describe
 
+import denoiser as library
 from denoiser import generator
 from denoiser.generator import furniture
 
@@ -62,6 +63,14 @@ def denoise(folder: Path, out: Path, model: str, quality: str) -> None:
     """Clean a folder with the command."""
     options = ["--model", model, "--quality", quality, "--quiet"]
     subprocess.run([sys.executable, "-m", "denoiser", str(folder), "--out", str(out), *options], check=True)
+
+
+def named(pages: Pages, model: str, quality: str) -> float:
+    """The share of pages of which a note says that they are photographs or have lost much."""
+    with library.Denoiser(model, quality=quality) as opened:
+        page = library.Page(depth=8)
+        floats = (np.asarray(pixels / 255, np.float32) for pixels in pages.values())
+        return float(np.mean([bool(opened.clean_page(each, page).concerns) for each in floats]))
 
 
 def read(folder: Path) -> Pages:
@@ -328,6 +337,13 @@ def main() -> None:
                     None,
                     psnr(cleaned(given, kind), given),
                 ]
+            whole = read(data / "set12")
+            for path in sorted((data / "bsds400").glob("*.jpg"))[::12]:
+                whole[path.stem] = np.asarray(Image.open(path).convert("L"))
+            share = named(whole, options.model, options.quality)
+            figures[f"{len(whole)} photographs without a page, share that a note names"] = [None, None, share]
+        share = named(noisy, options.model, options.quality)
+        figures["pages under dirt, share that a note names"] = [None, None, share]
         if reads:
             wanted = readings(clean)
             figures["edits per character"] = [misread(each, wanted) for each in (noisy, flat, results)]

@@ -174,7 +174,7 @@ PARAMETERS: list[click.Parameter] = [
         OUTPUT,
         "--color",
         is_flag=True,
-        help="Keep colour: each channel is denoised; with document, the brightness.",
+        help="Keep colour: each channel is denoised; with document, the brightness, and hues stay.",
     ),
     option(
         *(OUTPUT, "--bilevel"),

@@ -279,7 +279,8 @@ class Denoiser:
     def clean_page(self, pixels: Floats, page: Page, *, tick: Tick | None = None) -> Cleaned:
         """Clean one page, with the plugins' steps before and after; all its channels by the same model.
 
-        A model that makes paper white cleans the luma of a colour page, and its gain goes to all channels.
+        A model that makes paper white cleans the luma of a colour page, whose hues stay; see
+        `denoiser.inference.document.recoloured`.
 
         Args:
             pixels: float32 (H, W) for gray or (H, W, 3) for colour, in 0..1.
@@ -353,7 +354,8 @@ class Denoiser:
             model, reduced, concerns = own[0].model, own[0].reduced, own[0].concerns
             del own  # a large page in colour is to be in memory as rarely as can be
             if page_of.colour is not None and page_of.luma is not None:
-                results = document.recoloured(page_of.colour, page_of.luma, results[0])
+                strength = self._reconstruction.strength
+                results = document.recoloured(page_of.colour, page_of.luma, results[0], strength)
             for index, original in enumerate(channels_of(pixels)):
                 results[index] = self.plugins.postprocess(results[index], original, page)
             return Cleaned(joined(results), model, reduced, concerns)

@@ -17,6 +17,8 @@ TONES_REMOVED = (
     "much that is neither ink nor paper became white (--compare shows it, --strength 0.5 keeps half)"
 )
 CONCERNS = (PHOTOGRAPH, TONES_REMOVED)
+ADVISED = 0.5
+"""The strength that the second one advises; who has chosen it is not told."""
 
 _NEARLY_WHITE, _AS_WHITE = 0.955, 0.98
 """What is lighter than the second is paper. From the first on, tones are stretched so that none jumps."""
@@ -34,17 +36,27 @@ _DARKEST = 1.0 / 255.0
 _PAPER_SHARE = 0.02
 """Least share of white pixels in a result from which the colour of the paper can be told."""
 
+_AS_LIGHT = 0.02
+"""How much darker than the lightest tenth paper may be of which the tint is told."""
+
 _TINT_KEPT, _TINT = 0.1, 0.06
 """Brightness below white at which all colour is kept, and the largest deviation that white paper loses."""
+
+_COLOURED, _NO_COLOUR = 0.5, 0.1
+"""Saturation from which dark ink is coloured; and what is added to its lightest channel: black has noise."""
 
 _DIRT, _CLEAN = 1.35, 1.12
 """How much more than paper a pixel was brightened: dirt from the first on, none up to the second."""
 
 _BLOCK = 64
 _SAMPLES = 1_000_000
-_MIDDLE = (0.12, 0.8)
-_TOO_MANY, _TOO_MUCH = 0.5, 0.2
-"""Shares of the pixels: a photograph has 0.6 to 0.8 of middle tones; real stains and wrinkles lose 0.13."""
+_MIDDLE, _LIGHT = (0.12, 0.8), 0.93
+_TOO_MANY, _AREAS, _TOO_MUCH = 0.5, 0.45, 0.1
+"""Shares of the pixels: a photograph has 0.6 to 0.8 of middle tones; real stains and wrinkles lose 0.06."""
+
+_ONE_TONE, _ALL = 0.7, 0.99
+"""Shares of the pixels: of one tone, white print on dark paper has 0.8, and most photographs have less than
+0.6; a page with anything on it has less white than the second."""
 
 _LEAST = 64
 
@@ -57,8 +69,8 @@ def is_for_paper(model: ModelFile) -> bool:
 def whiten(image: Floats) -> Floats:
     """Make paper that is nearly white exactly white, in place; float32 (H, W) in 0..1.
 
-    The faintest print that a network keeps is 12 of 255 levels darker than its paper, 0.953. Close to ink
-    nothing changes: there the soft edges of letters are as light as grainy paper is elsewhere.
+    The faintest print that a network is taught to keep is 12 of 255 levels darker than its paper, 0.953.
+    Close to ink nothing changes: there the soft edges of letters are as light as grainy paper is elsewhere.
     """
     slope = np.float32((1.0 - _NEARLY_WHITE) / (_AS_WHITE - _NEARLY_WHITE))
     for start in range(0, len(image), _ROWS):
@@ -90,48 +102,99 @@ def luma(planes: list[Floats]) -> Floats:
     return np.asarray(red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2], np.float32)
 
 
-def recoloured(planes: list[Floats], before: Floats, after: Floats) -> list[Floats]:
+def recoloured(planes: list[Floats], before: Floats, after: Floats, strength: float = 1.0) -> list[Floats]:
     """Return the planes of a picture with the brightness of its cleaned luma.
 
-    Each pixel's channels are multiplied by the gain of its luma, so that hues stay. The paper's own tint,
-    the median of all pixels that became white, is divided out, and pixels that became white lose what is
-    left of it: a weak tint everywhere, and any colour where far more was removed than of paper, as of a
-    stain.
+    Each pixel's channels are multiplied by the gain of its luma, so that hues stay. Coloured ink, which the
+    network takes for black, stays as light beside the paper as it was. The paper's own tint, that of the
+    lightest that became white, is divided out, and pixels that became white lose what is left of it: a weak
+    tint everywhere, and any colour where far more was removed than of paper, as of a stain.
 
     Args:
         planes: red, green and blue, float32 (H, W) in 0..1.
         before: their luma, float32 (H, W).
-        after: that luma cleaned, float32 (H, W) in 0..1.
+        after: that luma cleaned and blended with it by `strength`, float32 (H, W) in 0..1.
+        strength: 0 to 1; the share of the cleaned picture in the result.
 
     Returns:
         Three float32 (H, W) in 0..1.
 
     """
-    gain = after / np.maximum(before, _DARKEST)
-    white = (after >= _WHITE) & (before > _DARKEST)
-    paper, tints = 1.0, [1.0, 1.0, 1.0]
-    if white.mean() >= _PAPER_SHARE:
-        paper = float(np.median(gain[white]))
-        tints = [float(np.clip(np.median(plane[white] / before[white]), 0.25, 4.0)) for plane in planes]
+    if strength == 0.0:
+        return planes
+    if strength != 1.0:  # only the whole of it tells what became white
+        after = np.clip(before + (after - before) / np.float32(strength), 0.0, 1.0)
+    paper, tints = _tint_of_paper(planes, before, after)
+    result = [np.empty_like(before) for _ in planes]
+    for start in range(0, len(before), _ROWS):
+        rows = slice(start, start + _ROWS)
+        own = [plane[rows] for plane in planes]
+        coloured = _recoloured(own, before[rows], after[rows], paper, tints)
+        for whole, part, given in zip(result, coloured, own, strict=True):
+            whole[rows] = part if strength == 1.0 else given + np.float32(strength) * (part - given)
+    return result
+
+
+def _recoloured(
+    planes: list[Floats], before: Floats, after: Floats, paper: float, tints: list[float]
+) -> list[Floats]:
+    """Return the planes with the brightness `after`, where paper was brightened by `paper`."""
+    beside = np.maximum(before, _DARKEST)
     # Only what became white may lose its colour; a darker pixel keeps its hue.
     whiteness = np.clip((after - (1.0 - _TINT_KEPT)) / _TINT_KEPT, 0.0, 1.0)
-    stained = np.clip((gain / np.float32(paper) - _CLEAN) / (_DIRT - _CLEAN), 0.0, 1.0) * whiteness
+    stained = np.clip((after / beside / np.float32(paper) - _CLEAN) / (_DIRT - _CLEAN), 0.0, 1.0) * whiteness
+    untinted = [plane / np.float32(tint) for plane, tint in zip(planes, tints, strict=True)]
+    most, least = np.maximum.reduce(untinted), np.minimum.reduce(untinted)
+    # Blue ink is as dark as black ink in gray, and the network makes black of both.
+    ink = np.clip((most - least) / (most + np.float32(_NO_COLOUR)) / np.float32(_COLOURED), 0.0, 1.0)
+    light = np.maximum(after, np.minimum(ink * before * np.float32(paper), 1.0))
+    gain = light / beside
+    gain *= 1.0 - stained
+    weak = np.float32(_TINT) * whiteness
     result = []
-    for plane, tint in zip(planes, tints, strict=True):
-        deviation = (plane / np.float32(tint) - before) * gain
-        np.clip(deviation, -1.0, 1.0, out=deviation)
-        deviation *= 1.0 - stained
-        weak = np.float32(_TINT) * whiteness
-        deviation = np.sign(deviation) * np.maximum(np.abs(deviation) - weak, 0.0)
-        result.append(np.asarray(np.clip(after + deviation, 0.0, 1.0), np.float32))
-    return result
+    for plane in untinted:
+        deviation = np.clip((plane - before) * gain, -1.0, 1.0)
+        result.append(light + np.sign(deviation) * np.maximum(np.abs(deviation) - weak, 0.0))
+    # A channel that is lighter than white would be cut off, and the hue with it.
+    over = np.maximum(np.maximum.reduce(result), 1.0)
+    return [np.asarray(np.clip(plane / over, 0.0, 1.0), np.float32) for plane in result]
+
+
+def _tint_of_paper(planes: list[Floats], before: Floats, after: Floats) -> tuple[float, list[float]]:
+    """Return by how much paper was brightened, and its channels beside its luma; ones where none is white.
+
+    The tint is that of the lightest tenth: a map's sea may cover more than its paper, and become white too.
+    """
+    luma, cleaned, *colours = (_means(each) for each in (before, after, *planes))
+    white = (cleaned >= _WHITE) & (luma > _DARKEST)
+    if white.mean() < _PAPER_SHARE:
+        return 1.0, [1.0 for _ in planes]
+    luma, cleaned = luma[white], cleaned[white]
+    lightest = luma >= np.quantile(luma, 0.9) - _AS_LIGHT
+    tints = [float(np.median(colour[white][lightest] / luma[lightest])) for colour in colours]
+    return float(np.median(cleaned / luma)), [float(np.clip(tint, 0.25, 4.0)) for tint in tints]
+
+
+def _means(image: Floats) -> Floats:
+    """Return the means of squares of 4x4 pixels, which have less grain; small images as they are."""
+    if min(image.shape) < _LEAST:
+        return image
+    height, width = (length // 4 * 4 for length in image.shape)
+    squares = image[:height, :width].reshape(height // 4, 4, width // 4, 4)
+    return np.asarray(squares.mean(axis=(1, 3)), np.float32)
 
 
 def concerns(before: Floats, after: Floats) -> tuple[str, ...]:
     """Return what a user should know of a page: that it is a photograph, or lost much that is no dirt.
 
-    Tones are measured beside the paper around them: the 90 % quantile of squares a quarter of the page wide,
-    at least of 64 pixels, and of their neighbours. before, after: float32 (H, W) in 0..1.
+    A photograph has middle tones beside the paper around them, or even areas of them that the network has
+    left. Paper is the 90 % quantile of squares a quarter of the page wide, at least of 64 pixels, and of
+    their neighbours. Where one tone has most of the pixels, it is the paper, however dark.
+
+    Args:
+        before: the page, float32 (H, W) in 0..1.
+        after: what the network made of it, not blended, float32 (H, W) in 0..1.
+
     """
     if min(before.shape) < _LEAST:
         return ()
@@ -140,11 +203,26 @@ def concerns(before: Floats, after: Floats) -> tuple[str, ...]:
     side = max(_BLOCK, min(before.shape) // 4) // step
     tones = given / np.maximum(_paper(given, max(8, side)), _DARKEST)
     middle = (tones > _MIDDLE[0]) & (tones < _MIDDLE[1])
-    if middle.mean() > _TOO_MANY:
+    areas = _inner((result > _MIDDLE[0]) & (result < _LIGHT), 2)
+    if max(middle.mean() / _TOO_MANY, areas.mean() / _AREAS) > 1.0 and _commonest(given) < _ONE_TONE:
         return (PHOTOGRAPH,)
-    if (middle & (result >= _WHITE)).mean() > _TOO_MUCH:
+    white = result >= _WHITE
+    # Grain alone has single pixels of middle tones. What is left of a page is never all white.
+    gone = _inner((tones > _MIDDLE[0]) & (tones < _LIGHT) & white, 3).mean() if white.mean() > _ALL else 0.0
+    if _inner(middle & white, 1).mean() > _TOO_MUCH or gone > _TOO_MUCH:
         return (TONES_REMOVED,)
     return ()
+
+
+def _inner(mask: npt.NDArray[np.bool_], reach: int) -> npt.NDArray[np.bool_]:
+    """Return a mask (H, W) without the pixels up to `reach` rows or columns from its borders."""
+    return np.asarray(~_grown(_grown(~mask, reach).T, reach).T)
+
+
+def _commonest(image: Floats) -> float:
+    """Return the largest share of the pixels within 17 neighbouring of 256 levels."""
+    levels = np.bincount(np.rint(255 * image).astype(np.intp).ravel(), minlength=256)
+    return float(np.convolve(levels, np.ones(17)).max() / image.size)
 
 
 def _paper(image: Floats, side: int) -> Floats:

@@ -18,6 +18,7 @@ import numpy as np
 from denoiser._types import PATCH, Floats
 from denoiser.errors import DeviceError
 from denoiser.inference import precision as precisions
+from denoiser.inference.document import is_for_paper
 from denoiser.inference.numpy_engine import checked
 from denoiser.inference.precision import Precision
 from denoiser.system.stderr import quietly
@@ -122,6 +123,8 @@ class KerasEngine:
         if precision == "bfloat16":
             precisions.require_bfloat16()
             return "bfloat16"
+        if is_for_paper(self.model):  # rounded, blank paper is not white to the last pixel
+            return "float32"
         try:
             if not precisions.may_be_faster():
                 return "float32"

@@ -207,8 +207,12 @@ class Reconstruction:
     def _finish_tiled(self, image: Floats, merged: Floats, model: ModelFile) -> Cleaned:
         if not document.is_for_paper(model):
             return Cleaned(self._blend(image, merged), model.name)
-        pixels = self._blend(image, document.whiten(merged))
-        return Cleaned(pixels, model.name, concerns=document.concerns(image, pixels))
+        whitened = document.whiten(merged)
+        np.clip(whitened, 0.0, 1.0, out=whitened)
+        concerns = document.concerns(image, whitened)
+        if self.strength <= document.ADVISED:
+            concerns = tuple(each for each in concerns if each != document.TONES_REMOVED)
+        return Cleaned(self._blend(image, whitened), model.name, concerns=concerns)
 
     def _reconstruct(self, name: str, given: Floats) -> Floats:
         """Reconstruct patches with a model's engine; ModelError if the result is not finite."""

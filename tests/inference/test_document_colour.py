@@ -81,6 +81,72 @@ def test_a_light_marker_on_paper_keeps_its_colour() -> None:
     assert result[0, 0].min() == 1.0
 
 
+@pytest.mark.parametrize("gray", [1.0, 0.9, 0.7])
+@pytest.mark.parametrize(
+    "ink", [(0.0, 0.0, 0.78), (0.07, 0.07, 0.38), (0.16, 0.2, 0.55), (0.55, 0.07, 0.07), (0.0, 0.42, 0.15)]
+)
+def test_dark_ink_keeps_its_colour_on_gray_paper_though_its_luma_became_black(
+    ink: tuple[float, float, float], gray: float
+) -> None:
+    page, clean = np.full((60, 80, 3), gray, np.float32), np.ones((60, 80), np.float32)
+    page[PART] = np.array(ink) * gray
+    clean[PART] = 0.0
+    planes = planes_of(page)
+    result = np.stack(document.recoloured(planes, document.luma(planes), clean), axis=-1)
+    np.testing.assert_allclose(result[15, 15], ink, atol=0.02)
+    assert result[0, 0].min() == 1.0
+
+
+def test_black_ink_with_the_colour_noise_of_a_jpeg_becomes_black() -> None:
+    page, clean = np.full((60, 80, 3), 0.9, np.float32), np.ones((60, 80), np.float32)
+    page[PART] = (0.08, 0.06, 0.095)
+    clean[PART] = 0.0
+    planes = planes_of(page)
+    result = np.stack(document.recoloured(planes, document.luma(planes), clean), axis=-1)
+    assert result[PART].max() < 0.05
+
+
+@pytest.mark.parametrize("colour", [(0.75, 0.88, 1.0), (1.0, 0.8, 0.86), (1.0, 1.0, 0.0), (0.78, 0.98, 0.78)])
+@pytest.mark.parametrize("columns", [20, 60, 100])
+def test_an_area_of_light_colour_leaves_the_white_paper_white(
+    colour: tuple[float, float, float], columns: int
+) -> None:
+    """A map's sea: it becomes white as paper does, and may cover more of the page."""
+    page = np.ones((100, 120, 3), np.float32)
+    page[:, :columns] = colour
+    planes = planes_of(page)
+    result = np.stack(document.recoloured(planes, document.luma(planes), np.ones((100, 120), np.float32)), -1)
+    assert result[:, columns:].min() == 1.0
+    deviation = result[0, 0] - result[0, 0].mean()
+    expected = np.array(colour) - np.mean(colour)
+    assert np.corrcoef(deviation, expected)[0, 1] > 0.95
+    assert result[0, 0].min() < 0.96
+
+
+@given(st.integers(0, 2**32), st.floats(0.0, 1.0))
+@settings(max_examples=40)
+def test_strength_blends_the_picture_with_its_result(seed: int, strength: float) -> None:
+    rng = np.random.default_rng(seed)
+    planes = planes_of(rng.random((9, 12, 3), dtype=np.float32))
+    before, clean = document.luma(planes), rng.random((9, 12), dtype=np.float32)
+    clean[rng.random(clean.shape) < 0.5] = 1.0
+    whole = document.recoloured(planes, before, clean)
+    strength = round(strength, 2)
+    blended = before + np.float32(strength) * (clean - before)
+    result = document.recoloured(planes, before, blended, strength)
+    for plane, given_plane, whole_plane in zip(result, planes, whole, strict=True):
+        expected = given_plane + strength * (whole_plane - given_plane)
+        np.testing.assert_allclose(plane, expected, atol=2e-3)
+
+
+def test_without_strength_a_page_in_colour_stays_as_it_is(denoise: Denoise, tmp_path: Path) -> None:
+    Image.fromarray(np.tile(np.array([255, 253, 240], np.uint8), (80, 90, 1))).save(tmp_path / "cream.png")
+    options = ("--model", paper(tmp_path / "white.keras", white=True), "--color", "--strength", 0)
+    assert denoise(tmp_path / "cream.png", *options, "--out", tmp_path / "out.png").code == 0
+    assert np.ptp(np.asarray(Image.open(tmp_path / "out.png")), axis=(0, 1)).max() == 0
+    assert np.asarray(Image.open(tmp_path / "out.png"))[0, 0].tolist() == [255, 253, 240]
+
+
 @given(st.integers(0, 2**32), st.floats(0.0, 1.0))
 @settings(max_examples=40)
 def test_gray_stays_gray_and_in_range(seed: int, share: float) -> None:
@@ -196,6 +262,9 @@ def test_what_is_said_of_a_page() -> None:
     halves = np.concatenate([np.ones((200, 260), np.float32), photograph()[:120]])
     assert document.concerns(halves, np.ones_like(halves)) == (document.TONES_REMOVED,)
     assert document.concerns(np.zeros((5, 300), np.float32), np.ones((5, 300), np.float32)) == ()
+    white = np.ones((200, 260), np.float32)
+    shaded = white - np.float32(0.25) * (np.linspace(0, 2, 200, dtype=np.float32)[:, None] % 1)
+    assert document.concerns(shaded, white) == (document.TONES_REMOVED,)
     huge = np.kron(photograph(), np.ones((9, 9), np.float32))
     assert document.concerns(huge, huge) == (document.PHOTOGRAPH,)
 
@@ -219,3 +288,38 @@ def test_files_with_photographs_are_named(denoise: Denoise, tmp_path: Path) -> N
     centred = write_model(tmp_path / "centred.keras", "PatchAutoencoder", SMALL, lambda name, shape: 0.0)
     done = denoise(folder, "--out", tmp_path / "out2", "--model", centred)
     assert document.PHOTOGRAPH not in done.err
+
+
+@pytest.mark.parametrize("paper", [0.01, 0.03, 0.1, 0.16])
+def test_a_black_page_and_light_print_on_dark_paper_are_no_photographs(paper: float) -> None:
+    rng = np.random.default_rng(2)
+    grain = rng.normal(0, 0.012, (200, 260)).astype(np.float32)
+    black = np.clip(paper + grain, 0, 1)
+    assert document.concerns(black, black) == ()
+    negative = np.clip(paper + (0.95 - paper) * (1 - text()) + grain, 0, 1)
+    assert document.concerns(negative, negative) == ()
+
+
+def test_a_photograph_that_is_light_beside_its_sky_is_one() -> None:
+    """Most of its tones count as paper; what the network has left of them does not."""
+    light = np.float32(0.55) + np.float32(0.25) * generator.scene(np.random.default_rng(3), (200, 260))
+    assert document.concerns(light, light) == (document.PHOTOGRAPH,)
+
+
+def test_grain_is_no_tone_that_was_removed() -> None:
+    grainy = np.clip(0.63 + np.random.default_rng(1).normal(0, 0.08, (200, 260)), 0, 1).astype(np.float32)
+    assert document.concerns(grainy, np.ones_like(grainy)) == ()
+
+
+@pytest.mark.parametrize(("strength", "told"), [(1.0, True), (0.95, True), (0.5, False), (0.0, False)])
+def test_what_is_removed_is_told_unless_half_is_kept(
+    strength: float, told: bool, denoise: Denoise, tmp_path: Path
+) -> None:
+    stained = np.ones((200, 260))
+    stained[:, :80] = 0.5
+    Image.fromarray(np.rint(255 * stained).astype(np.uint8)).save(tmp_path / "page.png")
+    model = paper(tmp_path / "white.keras", white=True)
+    options = ("--model", model, "--strength", strength, "--out", tmp_path / "out.png")
+    done = denoise(tmp_path / "page.png", *options)
+    assert done.code == 0, done.err
+    assert ("much that is neither ink nor paper became white" in done.err) == told

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from denoiser.errors import DeviceError
 from denoiser.inference.engine import open_engine
+from denoiser.weights.architectures import MixerConfig
 from tests.helpers import fakes
 from tests.helpers.chance import ALONE, POOL, SINGLY, Floats
 
@@ -98,6 +100,13 @@ class TestKerasEngine:
         monkeypatch.setattr(precision, "may_be_faster", lambda: False)
         assert keras_engine.KerasEngine(model, precision="auto", device="cpu").precision == "float32"
         assert len(asked) == 4
+        monkeypatch.setattr(precision, "may_be_faster", lambda: True)
+        monkeypatch.setattr(keras_engine, "_seconds", lambda *_: 1.0 / len(asked))
+        assert isinstance(model.config, MixerConfig)
+        assert model.config.center
+        for_paper = replace(model, config=replace(model.config, center=False))
+        # Blank paper is to be white to the last pixel.
+        assert keras_engine.KerasEngine(for_paper, precision="auto", device="cpu").precision == "float32"
 
     def test_an_autoencoder_computes_in_float32(self) -> None:
         for precision in ("auto", "bfloat16"):
