@@ -42,6 +42,7 @@ def page(tmp_path: Path, denoise: Denoise, window: Browser) -> Iterator[Browser]
         "same.png": (noisy_and_clean(5)[0],) * 2,
     }
     cleaned(scans, clean, images, failed={"bad.png": str(scans / "bad.png")})
+    (scans / "bad.png").write_bytes(b"no image")
     assert denoise("report", clean, "--to", tmp_path / "look").code == 0
     window.media(prefers_color_scheme="light")
     window.open(tmp_path / "look" / "index.html")
