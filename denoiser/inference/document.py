@@ -17,8 +17,8 @@ TONES_REMOVED = (
     "much that is neither ink nor paper became white (--compare shows it, --strength 0.5 keeps half)"
 )
 CONCERNS = (PHOTOGRAPH, TONES_REMOVED)
-ADVISED = 0.5
-"""The strength that the second one advises; who has chosen it is not told."""
+_ADVISED = 0.5
+"""The strength that the second one advises."""
 
 _NEARLY_WHITE, _AS_WHITE = 0.955, 0.98
 """What is lighter than the second is paper. From the first on, tones are stretched so that none jumps."""
@@ -124,7 +124,7 @@ def recoloured(planes: list[Floats], before: Floats, after: Floats, strength: fl
         return planes
     if strength != 1.0:  # only the whole of it tells what became white
         after = np.clip(before + (after - before) / np.float32(strength), 0.0, 1.0)
-    paper, tints = _tint_of_paper(planes, before, after)
+    paper, tints = _gain_and_tints(planes, before, after)
     result = [np.empty_like(before) for _ in planes]
     for start in range(0, len(before), _ROWS):
         rows = slice(start, start + _ROWS)
@@ -160,8 +160,8 @@ def _recoloured(
     return [np.asarray(np.clip(plane / over, 0.0, 1.0), np.float32) for plane in result]
 
 
-def _tint_of_paper(planes: list[Floats], before: Floats, after: Floats) -> tuple[float, list[float]]:
-    """Return by how much paper was brightened, and its channels beside its luma; ones where none is white.
+def _gain_and_tints(planes: list[Floats], before: Floats, after: Floats) -> tuple[float, list[float]]:
+    """Return how much paper was brightened, and its channels as shares of its luma; ones without any paper.
 
     The tint is that of the lightest tenth: a map's sea may cover more than its paper, and become white too.
     """
@@ -184,7 +184,7 @@ def _means(image: Floats) -> Floats:
     return np.asarray(squares.mean(axis=(1, 3)), np.float32)
 
 
-def concerns(before: Floats, after: Floats) -> tuple[str, ...]:
+def concerns(before: Floats, after: Floats, strength: float = 1.0) -> tuple[str, ...]:
     """Return what a user should know of a page: that it is a photograph, or lost much that is no dirt.
 
     A photograph has middle tones beside the paper around them, or even areas of them that the network has
@@ -193,7 +193,8 @@ def concerns(before: Floats, after: Floats) -> tuple[str, ...]:
 
     Args:
         before: the page, float32 (H, W) in 0..1.
-        after: what the network made of it, not blended, float32 (H, W) in 0..1.
+        after: what the network made of it, not yet blended, float32 (H, W).
+        strength: of the blend; whoever has chosen what a concern advises is not told.
 
     """
     if min(before.shape) < _LEAST:
@@ -206,8 +207,10 @@ def concerns(before: Floats, after: Floats) -> tuple[str, ...]:
     areas = _inner((result > _MIDDLE[0]) & (result < _LIGHT), 2)
     if max(middle.mean() / _TOO_MANY, areas.mean() / _AREAS) > 1.0 and _commonest(given) < _ONE_TONE:
         return (PHOTOGRAPH,)
+    if strength <= _ADVISED:
+        return ()
     white = result >= _WHITE
-    # Grain alone has single pixels of middle tones. What is left of a page is never all white.
+    # Grain makes single pixels of middle tones. Where all is white, light tones were no paper either.
     gone = _inner((tones > _MIDDLE[0]) & (tones < _LIGHT) & white, 3).mean() if white.mean() > _ALL else 0.0
     if _inner(middle & white, 1).mean() > _TOO_MUCH or gone > _TOO_MUCH:
         return (TONES_REMOVED,)

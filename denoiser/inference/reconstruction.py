@@ -208,10 +208,7 @@ class Reconstruction:
         if not document.is_for_paper(model):
             return Cleaned(self._blend(image, merged), model.name)
         whitened = document.whiten(merged)
-        np.clip(whitened, 0.0, 1.0, out=whitened)
-        concerns = document.concerns(image, whitened)
-        if self.strength <= document.ADVISED:
-            concerns = tuple(each for each in concerns if each != document.TONES_REMOVED)
+        concerns = document.concerns(image, whitened, self.strength)
         return Cleaned(self._blend(image, whitened), model.name, concerns=concerns)
 
     def _reconstruct(self, name: str, given: Floats) -> Floats:
