@@ -33,7 +33,7 @@ from denoiser.weights.modelfile import ModelFile
 
 Result = TypeVar("Result")
 
-PIXELS = 4
+PIXELS = 5
 """Version of the computation from input to output. An output made by another version is not up to date."""
 
 BALANCED = "balanced"

@@ -207,9 +207,9 @@ class Reconstruction:
     def _finish_tiled(self, image: Floats, merged: Floats, model: ModelFile) -> Cleaned:
         if not document.is_for_paper(model):
             return Cleaned(self._blend(image, merged), model.name)
-        whitened = document.whiten(merged)
-        concerns = document.concerns(image, whitened, self.strength)
-        return Cleaned(self._blend(image, whitened), model.name, concerns=concerns)
+        paper = document.whiten(document.deepen(merged, image))
+        concerns = document.concerns(image, paper, self.strength)
+        return Cleaned(self._blend(image, paper), model.name, concerns=concerns)
 
     def _reconstruct(self, name: str, given: Floats) -> Floats:
         """Reconstruct patches with a model's engine; ModelError if the result is not finite."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,10 @@ def paper(path: Path, *, white: bool) -> Path:
     """Write a model on absolute intensities that makes everything white, or leaves everything as it is."""
     config = {**SMALL, "residual": not white, "center": False, "gain": 1.0}
     # A pixel lies in up to four overlapping windows, each of which adds the bias.
-    level = 2.0 if white else 0.0
+    return one_tone(path, config, 2.0 if white else 0.0)
+
+
+def one_tone(path: Path, config: dict[str, Any], level: float) -> Path:
     return write_model(
         path, "PatchAutoencoder", config, lambda name, shape: level if name == "draw/bias" else 0.0
     )
@@ -243,6 +247,43 @@ def test_the_light_edges_of_letters_keep_their_gray(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(document, "_ROWS", rows_at_once)  # ink in other bands counts too
         np.testing.assert_array_equal(document.whiten(page), wanted.astype(np.float32))
+
+
+@given(st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_ink_that_dirt_had_lifted_gets_darker_and_all_else_stays(
+    height: int, rows_at_once: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    page, result = random.uniform(0.0, 1.0, (2, height, 11)).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document, "_ROWS", rows_at_once)  # ink in other bands counts too
+        deeper = document.deepen(result.copy(), page)
+    assert deeper.min() >= 0.0
+    assert (deeper <= result).all()
+    kept = (result >= 0.3) | (result >= page)
+    for y, x in zip(*np.nonzero(page <= 0.05), strict=True):  # a stroke that is black at its core
+        kept[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3] = True
+    np.testing.assert_array_equal(deeper[kept], result[kept])
+    around = np.pad(page, 2, constant_values=1.0)
+    darkest = np.lib.stride_tricks.sliding_window_view(around, (5, 5)).min(axis=(2, 3))
+    assert (deeper < result)[~kept & (page - result > 0.01) & (darkest > 0.06) & (result < 0.29)].all()
+
+
+def test_lifted_ink_keeps_the_order_of_its_grays_and_black_print_on_clean_paper_its_pixels() -> None:
+    grays = np.linspace(0.0, 1.0, 400, dtype=np.float32)[:, None].repeat(6, axis=1)
+    lifted = np.maximum(grays, np.float32(0.2))
+    deeper = document.deepen(grays.copy(), lifted)
+    assert np.diff(deeper, axis=0).min() >= 0.0
+    page = text()
+    np.testing.assert_array_equal(document.deepen(page.copy(), page), page)
+
+
+def test_a_page_of_lifted_ink_comes_out_darker_than_the_network_makes_it(tmp_path: Path) -> None:
+    config = {**SMALL, "residual": False, "center": False, "gain": 1.0}
+    model = one_tone(tmp_path / "dark.keras", config, 0.03)  # 0.12 in the middle of tokens
+    page = np.full((40, 40), 0.3, np.float32)
+    result = Denoiser(model=model).clean_page(page, Page()).pixels
+    assert result[20, 20] == pytest.approx(0.12 - 0.5 * (0.3 - 0.12) * (1 - 0.12 / 0.3), abs=1e-3)
 
 
 def photograph() -> Floats:
