@@ -1,6 +1,7 @@
 """What memory large pages of few bytes take, in each format, in gray and in colour.
 
-    python benchmarks/memory.py [--megapixels N] [--model NAME|FILE] [--only NAME ...] [--json FILE]
+    python benchmarks/memory.py [--megapixels N] [--model NAME|FILE] [--only NAME ...]
+        [--also OPTIONS] [--json FILE]
 
 Each page is of one tone, so that its file is small, and is cleaned by a process of its own. Beside the most
 memory that the process had, in MB of 2^20 bytes: how much more that is than for a page of 300x300 pixels, in
@@ -13,6 +14,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -91,6 +93,12 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=36.0, metavar="N")
     parser.add_argument("--model", default="general", metavar="NAME|FILE")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="formats, such as webp jp2")
+    parser.add_argument(
+        "--also",
+        default="",
+        metavar="OPTIONS",
+        help="more options of denoise in one argument, in which {} is a folder: '--compare {}/look'",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     given = parser.parse_args()
     side = round((given.megapixels * 1e6) ** 0.5)
@@ -101,6 +109,7 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         base = peak(drawn(Path(folder, "small.png"), "L", 300, {}), given.model)
+        also = shlex.split(given.also.format(folder))
         for ending, mode, options in PAGES:
             if given.only and ending not in given.only:
                 continue
@@ -111,7 +120,7 @@ def main() -> None:
                 if color and mode in GRAY:
                     told.append("-")
                     continue
-                most = peak(path, given.model, *(["--color"] if color else []))
+                most = peak(path, given.model, *also, *(["--color"] if color else []))
                 each = (most - base) * MB / pixels
                 told.append(f"{most:.0f} MB, {each:.1f} a pixel{'' if most <= goal else ', above'}")
                 rows.append({"page": ending, "mode": mode, "color": color, "mb": most, "bytes_a_pixel": each})

@@ -24,16 +24,24 @@ def channels_of(pixels: Floats) -> list[Floats]:
     return [np.ascontiguousarray(pixels[:, :, channel]) for channel in range(pixels.shape[2])]
 
 
-def joined(planes: list[Floats]) -> Floats:
+def joined(planes: list[Floats], into: Floats | None = None) -> Floats:
     """Return the image of one (H, W) plane, or (H, W, N) of several; none of them is left in the list.
 
-    Raises ValueError if they differ in size.
+    Args:
+        planes: float32 (H, W) each.
+        into: an image of that size, or of another one, which is left alone. Takes the planes, and may already
+            be where they lie.
+
+    Raises:
+        ValueError: they differ in size.
+
     """
     if len(planes) == 1:
         return planes.pop()
     if len({plane.shape for plane in planes}) > 1:
         raise ValueError(f"planes of {', '.join(str(plane.shape) for plane in planes)} make no image")
-    whole = planar((*planes[0].shape, len(planes)))
+    shape = (*planes[0].shape, len(planes))
+    whole = into if into is not None and into.shape == shape else planar(shape)
     while planes:  # each is freed when it is copied
         plane = planes.pop()
         whole[:, :, len(planes)] = plane

@@ -26,7 +26,12 @@ _PLAIN_BYTES = 2 * small_png.MAX_PIXELS
 
 
 def open_image(
-    path: Path, plugins: Plugins | None = None, *, color: bool = False, max_megapixels: float = 500.0
+    path: Path,
+    plugins: Plugins | None = None,
+    *,
+    color: bool = False,
+    max_megapixels: float = 500.0,
+    beside: int = 0,
 ) -> Source:
     """Open an image file.
 
@@ -35,6 +40,7 @@ def open_image(
         plugins: asked in load order whether one reads the file.
         color: keep colour instead of reading gray.
         max_megapixels: pages above this many millions of pixels are refused before anything is decoded.
+        beside: memory that they need besides; see `denoiser.imaging.reader.bytes_a_pixel`.
 
     Raises:
         FileError: not a file that can be read, no image, a damaged one, or a plugin that fails.
@@ -48,7 +54,7 @@ def open_image(
             with file:
                 source = PluginFile(*pages, path, color=color, max_megapixels=max_megapixels)
         else:
-            source = open_builtin(file, path, color=color, max_megapixels=max_megapixels)
+            source = open_builtin(file, path, color=color, max_megapixels=max_megapixels, beside=beside)
         source.fingerprint = fingerprint
         return source
     finally:
@@ -57,14 +63,14 @@ def open_image(
 
 
 def open_builtin(
-    file: IO[bytes], path: Path, *, color: bool = False, max_megapixels: float = 500.0
+    file: IO[bytes], path: Path, *, color: bool = False, max_megapixels: float = 500.0, beside: int = 0
 ) -> Source:
     """Open a file of a built-in format; see `ImageFile`."""
     if isinstance(file, io.BytesIO) and file.getbuffer().nbytes <= _PLAIN_BYTES:
         pixels = small_png.decode(file.getvalue())
         if pixels is not None and pixels.size <= max_megapixels * 1e6:
             return PlainFile(pixels, path)
-    return ImageFile(file, path, color=color, max_megapixels=max_megapixels)
+    return ImageFile(file, path, color=color, max_megapixels=max_megapixels, beside=beside)
 
 
 def _opened(path: Path) -> tuple[IO[bytes], Fingerprint]:

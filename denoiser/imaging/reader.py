@@ -55,7 +55,8 @@ _PIXELS_A_BYTE: dict[str | None, int] = {
 
 _BYTES_A_PIXEL = {"JPEG2000": (19, 50), "WEBP": (20, 35), "GIF": (12, 36)}
 _BYTES_ELSE, _BYTES_OF_ALPHA = (12, 31), 5
-"""Memory that a page takes to be read, cleaned and written, in gray and in colour: these codecs need more.
+"""Memory that a page takes to be read, cleaned, seen with its result, and written, in gray and in colour:
+these codecs need more.
 
 Measured with pages of 36 megapixels (`benchmarks/memory.py`).
 """
@@ -91,17 +92,19 @@ _OTHER_COLOURS = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "P": "a palett
 FEW_BITS_BECAME_8 = "few bits became 8 bit, as clean tones lie between them"
 
 
-def bytes_a_pixel(name: str, bands: tuple[str, ...], *, color: bool) -> int:
+def bytes_a_pixel(name: str, bands: tuple[str, ...], *, color: bool, beside: int = 0) -> int:
     """Return how many bytes of memory a large page takes for each pixel.
 
     Args:
         name: its format.
         bands: its channels, as Pillow names them.
         color: whether colour is kept.
+        beside: bytes that each of its channels takes besides, for what is done with page and result.
 
     """
-    in_color = color and (len(bands) > 2 or bands == ("P",))
-    return _BYTES_A_PIXEL.get(name, _BYTES_ELSE)[in_color] + _BYTES_OF_ALPHA * ("A" in bands)
+    coloured = len(bands) > 2 or bands == ("P",)
+    own = _BYTES_A_PIXEL.get(name, _BYTES_ELSE)[color and coloured]
+    return own + beside * (3 if coloured else 1) + _BYTES_OF_ALPHA * ("A" in bands)
 
 
 def _unknown(file: IO[bytes]) -> FileError:
@@ -136,6 +139,7 @@ class ImageFile(Source):
         path: the name that pages carry.
         color: keep colour instead of reading gray.
         max_megapixels: pages above this many millions of pixels are refused before anything is decoded.
+        beside: see `bytes_a_pixel`.
 
     Raises:
         FileError: no image, a damaged one, or one this tool must not touch.
@@ -143,10 +147,17 @@ class ImageFile(Source):
     """
 
     def __init__(
-        self, file: IO[bytes], path: Path, *, color: bool = False, max_megapixels: float = 500.0
+        self,
+        file: IO[bytes],
+        path: Path,
+        *,
+        color: bool = False,
+        max_megapixels: float = 500.0,
+        beside: int = 0,
     ) -> None:
         self.path = path
         self._color = color
+        self._beside = beside
         self._limit = max_megapixels
         self._file = file
         self._bytes = file.seek(0, io.SEEK_END)
@@ -241,7 +252,8 @@ class ImageFile(Source):
 
     def _check_memory(self, width: int, height: int) -> None:
         """Refuse a page that would end the whole run, as the system kills what takes all of its memory."""
-        needed = width * height * bytes_a_pixel(self.format, self._image.getbands(), color=self._color)
+        bands = self._image.getbands()
+        needed = width * height * bytes_a_pixel(self.format, bands, color=self._color, beside=self._beside)
         there = memory.available()
         if there is not None and needed > there:
             raise FileError(

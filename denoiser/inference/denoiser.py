@@ -302,8 +302,8 @@ class Denoiser:
         Args:
             pages: the pixels and the facts of each, as there.
             tick: as there.
-            overwrite: whether the results of large gray pages may take the place of their pixels, where no
-                plugin is to see both.
+            overwrite: whether the results of large pages may take the place of their pixels, where no plugin
+                is to see both.
 
         Returns:
             For each page the result, or the error that this page alone failed with; the plugins' second half
@@ -318,7 +318,7 @@ class Denoiser:
             except Exception as error:
                 prepared.append(error)
             else:
-                if len(own) == 3 and self._cleans_luma:
+                if len(own) == 3 and self.cleans_luma:
                     luma = document.luma(own)
                     prepared.append(_Prepared(1, own, luma))
                     own = [luma]
@@ -327,14 +327,17 @@ class Denoiser:
                 planes += own
                 del own
         channels = [each.count for each in prepared if isinstance(each, _Prepared)]
-        overwrite = overwrite and not self.plugins and all(pixels.ndim == 2 for pixels, _ in pages)
+        overwrite = overwrite and not self.plugins
         cleaned = _handed_out(self.clean(planes, channels=channels, tick=tick, overwrite=overwrite))
         planes.clear()  # or a large page would stay in memory while plugins work on the result
         facts = zip(pages, prepared, strict=True)
-        return (self._postprocessed(pixels, page, each, cleaned) for (pixels, page), each in facts)
+        return (
+            self._postprocessed(pixels, page, each, cleaned, overwrite=overwrite)
+            for (pixels, page), each in facts
+        )
 
     @cached_property
-    def _cleans_luma(self) -> bool:
+    def cleans_luma(self) -> bool:
         """Whether colour pages are cleaned by their luma alone."""
         if self.auto:
             return False
@@ -342,7 +345,13 @@ class Denoiser:
         return document.is_for_paper(model) and not self._reconstruction.is_whole(model)
 
     def _postprocessed(
-        self, pixels: Floats, page: Page, prepared: _Prepared | Exception, cleaned: Iterator[Cleaned]
+        self,
+        pixels: Floats,
+        page: Page,
+        prepared: _Prepared | Exception,
+        cleaned: Iterator[Cleaned],
+        *,
+        overwrite: bool,
     ) -> Cleaned | Exception:
         """Apply the plugins' second half to a page's cleaned planes, and put its channels together."""
         try:
@@ -355,10 +364,12 @@ class Denoiser:
             del own  # a large page in colour is to be in memory as rarely as can be
             if page_of.colour is not None and page_of.luma is not None:
                 strength = self._reconstruction.strength
-                results = document.recoloured(page_of.colour, page_of.luma, results[0], strength)
+                results = document.recoloured(
+                    page_of.colour, page_of.luma, results[0], strength, overwrite=overwrite
+                )
             for index, original in enumerate(channels_of(pixels)):
                 results[index] = self.plugins.postprocess(results[index], original, page)
-            return Cleaned(joined(results), model, reduced, concerns)
+            return Cleaned(joined(results, pixels if overwrite else None), model, reduced, concerns)
         except Exception as error:
             return error
 

@@ -137,7 +137,9 @@ def luma(planes: list[Floats]) -> Floats:
     return np.asarray(red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2], np.float32)
 
 
-def recoloured(planes: list[Floats], before: Floats, after: Floats, strength: float = 1.0) -> list[Floats]:
+def recoloured(
+    planes: list[Floats], before: Floats, after: Floats, strength: float = 1.0, *, overwrite: bool = False
+) -> list[Floats]:
     """Return the planes of a picture with the brightness of its cleaned luma.
 
     Each pixel's channels are multiplied by the gain of its luma, so that hues stay. Coloured ink, which the
@@ -150,6 +152,7 @@ def recoloured(planes: list[Floats], before: Floats, after: Floats, strength: fl
         before: their luma, float32 (H, W).
         after: that luma cleaned and blended with it by `strength`, float32 (H, W) in 0..1.
         strength: 0 to 1; the share of the cleaned picture in the result.
+        overwrite: whether the result may take the place of `planes`.
 
     Returns:
         Three float32 (H, W) in 0..1.
@@ -160,7 +163,7 @@ def recoloured(planes: list[Floats], before: Floats, after: Floats, strength: fl
     if strength != 1.0:  # only the whole of it tells what became white
         after = np.clip(before + (after - before) / np.float32(strength), 0.0, 1.0)
     paper, tints = _gain_and_tints(planes, before, after)
-    result = [np.empty_like(before) for _ in planes]
+    result = planes if overwrite else [np.empty_like(before) for _ in planes]
     for start in range(0, len(before), _ROWS):
         rows = slice(start, start + _ROWS)
         own = [plane[rows] for plane in planes]

@@ -46,6 +46,12 @@ AHEAD_PIXELS = 32_000_000
 PACKED_PIXELS = 64 * SMALL_PIXELS
 """Most of the small pages of one file that are in memory at once."""
 
+_REPORTED, _COMPARED, _RECOLOURED = 6, 3, 3
+"""Bytes of memory that each channel takes more for `--report`, for `--compare`, for `document` in colour.
+
+Measured with `benchmarks/memory.py --also`.
+"""
+
 _Saved = tuple[Written, list[str]]
 
 
@@ -149,6 +155,13 @@ class Cleaner:
         hooks = {hook for plugin in denoiser.plugins.loaded for hook in plugin.hooks}
         # Nothing but these needs a page as it was when it is clean.
         self._looks_at_both = bool(output.examiner or output.compare or output.estimate)
+        self._reading: dict[str, Any] = {
+            "color": output.color,
+            "max_megapixels": output.max_megapixels,
+            "beside": _REPORTED * bool(output.examiner)
+            + _COMPARED * bool(output.compare)
+            + _RECOLOURED * (output.color and denoiser.cleans_luma),
+        }
         self._one_thread = not hooks.isdisjoint(("read_pages", "write_pages"))
 
     def threads(self, count: int | None) -> None:
@@ -190,11 +203,10 @@ class Cleaner:
         the largest pages are to be in memory one at a time.
         """
         can_overlap = functools.cache(lambda: can_start((decoding, encoding)))  # asked where it first matters
-        color, limit = self._output.color, self._output.max_megapixels
         for job in jobs:
             started = time.perf_counter()
             try:
-                source = open_image(job.source, self._denoiser.plugins, color=color, max_megapixels=limit)
+                source = open_image(job.source, self._denoiser.plugins, **self._reading)
                 work = _Work(job, started, source, source.pages())
                 pixels, several = source.size[0] * source.size[1], len(jobs) > 1 or source.count > 1
                 medium = SMALL_PIXELS < pixels <= AHEAD_PIXELS
@@ -350,8 +362,7 @@ class Cleaner:
         started, path, result = time.perf_counter(), Path("-"), io.BytesIO()
         if not content:
             raise FileError("is empty.")
-        color, limit = self._output.color, self._output.max_megapixels
-        with open_builtin(io.BytesIO(content), path, color=color, max_megapixels=limit) as source:
+        with open_builtin(io.BytesIO(content), path, **self._reading) as source:
             work = _Work(Job(path, path, "-"), started, source, source.pages())
             target = self._target(source)
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ from denoiser.system.atomic import Written
 
 _GAIN, _MOST = 4.0, 95.0
 """How much stronger differences are shown, and how many of them, in per cent, are to be told apart."""
+
+_ROWS = 256
 
 
 class Comparisons:
@@ -124,17 +126,28 @@ def compare(before: Floats, after: Floats) -> Image.Image:
         else:
             planes = (np.ascontiguousarray(plane) for plane in np.moveaxis(before, 2, 0))
             before = np.stack([whole_from_image(plane, darken=False)[0] for plane in planes], axis=-1)
-    parts = [before, after]
-    if before.shape == after.shape:
-        difference = before - after
-        usual = float(np.percentile(np.abs(difference[:: max(1, len(difference) // 1024)]), _MOST))
+    differs = before.shape == after.shape
+    if differs:
+        sampled = slice(None, None, max(1, len(before) // 1024))
+        usual = float(np.percentile(np.abs(before[sampled] - after[sampled]), _MOST))
         gain = np.float32(min(_GAIN, 0.5 / max(usual, 1e-6)))
-        parts.append(np.clip(0.5 + gain * difference, 0.0, 1.0))
-    height = max(part.shape[0] for part in parts)
+
+    def difference(rows: slice) -> Floats:
+        return np.asarray(np.clip(0.5 + gain * (before[rows] - after[rows]), 0.0, 1.0))
+
+    parts: list[tuple[tuple[int, ...], Callable[[slice], Floats]]]
+    parts = [(before.shape, before.__getitem__), (after.shape, after.__getitem__)]
+    if differs:
+        parts.append((before.shape, difference))
+    height = max(shape[0] for shape, _ in parts)
     gap = max(2, height // 100)
-    framed = []
-    for part in parts:
-        missing = ((0, height - part.shape[0]), (0, gap), *((0, 0) for _ in part.shape[2:]))
-        framed.append(np.pad(part, missing, constant_values=1.0))
-    joined = np.concatenate(framed, axis=1)[:, :-gap]
-    return Image.fromarray(quantize(joined, 8))
+    width = sum(shape[1] + gap for shape, _ in parts) - gap
+    mode, white = ("L", 255) if before.ndim == 2 else ("RGB", (255, 255, 255))
+    whole, left = Image.new(mode, (width, height), white), 0
+    for shape, part in parts:
+        # A few rows at a time: next to the page and its result, memory has room for little.
+        for top in range(0, shape[0], _ROWS):
+            rows = quantize(part(slice(top, top + _ROWS)), 8)
+            whole.paste(Image.fromarray(np.ascontiguousarray(rows)), (left, top))
+        left += shape[1] + gap
+    return whole

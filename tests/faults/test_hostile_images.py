@@ -217,6 +217,23 @@ def test_a_large_page_takes_no_more_memory_than_is_foreseen(
         assert (ended.peak - base - SLACK) * 2**20 < each * side**2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize(("option", "beside"), [("--compare", 3), ("--report", 6)])
+def test_what_is_made_of_a_large_page_beside_its_result_takes_no_more_memory_than_is_foreseen(
+    command: Commands, identity: Path, tmp_path: Path, option: str, beside: int, mode: str
+) -> None:
+    side, small, page = 4000, tmp_path / "small.png", tmp_path / "page.png"
+    Image.new(mode, (side, side), (9, 99, 200)[: len(mode)] if mode == "RGB" else 9).save(page)
+    Image.new("L", (400, 400), 9).save(small)
+    common = ("--out", tmp_path / "o", "--model", identity, "--force", "--color")
+    base = command(small, *common).peak
+    ended = command(page, *common, option, tmp_path / ("r.html" if option == "--report" else "look"))
+    assert ended.code == 0, ended.err
+    each = bytes_a_pixel("PNG", tuple(mode), color=True, beside=beside)
+    assert (ended.peak - base - SLACK) * 2**20 < each * side**2
+
+
 def test_a_page_that_the_memory_cant_hold_is_refused_before_it_is_decoded(
     command: Commands, identity: Path, tmp_path: Path
 ) -> None:
@@ -226,3 +243,15 @@ def test_a_page_that_the_memory_cant_hold_is_refused_before_it_is_decoded(
     assert ended.code == 1
     assert ended.peak < 150
     assert "x.tif is 8000x8000, which takes about 0.8 GB of memory, and 0.3 GB are free" in ended.errors[0]
+
+
+def test_what_is_made_of_a_page_beside_its_result_counts_before_it_is_decoded(
+    command: Commands, identity: Path, tmp_path: Path
+) -> None:
+    Image.new("L", (3000, 3000), 9).save(tmp_path / "x.png")
+    little = "from denoiser.system import memory; memory.available = lambda: 130 << 20"
+    common = (tmp_path / "x.png", "--out", tmp_path / "o", "--model", identity, "--force")
+    for options in ((), ("--report", tmp_path / "r.html")):
+        ended = command(*common, *options, patches=[little])
+        assert ended.code == len(options) // 2, ended.err
+    assert "which takes about 0.2 GB of memory, and 0.1 GB are free" in ended.errors[0]

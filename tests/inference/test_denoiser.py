@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import denoiser
 from denoiser import generator
+from denoiser._types import Floats
 from denoiser.errors import FileError, ModelError, UsageError
 from denoiser.inference.denoiser import QUALITIES, Denoiser
 from denoiser.inference.patches import grid
+from denoiser.inference.reconstruction import Cleaned
+from denoiser.page import Page
+from denoiser.planes import planar
 
 RNG = np.random.default_rng(11)
 
@@ -256,3 +261,46 @@ def test_a_colour_page_goes_to_one_model_with_the_plugins_steps_on_each_channel(
     with Denoiser() as d:
         assert d.clean_page(np.stack([glyph] * 3, axis=-1), denoiser.Page()).model == "digits"
         assert d.clean_page(mixed, denoiser.Page()).model == "general"
+
+
+@pytest.mark.parametrize("model", ["general", "document"])
+@pytest.mark.parametrize(
+    "options", [{}, {"strength": 0.4}, {"strength": 0.0}, {"mode": "whole", "size": "model"}]
+)
+def test_a_page_in_colour_may_be_overwritten_by_its_result(model: str, options: dict[str, Any]) -> None:
+    random = np.random.default_rng(4)
+    given = random.uniform(0.0, 1.0, (90, 120, 3)).astype(np.float32)
+    with Denoiser(model=model, stride=None if options.get("mode") else 21, **options) as denoiser:
+        [wanted] = [result_of(each) for each in denoiser.clean_pages([(given.copy(), Page())])]
+        for pixels in (planar_copy(given), given.copy()):
+            [made] = [result_of(each) for each in denoiser.clean_pages([(pixels, Page())], overwrite=True)]
+            np.testing.assert_array_equal(made, wanted)
+            assert np.shares_memory(made, pixels) == (made.shape == pixels.shape)
+
+
+def test_a_page_in_colour_that_plugins_see_is_not_overwritten(tmp_path: Path) -> None:
+    plugin = tmp_path / "both.py"
+    plugin.write_text(
+        "from denoiser import hookimpl\n"
+        "@hookimpl\n"
+        "def postprocess(image, original):\n"
+        "    assert image is not original\n"
+        "    return original * 0.5\n"
+    )
+    given = planar_copy(np.random.default_rng(4).uniform(0.0, 1.0, (40, 50, 3)).astype(np.float32))
+    before = given.copy()
+    with Denoiser(model="general", plugins=[str(plugin)]) as denoiser:
+        [made] = [result_of(each) for each in denoiser.clean_pages([(given, Page())], overwrite=True)]
+    np.testing.assert_array_equal(made, before * np.float32(0.5))
+    np.testing.assert_array_equal(given, before)
+
+
+def result_of(cleaned: Cleaned | Exception) -> Floats:
+    assert not isinstance(cleaned, Exception), cleaned
+    return cleaned.pixels
+
+
+def planar_copy(pixels: Floats) -> Floats:
+    whole = planar(pixels.shape)
+    whole[...] = pixels
+    return whole
