@@ -74,7 +74,8 @@ def written_as(request: Request, job: Job) -> Request:
         raise UsageError(
             f"--out {job.destination} and --format {request.format} don't go together.", "Leave one out."
         )
-    if named is None and ending != job.source.suffix.lower():
+    written = SUFFIXES | _plugins_own(request) if named is None else SUFFIXES
+    if named is None and (ending != job.source.suffix.lower() or ending not in written):
         raise UsageError(
             f"--out {job.destination}: {ending} is not written from another format.",
             "Use .png, .tif or .jpg.",

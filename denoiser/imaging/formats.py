@@ -9,6 +9,9 @@ FORMATS = {
 }
 """Values of `--format`: Pillow's name and the endings."""
 
+SAVED_AS = {ending: name for name, endings in FORMATS.values() for ending in endings}
+"""Pillow's name of what `--format` writes, by ending."""
+
 WRITABLE = frozenset(("PNG", "TIFF", "JPEG", "BMP", "PPM", "WEBP", "GIF", "JPEG2000"))
 SAME_AS = {"MPO": "JPEG", "DIB": "BMP"}
 READABLE = ("PNG", "JPEG", "BMP", "DIB", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000")

@@ -6,6 +6,7 @@ Pages from plugins are checked here, so that the rest of the package need not kn
 from __future__ import annotations
 
 import contextlib
+import math
 import numbers
 from collections.abc import Iterator
 from dataclasses import replace
@@ -86,8 +87,8 @@ class PluginFile(Source):
             "depth": (page.depth in _DEPTHS, "1, 8, 16 or 32"),
             "mode": (isinstance(page.mode, str), "text"),
             "dpi": (
-                page.dpi is None or (two and all(isinstance(each, numbers.Real) for each in page.dpi)),
-                "two numbers, or None",
+                page.dpi is None or (two and all(map(_is_resolution, page.dpi))),
+                "two numbers above 0, or None",
             ),
             "icc": (isinstance(page.icc, bytes | None), "bytes, or None"),
             "exif": (isinstance(page.exif, bytes | None), "bytes, or None"),
@@ -145,6 +146,10 @@ class _Handed:
         self.taken += 1
         self.lost_alpha = self.lost_alpha or picture.alpha is not None
         return read_only(picture.pixels), picture.page
+
+
+def _is_resolution(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and 0.0 < float(value) < math.inf
 
 
 class _Declined(Exception):  # noqa: N818 - not an error

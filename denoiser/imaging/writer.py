@@ -39,7 +39,7 @@ _EXIF_BYTES = 65_533
 def save(
     path: Path,
     pages: Iterator[Picture],
-    target: str,
+    target: str | None,
     *,
     count: int,
     plugins: Plugins | None = None,
@@ -50,7 +50,7 @@ def save(
     Args:
         path: the file to write or replace; its folders are made as needed.
         pages: computed one by one, only when there is a file to take them; their pixels may be overwritten.
-        target: the format as Pillow names it, where no plugin writes the file.
+        target: the format as Pillow names it, where no plugin writes the file; None where one must.
         count: number of pages.
         plugins: asked in load order whether one writes files with this ending.
         sync: whether to wait until the file and its name are on the disk.
@@ -68,6 +68,10 @@ def save(
         saved = plugin_files.save(path, plugins, pages, count=count, sync=sync) if plugins else None
         if saved is not None:
             return saved
+        if target is None:
+            raise FileError(
+                f"can't be written: no plugin wrote {path.name}.", "Use --format tiff, which holds any page."
+            )
         if target == "PNG" and count == 1:
             first = next(pages)
             content = _small_png(first)

@@ -251,7 +251,9 @@ class Denoiser:
 
     def _stack(self, stack: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Clean a stack (N, H, W) likewise."""
-        if stack.ndim != 3 or not stack.size:
+        if not stack.size:
+            raise UsageError(f"An array of shape {stack.shape} is empty.")
+        if stack.ndim != 3:
             raise UsageError(f"An array of shape {stack.shape} is not (H, W) or (N, H, W).")
         channels = stack.shape[2]
         if channels <= 4 and min(stack.shape[:2]) > 4:

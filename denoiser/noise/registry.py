@@ -28,7 +28,6 @@ class Register(Protocol):
         name: str,
         function: Function,
         help: str = "",  # noqa: A002 - as in `register`
-        *,
         parameters: Mapping[str, Parameter] | None = None,
     ) -> None:
         """Add a noise."""
@@ -84,7 +83,6 @@ def register(
     name: str,
     function: Function,
     help: str = "",  # noqa: A002 - plugins call it by this name
-    *,
     parameters: Mapping[str, Parameter] | None = None,
 ) -> None:
     """Add a noise, or replace the one of that name.

@@ -26,6 +26,7 @@ from denoiser.errors import DenoiserError, DeviceError, FileError, ModelError
 from denoiser.imaging import formats, writer
 from denoiser.imaging.open import open_builtin, open_image
 from denoiser.imaging.picture import Picture
+from denoiser.imaging.plugin_files import PluginFile
 from denoiser.imaging.source import Source
 from denoiser.inference import noise_level
 from denoiser.inference.denoiser import Denoiser
@@ -348,10 +349,14 @@ class Cleaner:
         return self._write(work, iter((page,)))
 
     def _write(self, work: _Work, pages: Iterator[Picture]) -> _Saved:
+        path = work.job.destination
+        target: str | None = self._target(work.source)
+        if isinstance(work.source, PluginFile) and formats.SAVED_AS.get(path.suffix.lower()) != target:
+            target = None  # its name is a plugin's, and so must be what is in it
         return writer.save(
-            work.job.destination,
+            path,
             pages,
-            self._target(work.source),
+            target,
             count=work.source.count,
             plugins=self._denoiser.plugins,
             sync=self._output.sync,

@@ -72,7 +72,7 @@ def load_file(path: Path) -> tuple[ModuleType, str]:
 def _line_of(error: BaseException, path: Path) -> str:
     """Return the innermost line of the plugin's file in the traceback, as " (line 3)"."""
     if isinstance(error, SyntaxError):
-        return f" (line {error.lineno})" if error.lineno and str(path) not in str(error) else ""
+        return f" (line {error.lineno})" if error.lineno and path.name not in str(error) else ""
     frames = traceback.walk_tb(error.__traceback__)
     lines = [line for frame, line in frames if Path(frame.f_code.co_filename).name == path.name]
     return f" (line {lines[-1]})" if lines else ""

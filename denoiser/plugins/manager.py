@@ -398,7 +398,6 @@ def _register(
     name: str,
     function: Any,
     help: str = "",  # noqa: A002 - plugins call it by this name
-    *,
     parameters: Mapping[str, Parameter] | None = None,
 ) -> None:
     """Register a plugin's noise, whose errors name the plugin."""

@@ -133,7 +133,8 @@ def _type_name(kind: Any, option: str) -> str:
 
 
 def _value(kind: Any, value: Any, shown: str) -> Any:
-    for member in _members(kind):
+    # None first: of text, too, "none" is none, or nothing would be.
+    for member in sorted(_members(kind), key=lambda member: member is not type(None)):
         with contextlib.suppress(click.BadParameter, ValueError, TypeError, OverflowError):
             return _convert(member, value)
     raise UsageError(f"{shown}: it must be {_type_name(kind, shown)}.")

@@ -208,7 +208,12 @@ def free_path(plan: Plan) -> Path:
 
 
 def _path(argument: str, name: Name | None) -> Path | None:
-    return None if name is None else Path(_text(argument, name))
+    if name is None:
+        return None
+    text = _text(argument, name)
+    if not text:  # which means the current folder
+        raise UsageError(f"{argument} is empty.", "Is a variable not set?")
+    return Path(text)
 
 
 def _text(argument: str, name: Name) -> str:

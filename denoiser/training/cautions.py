@@ -130,7 +130,8 @@ def refused(card: Mapping[str, Any]) -> str | None:
         return without_clean.refused(card["without_clean"])
     gain = _value(overall["output_db"]) - _value(overall["input_db"])
     if not gain > 0:
-        return f"The trained network is worse than doing nothing ({gain:+.2f} dB on images it has not seen)"
+        than = "worse than" if gain < -0.005 else "no better than"  # 0.00 dB are told
+        return f"The trained network is {than} doing nothing ({gain:+.2f} dB on images it has not seen)"
     lost = overall["input_ssim"] - overall["output_ssim"]
     if lost > _WORST_SSIM and clean < LEAST_CLEAN[card["network"]] - WORST_CLEAN:
         return (

@@ -56,7 +56,8 @@ def _files(folder: Path, reader: Reader) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
-        if path.suffix.lower() in reader.suffixes and path.is_file():
+        # A link to nothing can't be read, and is told as any other file that can't.
+        if path.suffix.lower() in reader.suffixes and (path.is_file() or not path.exists()):
             yield path
 
 

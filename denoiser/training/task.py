@@ -74,7 +74,7 @@ class Task:
 
     def check(self) -> None:
         """Raise UsageError or DeviceError for a value that is wrong, without reading any file."""
-        if self.network not in recipes.RECIPES:
+        if not isinstance(self.network, str) or self.network not in recipes.RECIPES:
             raise UsageError(
                 f"There is no network called {self.network!r}.", f"Known: {', '.join(recipes.RECIPES)}."
             )
@@ -117,12 +117,13 @@ class Task:
 
     def _check_kinds(self) -> None:
         """Raise UsageError for what is no number, or no whole one, where one is needed."""
-        for name, value in (("minutes", self.minutes), ("validation", self.validation)):
-            if value is not None:
-                require_number(name, value)
-        for name, count in (("epochs", self.epochs), ("batch_size", self.batch_size), ("seed", self.seed)):
+        if self.minutes is not None:
+            require_number("minutes", self.minutes)
+        require_number("validation", self.validation)
+        for name, count in (("epochs", self.epochs), ("batch_size", self.batch_size)):
             if count is not None:
                 require_number(name, count, whole=True)
+        require_number("seed", self.seed, whole=True)
 
     def _check_only_noisy(self) -> None:
         """Raise UsageError for options that don't go with noisy images alone, or go with them only."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -99,6 +100,25 @@ def test_a_name_of_another_network_is_refused_in_python_too(
 def test_a_seed_has_a_range(seed: int, pictures: Path) -> None:
     with pytest.raises(UsageError, match="seed"):
         denoiser.train("general", name="mine", data=pictures, seed=seed)
+
+
+@pytest.mark.parametrize("name", ["data", "noisy", "noise_from", "only_noisy", "destination"])
+def test_an_empty_name_is_not_the_current_folder(name: str, store: Path, pictures: Path) -> None:
+    with pytest.raises(UsageError, match=f"{name} is empty"):
+        denoiser.train(**{"data": pictures, name: ""})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"validation": None}, "validation is None"),
+        ({"seed": None}, "seed is None"),
+        ({"network": ["general"]}, "no network called"),
+    ],
+)
+def test_what_is_of_a_wrong_type_is_one_sentence(wrong: dict[str, Any], message: str, pictures: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        denoiser.train(data=pictures, **wrong)
 
 
 @given(st.integers(2, 300), st.floats(0.01, 0.5))

@@ -161,6 +161,8 @@ READ_FAULTS = {
     "a count in words": ("    yield np.ones((9, 9)), Page(count='1')", "whose count is '1'"),
     "depth": ("    yield np.ones((9, 9)), Page(depth=12)", "whose depth is 12; it must be 1, 8, 16 or 32"),
     "one resolution": ("    yield np.ones((9, 9)), Page(dpi=300)", "whose dpi is 300; it must be two"),
+    "no resolution": ("    yield np.ones((9, 9)), Page(dpi=(0, 9))", "it must be two numbers above 0"),
+    "a resolution that is no number": ("    yield np.ones((9, 9)), Page(dpi=(9, np.nan))", "whose dpi is"),
     "a profile by name": ("    yield np.ones((9, 9)), Page(icc='sRGB')", "whose icc is 'sRGB'"),
     "fewer": ("    yield np.ones((9, 9)), Page(count=2)", "gave 1 pages of 2"),
     "more": ("    for _ in range(2): yield np.ones((9, 9)), Page()", "more than the 1 pages"),
@@ -186,6 +188,26 @@ def test_a_reader_at_fault_fails_its_file_alone(
     assert reason in outcome.err, outcome.err
     assert fault == "huge" or "plugin bad" in outcome.err
     assert [path.name for path in sorted((tmp_path / "o").iterdir())] == [record.FOLDER, "plain.png"]
+
+
+def test_no_tiff_gets_the_ending_of_a_format_that_plugins_write(
+    denoise: Denoise, stacks: Path, identity: Path, tmp_path: Path
+) -> None:
+    (stacks / "three.npy").unlink()
+    declines = "SUFFIXES = ('.npy',)\n@hookimpl\ndef write_pages(path, pages):\n    return None\n"
+    reader, writer = plugin(tmp_path, "reader", READ), plugin(tmp_path, "writer", declines)
+    common = ("--model", identity, "--plugin", reader)
+    outcome = denoise(stacks, "--out", tmp_path / "o", *common, "--plugin", writer)
+    assert outcome.code == 1
+    assert "one.npy can't be written: no plugin wrote one.npy. Use --format tiff" in outcome.err
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [record.FOLDER, "plain.png"]
+    assert denoise(stacks, "--out", tmp_path / "o", *common, "--format", "tiff").code == 0
+    assert Image.open(tmp_path / "o/one.tif").format == "TIFF"
+
+    outcome = denoise(stacks / "one.npy", "--out", tmp_path / "x.npy", *common)
+    assert outcome.code == 2
+    assert "x.npy: .npy is not written" in outcome.err
+    assert not (tmp_path / "x.npy").exists()
 
 
 WRITE_FAULTS = {

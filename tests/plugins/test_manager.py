@@ -128,7 +128,7 @@ BROKEN = {
         r"SUFFIXES is \('\.nii\.gz',\)\. It needs the last endings of names",
     ),
     "wrapper": ("@hookimpl(wrapper=True)\ndef preprocess(image):\n    return (yield)\n", "wrapper"),
-    "syntax": ("def preprocess(image:\n", "fails on loading: SyntaxError"),
+    "syntax": ("def preprocess(image:\n", r"SyntaxError: '\(' was never closed \(bad\.py, line 3\)\. Fix"),
     "import": ("import no_such_module\n", "No module named 'no_such_module'"),
     "exits": ("raise SystemExit(0)\n", "SystemExit"),
     "raises": ("raise RuntimeError('boom')\n", r"RuntimeError: boom \(line 3\)"),

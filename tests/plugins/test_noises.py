@@ -26,7 +26,7 @@ DUST = """
 
     @hookimpl
     def register_noise(register):
-        register("dust", dust, "dark specks", parameters={"amount": Parameter(0.1, 0, 1, "share of pixels")})
+        register("dust", dust, "dark specks", {"amount": Parameter(0.1, 0, 1, "share of pixels")})
         register("haze", lambda clean, rng, level=0.5: np.maximum(clean, level))
     """
 

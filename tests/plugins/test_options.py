@@ -28,6 +28,7 @@ FADE = """
         turned: bool = False
         side: Literal["left", "right"] = "left"
         mask: Path | None = None
+        label: str | None = "seen"
 
         def __post_init__(self):
             if not 0 <= self.keep <= 1:
@@ -75,7 +76,10 @@ def test_options_are_listed(denoise: Denoise, fade: Path) -> None:
         "turned": "bool",
         "side": "left|right",
         "mask": "path|none",
+        "label": "str|none",
     }
+    given = json.loads(denoise(*options, "--plugin-option", "fade.label=none", "--json").out)
+    assert given["loaded"][0]["options"][-1]["value"] is None
     text = denoise(*options).out
     assert "fade.keep=0.25  float, share of the light that stays" in text
     assert "fade.mask=none" in text

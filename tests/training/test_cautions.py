@@ -82,7 +82,8 @@ CARDS: dict[str, tuple[dict[str, Any], list[str], str | None]] = {
     "good": (card(), [], None),
     "perfect on clean images": (card(clean=None), [], None),  # type: ignore[arg-type]
     "hardly any gain": (card(after=20.05), ["The gain is 0.05 dB"], None),
-    "none": (card(after=20.0), ["The gain is 0.00 dB"], "worse than doing nothing (+0.00 dB"),
+    "none": (card(after=20.0), ["The gain is 0.00 dB"], "is no better than doing nothing (+0.00 dB"),
+    "less than none": (card(after=19.98), ["The gain is -0.02 dB"], "is worse than doing nothing (-0.02 dB"),
     "loss of structure": (card(ssim=0.5), ["The SSIM falls from 0.600 to 0.500"], None),
     "clean images changed": (card(clean=34.9), ["Clean images come back at 34.9 dB"], None),
     "damage": (

@@ -112,6 +112,14 @@ def test_a_damaged_image_of_a_pair_is_named(tmp_path: Path) -> None:
         image_folders.pairs(tmp_path / "clean", tmp_path / "noisy")
 
 
+def test_a_link_to_nothing_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    save(tmp_path / "a.png", (40, 40))
+    (tmp_path / "b.png").symlink_to("nowhere.png")
+    assert len(image_folders.images(tmp_path)) == 1
+    assert "b.png" in caplog.text
+    assert "No such file" in caplog.text
+
+
 def test_held_out_images_lie_evenly_and_there_is_always_one() -> None:
     assert image_folders.held_out(20, 0.1) == [9, 19]
     assert image_folders.held_out(7, 0.3) == [3, 6]
