@@ -59,6 +59,13 @@ def list_models(*, as_json: bool = False) -> None:
         facts = facts or f"{row['network']}, {row['parameters'] / 1e6:.2f} M weights, mode {row['mode']}"
         hidden = " (hidden by your model of this name)" if row["shadowed"] else ""
         click.echo(on_one_line(f"{row['name']:<12} {row['source']:<8} {facts}{hidden}"))
+    for name, checkpoint in store.trainings().items():
+        size = f"{checkpoint.stat().st_size / 1e6:.0f} MB"
+        click.echo(
+            f"The training of {name} is unfinished ({size}). The same command goes on with it;"
+            f" denoise models remove {name} deletes it.",
+            err=True,
+        )
 
 
 @models.command(

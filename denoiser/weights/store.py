@@ -183,10 +183,14 @@ def require_place(model: Path) -> None:
         )
 
 
+def trainings() -> dict[str, Path]:
+    """Return the checkpoints of unfinished trainings in the user's store, by the names of their models."""
+    return _models(home() / "models", UNFINISHED)
+
+
 def removable() -> list[str]:
     """List the names that `remove` takes: models in the user's store, and trainings that are unfinished."""
-    folder = home() / "models"
-    return sorted({*_models(folder), *_models(folder, UNFINISHED)})
+    return sorted({*_models(home() / "models"), *trainings()})
 
 
 def remove(name: str) -> Path:
@@ -228,6 +232,8 @@ def _models(folder: Path, suffix: str = SUFFIX) -> dict[str, Path]:
 def _nearest(name: str) -> str:
     import difflib
 
+    if name in trainings():
+        return "Its training is unfinished. The same command goes on with it."
     known = dict.fromkeys(["auto", *NETWORKS, *(entry.name for entry in available())])
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
     return f"Did you mean {close[0]}? {_LIST}" if close else _LIST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import itertools
 import os
 import signal
@@ -315,14 +316,19 @@ def test_a_damaged_checkpoint_is_one_line(denoise: Denoise, store: Path, damage:
     assert not path.exists()
 
 
-def test_an_unfinished_training_is_not_listed_and_can_be_removed(denoise: Denoise, store: Path) -> None:
+def test_an_unfinished_training_is_no_model_is_told_and_can_be_removed(denoise: Denoise, store: Path) -> None:
     left = models.unfinished(store / "models" / "mine.keras")
     left.parent.mkdir()
     left.write_bytes(b"checkpoint")
-    assert "mine" not in denoise("models").out
+    listed = denoise("models")
+    assert "mine" not in listed.out
+    assert "The training of mine is unfinished (0 MB)." in listed.err
+    assert "mine" not in [row["name"] for row in json.loads(denoise("models", "--json").out)]
+    assert "Its training is unfinished" in denoise("models", "show", "mine").err
     assert denoise("models", "remove", "mine").code == 0
     assert not left.exists()
     assert denoise("models", "remove", "mine").code == 3
+    assert denoise("models").err == ""
 
 
 @pytest.mark.slow
