@@ -26,7 +26,7 @@ from denoiser.training.checkpoints import Checkpoint
 from denoiser.training.datasets import Dataset, dataset_for
 from denoiser.training.loop import Tick, fit
 from denoiser.training.metrics import restored
-from denoiser.weights import architectures
+from denoiser.weights import architectures, store
 
 if TYPE_CHECKING:
     from denoiser.progress import Progress
@@ -222,7 +222,8 @@ def _announce(plan: Plan, dataset: Dataset, tell: Tell) -> None:
     expected = architectures.make_config(recipe.kind, recipe.arguments)
     names = [argument.name for argument in fields(expected)]
     other = [name for name in names if start and getattr(start.config, name) != getattr(expected, name)]
-    if start and other:
+    # A bundled one is what was meant to be started from, whatever a new one would look like.
+    if start and other and start.path.parent != store.BUNDLED:
         has, wanted = (
             ", ".join(f"{name} {getattr(config, name)}" for name in other)
             for config in (start.config, expected)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from denoiser.errors import ImagesError
 from denoiser.progress import NullProgress
 from denoiser.training import datasets, recipes, run
 from denoiser.weights import modelfile
+from denoiser.weights import store as models
 from tests.helpers import fakes
 from tests.helpers.command import Denoise
 
@@ -49,6 +52,25 @@ def test_the_help_says_the_default_minutes(denoise: Denoise) -> None:
     assert run.DEFAULT_MINUTES == {"digits": 2.0, "general": 20.0, "document": 20.0}
     help_text = " ".join(denoise("train", "--help").out.split())
     assert "[default: 20; for digits 2]" in help_text
+
+
+def test_a_start_of_another_shape_is_told_unless_it_is_bundled(tmp_path: Path) -> None:
+    own = tmp_path / "mine.keras"
+    shutil.copy(models.BUNDLED / "general.keras", own)
+    for path, sentences in ((models.BUNDLED / "general.keras", 1), (own, 2)):
+        plan: Any = SimpleNamespace(
+            recipe=recipes.RECIPES["general"],
+            start=modelfile.read(path, name=path.name),
+            destination=tmp_path / "new.keras",
+            minutes=1.0,
+            epochs=None,
+            data=SimpleNamespace(noisy=None),
+        )
+        dataset: Any = SimpleNamespace(data="3 images", method=None, warnings=[])
+        told: list[str] = []
+        run._announce(plan, dataset, told.append)
+        assert len(told) == sentences, told
+    assert "The start, mine.keras, has another shape (context 2) than a new general (context 1)" in told[1]
 
 
 def test_mixed_up_pairs_are_refused_before_the_training(denoise: Denoise, store: Path, folders: Path) -> None:
