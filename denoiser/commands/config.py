@@ -7,6 +7,7 @@ folder: a folder of other people's images must not decide what is run.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import shlex
@@ -212,7 +213,8 @@ def _value(path: Path, shown: str, option: click.Option, value: Any, ctx: click.
     parts = value if option.multiple and isinstance(value, list) else [value]
     is_number = isinstance(option.type, click.types.IntParamType | click.types.FloatParamType)
     wanted = int | float if is_number else str
-    if not all(isinstance(part, wanted) and not isinstance(part, bool) for part in parts):
+    right = (isinstance(part, wanted) and not isinstance(part, bool) for part in parts)
+    if not all(right) or (is_number and not all(map(math.isfinite, parts))):
         kind = "a number, without quotes" if is_number else 'text in "quotes"'
         raise UsageError(f"{path}: {shown} must be {kind}{', or a list of such' if option.multiple else ''}.")
     texts: Any = [str(part) for part in parts]

@@ -29,6 +29,8 @@ def open_storage(text: str, ask: Callable[[str], Storage | None]) -> Storage:
         return asked
     if scheme in SCHEMES:
         return BucketStorage(text)
+    if scheme == "file":
+        raise StorageError(f"{text} is a URL of a local file.", "Write the path alone.")
     raise StorageError(
         f"Nothing here opens {scheme}:// URLs.",
         f"Built in: {', '.join(sorted(SCHEMES))}. plugins/denoiser-fsspec opens sftp, webdav and more.",

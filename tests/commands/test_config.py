@@ -129,6 +129,7 @@ BAD = {
     "list": ('model = ["a"]', (), 'model must be text in "quotes"\\.'),
     "number for text": ("glob = [1]", (), 'glob must be text in "quotes", or a list of such\\.'),
     "text for a number": ('strength = "0.5"', (), "strength must be a number, without quotes\\."),
+    "no number": ("strength = nan", (), "my.toml: strength must be a number, without quotes\\."),
     "truth for a number": ("jobs = true", (), "jobs must be a number, without quotes\\."),
     "itself": ('config = "x"', (), "there is no option config"),
     "presets": ("preset = 3", (), "preset must be a table"),

@@ -212,6 +212,10 @@ def test_one_line_for_each_thing_that_can_not_be(
         ),
     )
     assert told(digits, "--out", "sftp://host/x")[1].startswith("Error: Nothing here opens sftp:// URLs.")
+    local = f"file://{tmp_path}/x"
+    assert told(digits, "--out", local)[1].startswith(
+        f"Error: {local} is a URL of a local file. Write the path"
+    )
     for option in (("--compare", tmp_path / "c"), ("--report", tmp_path / "r")):
         code, text = told(digits, "--out", out, *option)
         assert (code, text.startswith(f"Error: {option[0]} works with folders, and not with URLs.")) == (
