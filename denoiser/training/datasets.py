@@ -143,6 +143,7 @@ def _glyphs(plan: Plan) -> Dataset:
         dataset,
         held=f"{held_out:,} of {len(found):,} {kind}",
         held_images=held_out if own else None,
+        warnings=tuple(cautions.of_copies(taught, held)) if own else (),
     )
 
 
@@ -173,7 +174,7 @@ def _glyph_pairs(plan: Plan, data: Path) -> Dataset:
         _dataset(recipe, feed, (held[0], held[1]), len(taught[0]), about, "the user's"),
         held=f"{len(held[0]):,} of {len(sized):,} pairs",
         held_images=len(held[0]),
-        warnings=tuple(cautions.of_pairs(pairs)),
+        warnings=(*cautions.of_pairs(pairs), *cautions.of_copies(taught[1], held[1])),
     )
 
 
@@ -264,6 +265,7 @@ def _add_own(tiles: _Tiles, plan: Plan, data: Path) -> None:
     tiles.own = len(kept)
     tiles.kept.append(f"{len(kept):,} of {len(pairs):,} {'pairs' if paired else 'images'}")
     tiles.warnings += cautions.of_pairs(pairs, pages=recipe.dirt) if paired else []
+    tiles.warnings += cautions.of_copies((clean for _, clean in taught), (clean for _, clean in kept))
     dirty = recipe.dirt and not paired
     tiles.learnt.append(
         (_tiles(recipe, taught, recipe.augmentation, dirty=dirty), 1.0 - recipe.generated_share)

@@ -12,6 +12,7 @@ import numpy as np
 from denoiser._types import PATCH, Floats
 from denoiser.errors import ImagesError
 from denoiser.training import frames, image_folders, noise_measures
+from denoiser.training.cautions import of_copies
 from denoiser.training.noise_measures import Measured
 from denoiser.training.noisy_pairs import Shot
 from denoiser.training.plan import Plan
@@ -90,6 +91,10 @@ def read(plan: Plan, folder: Path) -> NoisyFolder:
             last = index in chosen
             parts[last].extend(_shots(group, measured, index, paired=paired, single=last))
         taught, held = parts
+        firsts: tuple[list[Floats], list[Floats]] = ([], [])
+        for index, group in enumerate(groups):
+            firsts[index in chosen].append(group[0])
+        texts += of_copies(*firsts)
         kept, number = f"{len(chosen):,} of {count:,} noisy {what}", len(chosen)
     about = f"{count:,} noisy {what if count > 1 else what[:-1]} of the user's own"
     if plan.data.frames:

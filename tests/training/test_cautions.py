@@ -108,6 +108,17 @@ def test_results(case: str) -> None:
     assert refusal is None or refusal in str(reason)
 
 
+def test_images_that_are_held_out_and_learnt_from_are_counted() -> None:
+    random = np.random.default_rng(3)
+    images = [random.random((9, width), dtype=np.float32) for width in (8, 9, 9)]
+    assert cautions.of_copies(images[:2], images[2:]) == []
+    assert cautions.of_copies([image.reshape(-1, 9) for image in images[:1]], images[:1]) == []
+    copied = [np.asfortranarray(images[1]), images[2]]
+    assert cautions.of_copies(images[:2], copied) == [
+        "1 of 2 images that are held out are the same as images it learns from: the figures flatter."
+    ]
+
+
 def test_few_images_are_said_to_be_few() -> None:
     assert "rest on 2 of 20 pairs" in str(cautions.of_few(2, "2 of 20 pairs"))
     assert cautions.of_few(5, "5 of 50 images") is None

@@ -171,6 +171,13 @@ def test_one_image_works_and_is_said(tmp_path: Path) -> None:
     assert "There is one image only: a quarter of it is held out for the figures." in found.warnings
 
 
+def test_copies_of_noisy_images_are_said(tmp_path: Path) -> None:
+    images = spoiled("gaussian:sigma=0.06", number=4)
+    told = "1 of 1 images that are held out are the same as images it learns from: the figures flatter."
+    assert told not in dataset(write(tmp_path / "n", images)).warnings
+    assert told in dataset(write(tmp_path / "m", [images[0]] * 4)).warnings
+
+
 def test_images_of_different_noise_are_said(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     sigmas = (0.03, 0.03, 0.03, 0.1)

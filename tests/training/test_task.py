@@ -75,6 +75,19 @@ def test_noise_of_blank_scans_is_added_to_clean_images(folders: Path, network: s
     assert [name for name, *_ in found.levels()] == ["quantize:levels=2", "clean"]
 
 
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("noisy", [False, True])
+def test_copies_that_are_held_out_are_told(folders: Path, network: str, noisy: bool) -> None:
+    task = Task(network, data=folders / "clean", noisy=folders / "noisy" if noisy else None)
+    assert not any("are the same as images" in text for text in dataset(task).warnings)
+    for name in ("clean", "noisy"):
+        content = (folders / name / "4.png").read_bytes()
+        for path in (folders / name).iterdir():
+            path.write_bytes(content)
+    told = "1 of 1 images that are held out are the same as images it learns from: the figures flatter."
+    assert told in dataset(task).warnings
+
+
 @pytest.mark.parametrize("network", ["general", "document"])
 def test_images_for_judging_are_not_learnt_from(folders: Path, network: str) -> None:
     found = dataset(Task(network, data=folders / "clean", noises=("gaussian:sigma=0.01",)))
