@@ -37,6 +37,10 @@ def advice(request: Request, context: click.Context) -> Iterator[str]:
         yield "--follow-links has no effect beside --no-recursive: links to folders are not searched either."
     if request.bilevel and request.format == "jpeg":
         yield "--bilevel has no effect with --format jpeg, which holds no 1 bit."
+    if piped:
+        for name in ("force", "keep", "sync", "fail_fast"):
+            if given(name):
+                yield f"--{name.replace('_', '-')} has no effect in a pipe: no file is written."
     if request.dry_run:
         for name in ("compare", "report", "sync", "fail_fast"):
             if given(name):

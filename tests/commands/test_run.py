@@ -69,6 +69,15 @@ def test_a_misspelt_command_is_suggested(denoise: Denoise, scans: Path) -> None:
     assert "denoise models" in outcome.err
 
 
+@pytest.mark.parametrize("option", ["--force", "--keep", "--sync", "--fail-fast"])
+def test_what_means_nothing_in_a_pipe_is_told(identity: Path, scans: Path, option: str) -> None:
+    command = [sys.executable, "-m", "denoiser", "-", "--model", str(identity), option]
+    with (scans / "a.png").open("rb") as image:
+        done = subprocess.run(command, stdin=image, capture_output=True, check=True)
+    assert done.stderr == f"Note: {option} has no effect in a pipe: no file is written.\n".encode()
+    assert done.stdout[:4] == b"\x89PNG"
+
+
 def test_stdin_to_stdout(identity: Path, scans: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "denoiser", "-", "--model", str(identity)]
     done = subprocess.run(command, input=(scans / "a.png").read_bytes(), capture_output=True, check=True)
