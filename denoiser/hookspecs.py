@@ -105,7 +105,8 @@ def write_pages(path: Path, pages: Iterator[tuple[Floats, Page]], options: Any) 
     ones, only then; images are float32 (H, W), or (H, W, 3) where colour is kept, 0..1 and read-only. Take
     all of them, and return True. None declines the file before any page is taken: the next plugin in load
     order is asked, then the built-in formats. Called in the process that cleans the file.
-    If a plugin reads a file and none writes it, the output is a TIFF.
+    If a plugin reads a file and none writes files with its ending, the output is a TIFF, called so; where all
+    that do decline it, the file fails.
     """
 
 
