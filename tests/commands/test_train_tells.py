@@ -188,7 +188,7 @@ def test_ctrl_c_before_the_network_is_of_use_keeps_what_it_has_learnt(
         patch.setattr(training_progress, "training_progress", lambda **_: Bar())
         outcome = denoise(*command)
     assert outcome.code == 130, outcome.err
-    assert "worse than doing nothing" in outcome.err
+    assert "than doing nothing" in outcome.err  # worse, or no better: it has hardly learnt
     assert outcome.err.endswith(
         "so far; nothing was written. The same command resumes the training.\n\nInterrupted.\n"
     )
