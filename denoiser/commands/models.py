@@ -62,8 +62,8 @@ def list_models(*, as_json: bool = False) -> None:
     for name, checkpoint in store.trainings().items():
         size = f"{checkpoint.stat().st_size / 1e6:.0f} MB"
         click.echo(
-            f"The training of {name} is unfinished ({size}). The same command goes on with it;"
-            f" denoise models remove {name} deletes it.",
+            f"The training of {name} is unfinished ({size}). If it is not running, the same command goes on"
+            f" with it, and denoise models remove {name} deletes it.",
             err=True,
         )
 

@@ -74,8 +74,7 @@ def written_as(request: Request, job: Job) -> Request:
         raise UsageError(
             f"--out {job.destination} and --format {request.format} don't go together.", "Leave one out."
         )
-    written = SUFFIXES | _plugins_own(request) if named is None else SUFFIXES
-    if named is None and (ending != job.source.suffix.lower() or ending not in written):
+    if named is None and ending != job.source.suffix.lower():
         raise UsageError(
             f"--out {job.destination}: {ending} is not written from another format.",
             "Use .png, .tif or .jpg.",

@@ -70,7 +70,8 @@ def save(
             return saved
         if target is None:
             raise FileError(
-                f"can't be written: no plugin wrote {path.name}.", "Use --format tiff, which holds any page."
+                f"can't be written: no plugin wrote {path.name}.",
+                "Use --format tiff, or a name that ends in .tif.",
             )
         if target == "PNG" and count == 1:
             first = next(pages)

@@ -133,7 +133,7 @@ def _type_name(kind: Any, option: str) -> str:
 
 
 def _value(kind: Any, value: Any, shown: str) -> Any:
-    # None first: of text, too, "none" is none, or nothing would be.
+    # None first, or "none" would be taken for text.
     for member in sorted(_members(kind), key=lambda member: member is not type(None)):
         with contextlib.suppress(click.BadParameter, ValueError, TypeError, OverflowError):
             return _convert(member, value)

@@ -205,9 +205,23 @@ def test_no_tiff_gets_the_ending_of_a_format_that_plugins_write(
     assert Image.open(tmp_path / "o/one.tif").format == "TIFF"
 
     outcome = denoise(stacks / "one.npy", "--out", tmp_path / "x.npy", *common)
-    assert outcome.code == 2
-    assert "x.npy: .npy is not written" in outcome.err
+    assert outcome.code == 1
+    assert "no plugin wrote x.npy" in outcome.err
     assert not (tmp_path / "x.npy").exists()
+    assert denoise(stacks / "one.npy", "--out", tmp_path / "x.tif", *common).code == 0
+
+
+def test_an_image_of_a_built_in_format_may_be_called_anything(
+    denoise: Denoise, stacks: Path, identity: Path, tmp_path: Path
+) -> None:
+    """Whether or not a plugin writes files with that ending, and declines this one."""
+    (stacks / "plain.png").rename(stacks / "plain.npy")
+    declines = "SUFFIXES = ('.npy',)\n@hookimpl\ndef write_pages(path, pages):\n    return None\n"
+    for plugins in ((), ("--plugin", plugin(tmp_path, "writer", declines))):
+        common = (stacks / "plain.npy", "--out", tmp_path / "x.npy", "--model", identity, "--force")
+        outcome = denoise(*common, *plugins)
+        assert outcome.code == 0, outcome.err
+        assert Image.open(tmp_path / "x.npy").format == "PNG"
 
 
 WRITE_FAULTS = {
