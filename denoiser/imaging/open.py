@@ -40,7 +40,7 @@ def open_image(
         plugins: asked in load order whether one reads the file.
         color: keep colour instead of reading gray.
         max_megapixels: pages above this many millions of pixels are refused before anything is decoded.
-        beside: memory that they need besides; see `denoiser.imaging.reader.bytes_a_pixel`.
+        beside: memory that they need besides; see `denoiser.imaging.page_size.bytes_a_pixel`.
 
     Raises:
         FileError: not a file that can be read, no image, a damaged one, or a plugin that fails.

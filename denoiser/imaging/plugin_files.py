@@ -17,6 +17,7 @@ import numpy as np
 
 from denoiser._types import Floats
 from denoiser.errors import FileError
+from denoiser.imaging import page_size
 from denoiser.imaging.picture import BECAME_GRAY, Picture
 from denoiser.imaging.source import Source
 from denoiser.page import Page
@@ -69,10 +70,7 @@ class PluginFile(Source):
         pixels = checked(item[0], self._plugin, "read_pages", channels=True)
         height, width = pixels.shape[:2]
         if height * width > self._limit * 1e6:
-            raise FileError(
-                f"page {index + 1} is {width}x{height}, more than {self._limit:g} megapixels.",
-                f"If it is meant to be that large, use --max-megapixels {-(-width * height // 1_000_000)}.",
-            )
+            raise page_size.too_large(f"page {index + 1} is {width}x{height},", width * height, self._limit)
         notes: tuple[str, ...] = ()
         if pixels.ndim == 3 and not self._color:
             pixels, notes = np.ascontiguousarray(pixels @ _GRAY), (BECAME_GRAY,)

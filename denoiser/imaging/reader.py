@@ -20,46 +20,17 @@ from PIL import Image, UnidentifiedImageError
 
 from denoiser._types import Floats
 from denoiser.errors import FileError
-from denoiser.imaging import metadata
+from denoiser.imaging import metadata, page_size
 from denoiser.imaging.formats import READABLE, SAME_AS
 from denoiser.imaging.picture import BECAME_8_BIT, BECAME_GRAY, Picture
 from denoiser.imaging.source import Source
 from denoiser.page import Page
 from denoiser.planes import planar
-from denoiser.system import memory
 
 _FLOATING = 3
 """Of a TIFF's sample format."""
 _PILLOWS_OWN = 89_478_485
 """Pillow's limit where nobody sets one; below it our own check is early enough."""
-
-_CHECKED_PIXELS = 4_000_000
-"""Pages up to this size are decoded whatever their file's size: they can't take much."""
-
-_INFLATED = 1032
-"""Bytes that one byte of deflate can stand for at most."""
-
-_PIXELS_A_BYTE: dict[str | None, int] = {
-    "BMP": 128,  # run lengths
-    "PPM": 8,
-    "GIF": 4096,  # LZW, whose codes of 12 bits stand for 4,096 pixels at most
-    "JPEG": 4096,  # a bit a block of 64, in Huffman's codes; eight times that for the arithmetic ones
-    "raw": 8,
-    "packbits": 512,
-    "tiff_lzw": 8 * 4096,
-    "tiff_adobe_deflate": 8 * _INFLATED,
-    "tiff_deflate": 8 * _INFLATED,
-    "jpeg": 4096,
-}
-"""More pixels than one byte of a file can stand for, by format or TIFF compression; others know no limit."""
-
-_BYTES_A_PIXEL = {"JPEG2000": (19, 50), "WEBP": (20, 35), "GIF": (12, 36)}
-_BYTES_ELSE, _BYTES_OF_ALPHA = (12, 31), 5
-"""Memory that a page takes to be read, cleaned, seen with its result, and written, in gray and in colour:
-these codecs need more.
-
-Measured with pages of 36 megapixels (`benchmarks/memory.py`).
-"""
 
 _SHORT, _LARGEST_DPI = 65535, 65535.0
 # TIFF tags of the page's place and size, and what they may be: kind of page, resolution and its unit, page
@@ -90,21 +61,6 @@ _UNSIGNED, _SIGNED = 1, 2
 
 _OTHER_COLOURS = {"CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "P": "a palette", "PA": "a palette"}
 FEW_BITS_BECAME_8 = "few bits became 8 bit, as clean tones lie between them"
-
-
-def bytes_a_pixel(name: str, bands: tuple[str, ...], *, color: bool, beside: int = 0) -> int:
-    """Return how many bytes of memory a large page takes for each pixel.
-
-    Args:
-        name: its format.
-        bands: its channels, as Pillow names them.
-        color: whether colour is kept.
-        beside: bytes that each of its channels takes besides, for what is done with page and result.
-
-    """
-    coloured = len(bands) > 2 or bands == ("P",)
-    own = _BYTES_A_PIXEL.get(name, _BYTES_ELSE)[color and coloured]
-    return own + beside * (3 if coloured else 1) + _BYTES_OF_ALPHA * ("A" in bands)
 
 
 def _unknown(file: IO[bytes]) -> FileError:
@@ -139,7 +95,7 @@ class ImageFile(Source):
         path: the name that pages carry.
         color: keep colour instead of reading gray.
         max_megapixels: pages above this many millions of pixels are refused before anything is decoded.
-        beside: see `bytes_a_pixel`.
+        beside: see `page_size.bytes_a_pixel`.
 
     Raises:
         FileError: no image, a damaged one, or one this tool must not touch.
@@ -169,7 +125,7 @@ class ImageFile(Source):
             raise _unknown(file) from None
         except Image.DecompressionBombError as error:
             found = re.search(r"\d{6,}", str(error))
-            raise self._too_large("has", int(found[0]) if found else 0) from None
+            raise page_size.too_large("has", int(found[0]) if found else 0, max_megapixels) from None
         except Exception as error:  # decoders raise nearly anything on damaged headers
             raise FileError(f"is damaged: {_fault(error)}.") from error
         self.format = SAME_AS.get(self._image.format or "", self._image.format or "")
@@ -222,45 +178,12 @@ class ImageFile(Source):
         self._file.close()
 
     def _check_size(self) -> None:
-        width, height = self._image.size
-        if width < 1 or height < 1:
-            raise FileError("has no pixels.")
-        if width * height > self._limit * 1e6:
-            raise self._too_large(f"is {width}x{height},", width * height)
-        if width * height > _CHECKED_PIXELS:
-            self._check_bytes(width, height)
-            self._check_memory(width, height)
-
-    def _too_large(self, what: str, pixels: int) -> FileError:
-        return FileError(
-            f"{what} more than {self._limit:g} megapixels.",
-            f"If it is meant to be that large, use --max-megapixels {-(-pixels // 1_000_000)}.",
-        )
-
-    def _check_bytes(self, width: int, height: int) -> None:
-        """Refuse a page that its file is too short for, before memory is taken for the pixels."""
-        most = _PIXELS_A_BYTE.get(
-            self._image.info.get("compression") if self.format == "TIFF" else self.format
-        )
-        if self.format == "PNG":
-            most = 8 * _INFLATED // (self._png_bits * len(self._image.getbands()))
-        if most is not None and width * height > most * self._bytes:
-            raise FileError(
-                f"is damaged: {width}x{height} pixels can't be in {self._bytes:,} bytes.",
-                "Copy or download it again.",
-            )
-
-    def _check_memory(self, width: int, height: int) -> None:
-        """Refuse a page that would end the whole run, as the system kills what takes all of its memory."""
-        bands = self._image.getbands()
-        needed = width * height * bytes_a_pixel(self.format, bands, color=self._color, beside=self._beside)
-        there = memory.available()
-        if there is not None and needed > there:
-            raise FileError(
-                f"is {width}x{height}, which takes about {needed / 1e9:.1f} GB of memory, "
-                f"and {there / 1e9:.1f} GB are free.",
-                "Free some, or do it on a larger machine.",
-            )
+        size, bands = self._image.size, self._image.getbands()
+        kind = self._image.info.get("compression") if self.format == "TIFF" else self.format
+        each = page_size.bytes_a_pixel(self.format, bands, color=self._color, beside=self._beside)
+        page_size.require_pixels(size, self._limit)
+        page_size.require_whole(size, kind, self._png_bits * len(bands), self._bytes)
+        page_size.require_memory(size, each)
 
     def _decode(self, index: int) -> Picture:
         image, notes = self._image, []

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from denoiser.imaging.reader import bytes_a_pixel
+from denoiser.imaging.page_size import bytes_a_pixel
 from tests.helpers.files import chunk
 from tests.helpers.processes import Commands
 
